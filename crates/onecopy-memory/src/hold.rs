@@ -1,0 +1,367 @@
+//! What a reader tells a writer: where its cursor stands, which messages it holds, that it sleeps. The reader writes
+//! it into lines of its own; the writer maps them read-only and looks when it wants its chunks back.
+//!
+//! Holding a message is a hazard pointer across processes (Maged M. Michael, "Hazard Pointers", 2004): the reader
+//! first writes the message's position into its held table, then makes sure that the writer had not given the chunk
+//! up already. Dropping the message clears the entry. All readers of a process share one segment, so that a writer
+//! that looks at many readers touches few pages.
+
+use std::any::Any;
+use std::os::fd::BorrowedFd;
+
+use crate::kernel;
+use crate::layout::{
+    Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES, RingHeader,
+    SegmentKind,
+};
+use crate::segment::{Mapping, Segment, SegmentError, View};
+use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, load_acquire, lock};
+use crate::window::Window;
+
+/// Most blocks in one reader's chain: 65,535 held messages. A writer walks the chain when it reclaims, so a reader
+/// must not be able to make it endless.
+pub const CHAIN_BLOCKS_MAX: usize = 65_535 / HELD_PER_BLOCK;
+
+/// The reader state of this process ran out of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// One subscriber holds as many messages of one publisher as can be told to it.
+    #[error("65535 messages of one publisher are held already: drop some, or copy() what is to be kept")]
+    TooManyHeld,
+    /// All lines of the process's reader segment are in use.
+    #[error("this process has a million subscriptions and blocks of held messages already: drop some")]
+    TableFull,
+}
+
+/// The reader state of one process: a segment of [`Block`]s.
+#[derive(Debug)]
+pub struct ReaderTable {
+    segment: Option<Segment>,
+    blocks: Window<Block>,
+    unused: Mutex<UnusedBlocks>,
+}
+
+#[derive(Debug, Default)]
+struct UnusedBlocks {
+    returned: Vec<u32>,
+    never_used: u32,
+}
+
+impl ReaderTable {
+    /// Makes the segment. It is sparse: only the lines in use take memory.
+    ///
+    /// # Errors
+    ///
+    /// What [`Segment::create`] says.
+    pub fn create() -> Result<Arc<Self>, SegmentError> {
+        let segment = Segment::create(SegmentKind::Readers, READERS_BYTES, 0)?;
+        let count = (READERS_BYTES - HEADER_BYTES) / size_of::<Block>();
+        let blocks =
+            Window::new(segment.mapping(), HEADER_BYTES, count).expect("the blocks fit their segment");
+        Ok(Arc::new(Self { segment: Some(segment), blocks, unused: Mutex::default() }))
+    }
+
+    /// The same on the heap, for models.
+    #[cfg(loom)]
+    pub fn heap(count: usize) -> Arc<Self> {
+        let blocks = Window::heap((0..count).map(|_| Block::default()).collect());
+        let unused = Mutex::new(UnusedBlocks::default());
+        Arc::new(Self { segment: None, blocks, unused })
+    }
+
+    /// What a writer needs to look at the readers.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.segment.as_ref().expect("only a model has no segment").descriptor()
+    }
+
+    pub(crate) fn add_reader(
+        self: &Arc<Self>,
+        ring: &Window<RingHeader>,
+        token: Box<dyn Any + Send + Sync>,
+    ) -> Result<Arc<ReaderState>, HoldError> {
+        let flags = ring[0].flags.load(Ordering::Relaxed);
+        // The writer's membarrier reaches this process only if both sides registered.
+        let asymmetric = flags & FLAG_ASYMMETRIC != 0 && kernel::features().membarrier;
+        Ok(Arc::new(ReaderState {
+            block: self.take_block()?,
+            chain: Mutex::new(Vec::new()),
+            hint: AtomicU64::new(0),
+            ring: ring.clone(),
+            barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
+            reliable: flags & FLAG_RELIABLE != 0,
+            space_served: AtomicU64::new(0),
+            table: Arc::clone(self),
+            _token: token,
+        }))
+    }
+
+    fn take_block(&self) -> Result<u32, HoldError> {
+        let mut unused = lock(&self.unused);
+        if let Some(index) = unused.returned.pop() {
+            return Ok(index);
+        }
+        if unused.never_used as usize >= self.blocks.len() {
+            return Err(HoldError::TableFull);
+        }
+        unused.never_used += 1;
+        Ok(unused.never_used - 1)
+    }
+
+    fn block(&self, index: u32) -> &Block {
+        &self.blocks[index as usize]
+    }
+
+    fn return_block(&self, index: u32) {
+        let block = self.block(index);
+        block.next.store(0, Ordering::Relaxed);
+        block.sleeping.store(0, Ordering::Relaxed);
+        block.cursor.store(0, Ordering::Relaxed);
+        for entry in &block.held {
+            entry.store(0, Ordering::Relaxed);
+        }
+        lock(&self.unused).returned.push(index);
+    }
+}
+
+/// One reader of one ring: its own side of the handshake with the writer. Shared with the messages it holds.
+#[derive(Debug)]
+pub struct ReaderState {
+    table: Arc<ReaderTable>,
+    block: u32,
+    /// Further blocks, in the order of their links.
+    chain: Mutex<Vec<u32>>,
+    /// Index into the chain (0 is `block`) where the last free entry was found.
+    hint: AtomicU64,
+    ring: Window<RingHeader>,
+    barrier: Barrier,
+    reliable: bool,
+    space_served: AtomicU64,
+    /// Dropped after the blocks are returned.
+    _token: Box<dyn Any + Send + Sync>,
+}
+
+/// One message held; dropped, its chunk may be reused.
+#[derive(Debug)]
+pub struct Hold {
+    state: Arc<ReaderState>,
+    block: u32,
+    entry: usize,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Release pairs with the acquire in `PeerReader::for_each_held`: our reads of the chunk come before its reuse.
+        self.state.table.block(self.block).held[self.entry].store(0, Ordering::Release);
+        self.state.made_space();
+    }
+}
+
+impl ReaderState {
+    /// Index of this reader's block: what its writer is told.
+    pub fn block(&self) -> u32 {
+        self.block
+    }
+
+    /// The kind of fence this reader uses towards its writer.
+    pub fn barrier(&self) -> Barrier {
+        self.barrier
+    }
+
+    pub(crate) fn start(&self, position: u64) {
+        self.table.block(self.block).cursor.store(position, Ordering::Release);
+    }
+
+    /// Moves the cursor: the writer may take back everything below it that is not held.
+    #[inline]
+    pub(crate) fn advance(&self, cursor: u64) {
+        // Release pairs with the acquire in `PeerReader::cursor`: whoever sees the new cursor sees the holds that were
+        // written before it, and our reads of what lies below it are done.
+        self.table.block(self.block).cursor.store(cursor, Ordering::Release);
+        self.made_space();
+    }
+
+    /// Enters `position` into the held table. The caller must then check that the writer had not given it up.
+    pub(crate) fn hold(self: &Arc<Self>, position: u64) -> Result<Hold, HoldError> {
+        let (block, entry) = self.free_entry()?;
+        self.table.block(block).held[entry].store(position + 1, Ordering::Release);
+        // Pairs with the writer's `heavy_barrier` between raising the floor and reading the held tables: either it
+        // sees our entry, or our next load of the floor sees that we are too late.
+        self.barrier.light();
+        Ok(Hold { state: Arc::clone(self), block, entry })
+    }
+
+    fn free_entry(&self) -> Result<(u32, usize), HoldError> {
+        if self.hint.load(Ordering::Relaxed) == 0
+            && let Some(entry) = self.free_entry_in(self.block)
+        {
+            return Ok((self.block, entry));
+        }
+        let mut chain = lock(&self.chain);
+        let count = chain.len() + 1;
+        let hint = self.hint.load(Ordering::Relaxed) as usize;
+        for step in 0..count {
+            let link = (hint + step) % count;
+            let block = if link == 0 { self.block } else { chain[link - 1] };
+            if let Some(entry) = self.free_entry_in(block) {
+                self.hint.store(link as u64, Ordering::Relaxed);
+                return Ok((block, entry));
+            }
+        }
+        if count >= CHAIN_BLOCKS_MAX {
+            return Err(HoldError::TooManyHeld);
+        }
+        let added = self.table.take_block()?;
+        let last = chain.last().copied().unwrap_or(self.block);
+        // Release: a writer that follows the link finds the block as `return_block` left it, empty.
+        self.table.block(last).next.store(added + 1, Ordering::Release);
+        chain.push(added);
+        self.hint.store(chain.len() as u64, Ordering::Relaxed);
+        Ok((added, 0))
+    }
+
+    fn free_entry_in(&self, block: u32) -> Option<usize> {
+        // Another thread may clear entries meanwhile; only we fill them.
+        self.table.block(block).held.iter().position(|entry| entry.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Tells the writer that this reader is about to sleep (`ticket` is not 0), or that it is awake again (0).
+    pub(crate) fn set_sleeping(&self, ticket: u32) {
+        self.table.block(self.block).sleeping.store(ticket, Ordering::Relaxed);
+    }
+
+    /// Wakes a reliable writer that waits for space.
+    #[inline]
+    fn made_space(&self) {
+        if self.reliable {
+            // Pairs with the writer's `heavy_barrier` after it stored `space_wanted`: either we see its ticket, or it
+            // sees the space that we just made.
+            self.barrier.light();
+            let ticket = self.ring[0].space_wanted.load(Ordering::Relaxed);
+            if ticket != 0 {
+                self.serve_space(ticket);
+            }
+        }
+    }
+
+    #[cold]
+    fn serve_space(&self, ticket: u64) {
+        // Once per ticket: until the writer is up and clears it, each further message would cost a system call.
+        if self.space_served.swap(ticket, Ordering::Relaxed) != ticket {
+            self.table.block(self.block).space.bump_shared_and_wake();
+        }
+    }
+}
+
+impl Drop for ReaderState {
+    fn drop(&mut self) {
+        let chain = std::mem::take(&mut *lock(&self.chain));
+        self.table.return_block(self.block);
+        for block in chain {
+            self.table.return_block(block);
+        }
+    }
+}
+
+/// The writer's look at one reader of another process. Nothing in it is trusted.
+#[derive(Debug)]
+pub struct PeerReader {
+    blocks: Window<Block>,
+    block: usize,
+}
+
+impl PeerReader {
+    /// The reader whose state is block `block` of `view`; `None` if there is no such block.
+    pub fn open(view: &View, block: u32) -> Option<Self> {
+        let count = (view.total_bytes() - HEADER_BYTES) / size_of::<Block>();
+        let blocks = Window::new(view.mapping(), HEADER_BYTES, count)?;
+        ((block as usize) < count).then_some(Self { blocks, block: block as usize })
+    }
+
+    /// A reader of this very process, for models.
+    #[cfg(loom)]
+    pub fn of(state: &ReaderState) -> Self {
+        Self { blocks: state.table.blocks.clone(), block: state.block as usize }
+    }
+
+    fn own(&self) -> &Block {
+        &self.blocks[self.block]
+    }
+
+    /// Position of the next message the reader will take.
+    #[inline]
+    pub fn cursor(&self) -> u64 {
+        // Pairs with the release in `ReaderState::advance`.
+        load_acquire(&self.own().cursor)
+    }
+
+    /// Ticket of its current sleep, or 0.
+    #[inline]
+    pub fn sleeping(&self) -> u32 {
+        self.own().sleeping.load(Ordering::Relaxed)
+    }
+
+    /// Bumped by the reader when a waiting writer has room again.
+    pub fn space(&self) -> &Futex {
+        &self.own().space
+    }
+
+    /// Calls `visit` with each held position. Returns `false` if the chain is not one an honest reader makes.
+    pub fn for_each_held(&self, mut visit: impl FnMut(u64)) -> bool {
+        let mut block = self.own();
+        for _ in 0..=CHAIN_BLOCKS_MAX {
+            for entry in &block.held {
+                // Pairs with the release in `Hold::drop`: seeing the entry empty, we may overwrite the chunk.
+                let held = load_acquire(entry);
+                if held != 0 {
+                    visit(held - 1);
+                }
+            }
+            let next = block.next.load(Ordering::Relaxed);
+            crate::sync::fence(Ordering::Acquire);
+            if next == 0 {
+                return true;
+            }
+            match self.blocks.get(next as usize - 1) {
+                Some(linked) => block = linked,
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+/// A chunk message of another process, held: its bytes stay as they are until this is dropped.
+#[derive(Debug)]
+pub struct HeldChunk {
+    mapping: Arc<Mapping>,
+    offset: usize,
+    length: usize,
+    _hold: Hold,
+}
+
+impl HeldChunk {
+    /// `None` if the bytes don't lie inside the mapping.
+    pub(crate) fn new(mapping: &Arc<Mapping>, offset: u64, length: u64, hold: Hold) -> Option<Self> {
+        let offset = usize::try_from(offset).ok()?;
+        let length = usize::try_from(length).ok()?;
+        mapping.range(offset, length)?;
+        // Chunks start at line boundaries behind the header; typed payloads rely on the alignment.
+        if offset < HEADER_BYTES || offset % crate::layout::LINE_BYTES != 0 {
+            return None;
+        }
+        Some(Self { mapping: Arc::clone(mapping), offset, length, _hold: hold })
+    }
+
+    /// The message's bytes.
+    ///
+    /// A writer that keeps the protocol leaves them unchanged while they are held. One that breaks it can change
+    /// their values under the reader's eyes; it cannot make them vanish. Copy them first if the sender is not trusted.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        let base = self.mapping.range(self.offset, self.length).expect("checked when the chunk was held");
+        // SAFETY: the range lies inside the mapping, which `self` keeps alive and whose size is sealed. It is
+        // initialised memory (pages of a memfd start as zeros). The hold keeps the writer from changing it: the writer
+        // reuses a chunk only after it found no reader's hold on it (`RingWriter::collect`).
+        unsafe { std::slice::from_raw_parts(base.as_ptr(), self.length) }
+    }
+}

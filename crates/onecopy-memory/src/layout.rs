@@ -1,0 +1,195 @@
+//! Every byte that two processes agree on, in one file, with its size and place asserted at compile time.
+//!
+//! All words are atomics in native byte order: whoever maps such a structure may be reading what another process is
+//! writing. Nothing here is trusted by a reader; geometry is read once, checked, and kept in private memory.
+//!
+//! ```text
+//! any segment      0  SegmentHeader (one line)
+//!
+//! ring segment     0  SegmentHeader
+//!                 64  RingHeader (seven lines: geometry, head, floor, wake)
+//!                512  slots: capacity × slot_bytes
+//!
+//! slot             0  sequence    position + 1, top bit set while it is being written
+//!                  8  meta        length (32 bits) | count (16) | kind (16)
+//!                 16  inline: payload bytes        chunk: segment, offset, length
+//!
+//! pool segment     0  SegmentHeader
+//!                 64  chunks
+//!
+//! reader segment   0  SegmentHeader
+//!                 64  Blocks (one line each): a reader's cursor, sleep ticket and held messages
+//! ```
+
+use crate::sync::{AtomicU32, AtomicU64, Futex};
+
+/// `"onecopy\0"` as a little-endian number.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"onecopy\0");
+/// Version of everything in this file; two processes talk only if they agree on it.
+pub const FORMAT_VERSION: u64 = 1;
+/// Size of a cache line on the machines we run on.
+pub const LINE_BYTES: usize = 64;
+
+/// Start of every segment. Written before the segment is shared, never afterwards.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct SegmentHeader {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`FORMAT_VERSION`].
+    pub format_version: AtomicU64,
+    /// A [`SegmentKind`] as a number.
+    pub kind: AtomicU64,
+    /// Size of the whole segment.
+    pub total_bytes: AtomicU64,
+    /// Hash of the description of the payload type; 0 where there is none.
+    pub layout_hash: AtomicU64,
+    /// Keeps the header one line long.
+    pub reserved: [AtomicU64; 3],
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum SegmentKind {
+    /// A publisher's slots.
+    Ring = 1,
+    /// A publisher's chunks.
+    Pool = 2,
+    /// A node's reader state.
+    Readers = 3,
+}
+
+/// Bytes of a [`SegmentHeader`]; what a segment holds begins here.
+pub const HEADER_BYTES: usize = 64;
+
+/// Fields of a ring that its writer owns and all readers look at, apart by how often they change.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct RingHeader {
+    /// Number of slots, a power of two. Fixed.
+    pub capacity: AtomicU64,
+    /// Size of a slot, a multiple of a line. Fixed.
+    pub slot_bytes: AtomicU64,
+    /// How many messages back a late joiner may start. Fixed.
+    pub history: AtomicU64,
+    /// [`FLAG_RELIABLE`], [`FLAG_ASYMMETRIC`]. Fixed.
+    pub flags: AtomicU64,
+    pub(crate) reserved_geometry: [AtomicU64; 4],
+
+    /// Position that the next message will get. Stored at every publish; on a pair of lines of its own, since the
+    /// hardware fetches lines in pairs and no polling reader should feel the store.
+    pub head: AtomicU64,
+    /// Payload bytes published so far.
+    pub published_bytes: AtomicU64,
+    pub(crate) reserved_head: [AtomicU64; 14],
+
+    /// Chunk messages at positions below this are gone. Changes once per reclaimed batch.
+    pub floor: AtomicU64,
+    /// Ticket of a writer that sleeps until readers make space; 0 while none does.
+    pub space_wanted: AtomicU64,
+    pub(crate) reserved_floor: [AtomicU64; 6],
+
+    /// Sleeping readers wait on this; bumped only if somebody sleeps.
+    pub wake: Futex,
+    pub(crate) reserved_wake: [AtomicU32; 15],
+
+    pub(crate) reserved_end: [AtomicU64; 8],
+}
+
+/// Where a ring's header starts in its segment.
+pub const RING_HEADER_OFFSET: usize = HEADER_BYTES;
+/// Where a ring's slots start in its segment.
+pub const SLOTS_OFFSET: usize = 512;
+/// The publisher waits for slow readers instead of overwriting.
+pub const FLAG_RELIABLE: u64 = 1;
+/// The writer issues `membarrier`, so readers may use compiler fences ([`crate::sync::Barrier::Asymmetric`]).
+pub const FLAG_ASYMMETRIC: u64 = 2;
+
+/// Words of a slot before its payload.
+pub const SLOT_HEADER_WORDS: usize = 2;
+/// Set in a slot's sequence while its writer fills it.
+pub const WRITING: u64 = 1 << 63;
+/// Smallest slot: one line.
+pub const SLOT_BYTES_MIN: usize = LINE_BYTES;
+/// Largest slot: beyond it a chunk is cheaper than copying the payload twice.
+pub const SLOT_BYTES_MAX: usize = 4 * LINE_BYTES;
+/// Largest payload that travels inside a slot.
+pub const INLINE_BYTES_MAX: usize = SLOT_BYTES_MAX - SLOT_HEADER_WORDS * 8;
+/// Most messages that one slot can announce (a batch).
+pub const BATCH_MESSAGES_MAX: u64 = 256;
+/// Most slots a ring may have: 2²⁰ slots of 256 bytes are 256 MiB of address space.
+pub const CAPACITY_MAX: u64 = 1 << 20;
+
+/// Second word of a slot, unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// Payload bytes, if inline.
+    pub length: u32,
+    /// How many messages the slot announces: positions advance by this.
+    pub count: u16,
+    /// [`KIND_INLINE`] or [`KIND_CHUNK`].
+    pub kind: u16,
+}
+
+/// The payload follows in the slot.
+pub const KIND_INLINE: u16 = 1;
+/// The slot names a chunk: segment index, offset, length.
+pub const KIND_CHUNK: u16 = 2;
+
+impl Meta {
+    /// As it stands in the slot.
+    #[inline]
+    pub fn pack(self) -> u64 {
+        u64::from(self.length) | u64::from(self.count) << 32 | u64::from(self.kind) << 48
+    }
+
+    /// From the slot's word; any word unpacks, the reader checks the fields.
+    #[inline]
+    pub fn unpack(word: u64) -> Self {
+        Self { length: word as u32, count: (word >> 32) as u16, kind: (word >> 48) as u16 }
+    }
+}
+
+/// Held messages per [`Block`].
+pub const HELD_PER_BLOCK: usize = 5;
+
+/// One line of reader state, written by the reader's process, mapped read-only by the writer.
+///
+/// A reader has one block, and a chain of further ones if it holds many messages at once.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Block {
+    /// Position of the next message the reader will take. Never goes back.
+    pub cursor: AtomicU64,
+    /// Ticket of the current sleep; 0 while the reader is awake.
+    pub sleeping: AtomicU32,
+    /// Index of the next block of the chain plus 1, or 0.
+    pub next: AtomicU32,
+    /// A writer that waits for space sleeps on this.
+    pub space: Futex,
+    pub(crate) reserved: AtomicU32,
+    /// Position + 1 of each held message; 0 in a free entry.
+    pub held: [AtomicU64; HELD_PER_BLOCK],
+}
+
+/// Bytes of a node's reader segment. Sparse: only lines in use have memory behind them; the size is the bound of
+/// readers and held messages of a node together (a million lines).
+pub const READERS_BYTES: usize = 64 << 20;
+
+// loom's atomics are bookkeeping structures; the layout is that of the real ones.
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{align_of, offset_of, size_of};
+    assert!(size_of::<SegmentHeader>() == HEADER_BYTES);
+    assert!(offset_of!(RingHeader, head) == 64);
+    assert!((RING_HEADER_OFFSET + offset_of!(RingHeader, head)).is_multiple_of(128));
+    assert!(offset_of!(RingHeader, floor) == 192);
+    assert!(offset_of!(RingHeader, wake) == 256);
+    assert!(size_of::<RingHeader>() == 384);
+    assert!(RING_HEADER_OFFSET + size_of::<RingHeader>() <= SLOTS_OFFSET);
+    assert!(size_of::<Block>() == LINE_BYTES);
+    assert!(offset_of!(Block, held) == 24);
+    assert!(align_of::<Block>() == 8 && align_of::<RingHeader>() == 8);
+    assert!(SLOTS_OFFSET.is_multiple_of(LINE_BYTES) && SLOT_BYTES_MAX.is_multiple_of(LINE_BYTES));
+};

@@ -1,0 +1,31 @@
+//! The shared-memory structures under `onecopy`, and the only crate of the project with `unsafe` code.
+//!
+//! It knows bytes, sequence numbers and the kernel; it knows no names, nodes or brokers. Every byte that it shares
+//! is written by exactly one process: a writer owns its ring and its chunks, a reader owns its block of reader
+//! state, and each maps the other's memory read-only.
+//!
+//! | module | one concept |
+//! |---|---|
+//! | [`segment`] | a sealed memfd, mapped: the unit that is shared |
+//! | [`layout`] | every byte that two processes agree on |
+//! | [`ring`] | slots with sequence numbers: one writer, any number of readers |
+//! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
+//! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
+//! | [`readers`] | the writer's list of attached readers |
+//! | [`wait`] | sleeping on futexes, and doorbells for event loops |
+//! | [`kernel`] | what this kernel offers, and the fall-backs where it does not |
+//! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
+//!
+//! The life of a message: [`pool::Pool::allocate`] → [`ring::RingWriter::publish_chunk`] →
+//! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
+
+pub mod hold;
+pub mod kernel;
+pub mod layout;
+pub mod pool;
+pub mod readers;
+pub mod ring;
+pub mod segment;
+pub mod sync;
+pub mod wait;
+mod window;

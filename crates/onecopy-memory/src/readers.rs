@@ -1,0 +1,208 @@
+//! The writer's list of attached readers. The thread that talks to the broker attaches and detaches; the publishing
+//! thread looks at a version number on each message and takes a new copy of the list only when it changed, so no lock
+//! and no shared reference count is on the message path.
+
+use crate::hold::PeerReader;
+use crate::layout::RingHeader;
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, Ordering, heavy_barrier, load_acquire, lock,
+};
+use crate::wait::Ringer;
+use crate::window::Window;
+
+/// Names a reader among the readers of one ring.
+pub type ReaderKey = (u64, u32);
+
+/// Lowest bit of a sleep ticket: the sleeper waits for its doorbell, not on the futex.
+pub(crate) const TICKET_DOORBELL: u32 = 1;
+
+/// A reader as its writer knows it.
+#[derive(Debug)]
+pub(crate) struct AttachedReader {
+    key: ReaderKey,
+    pub(crate) peer: PeerReader,
+    /// Where it was told to start; below this its cursor means nothing.
+    start: AtomicU64,
+    /// Highest cursor seen: a broken reader whose cursor runs back gains nothing.
+    furthest: AtomicU64,
+    may_sleep: AtomicBool,
+    /// It cannot issue `membarrier`, so the writer has to fence.
+    fenced: AtomicBool,
+    ringer: Mutex<Option<Ringer>>,
+    /// Ticket of the sleep that was ended last.
+    woken_ticket: AtomicU32,
+    pub(crate) gone: AtomicBool,
+}
+
+impl AttachedReader {
+    /// Everything below this position the reader is done with, save what it holds.
+    pub(crate) fn cursor(&self, head: u64) -> u64 {
+        let claimed = self.peer.cursor().min(head);
+        let least = self.start.load(Ordering::Relaxed).max(self.furthest.load(Ordering::Relaxed));
+        let cursor = claimed.max(least);
+        self.furthest.store(cursor, Ordering::Relaxed);
+        cursor
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// Whether the reader sleeps on the ring's futex and has to be woken; a doorbell is rung right here.
+    #[inline]
+    pub(crate) fn wants_wake(&self) -> bool {
+        let ticket = self.peer.sleeping();
+        if ticket == 0 || ticket == self.woken_ticket.load(Ordering::Relaxed) {
+            return false;
+        }
+        // Once per sleep: until the reader is up, each further message would cost a system call.
+        self.woken_ticket.store(ticket, Ordering::Relaxed);
+        if ticket & TICKET_DOORBELL == 0 {
+            return true;
+        }
+        self.ring();
+        false
+    }
+
+    fn ring(&self) {
+        if let Some(ringer) = &*lock(&self.ringer) {
+            ringer.ring();
+        }
+    }
+}
+
+/// The readers of one ring.
+#[derive(Debug)]
+pub struct Readers {
+    ring: Window<RingHeader>,
+    history: u64,
+    version: AtomicU64,
+    list: Mutex<Vec<Arc<AttachedReader>>>,
+    /// Bumped when a reader goes: a writer that waits for its space must look again.
+    pub(crate) changed: Futex,
+    /// The writer sleeps on a reader's word and nothing else (kernels without `futex_waitv`).
+    pub(crate) writer_waits_alone: AtomicBool,
+}
+
+impl Readers {
+    pub(crate) fn new(ring: Window<RingHeader>, history: u64) -> Self {
+        Self {
+            ring,
+            history,
+            version: AtomicU64::new(0),
+            list: Mutex::new(Vec::new()),
+            changed: Futex::default(),
+            writer_waits_alone: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        // Pairs with the release in `publish_list`.
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<Arc<AttachedReader>> {
+        lock(&self.list).clone()
+    }
+
+    /// Number of attached readers.
+    pub fn count(&self) -> usize {
+        lock(&self.list).len()
+    }
+
+    /// Adds a reader and returns the position where it may start: up to `history` messages back.
+    ///
+    /// The publishing thread may be in the middle of a publish that knows nothing of the reader yet. It is counted in
+    /// with a start that is too low rather than too high until every later publish must see it; whatever the one
+    /// publish under way overwrites or reclaims lies further back than `history`, because a ring has at least twice
+    /// as many slots as `history` plus a batch.
+    pub fn attach(&self, key: ReaderKey, peer: PeerReader) -> u64 {
+        let earliest = load_acquire(&self.ring[0].head).saturating_sub(self.history);
+        let reader = Arc::new(AttachedReader {
+            key,
+            peer,
+            start: AtomicU64::new(earliest),
+            furthest: AtomicU64::new(0),
+            may_sleep: AtomicBool::new(false),
+            fenced: AtomicBool::new(false),
+            ringer: Mutex::new(None),
+            woken_ticket: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+        });
+        {
+            let mut list = lock(&self.list);
+            list.push(Arc::clone(&reader));
+            self.publish_list();
+        }
+        // Pairs with the publishing thread's light barrier before it looks at the version.
+        heavy_barrier();
+        let start = load_acquire(&self.ring[0].head).saturating_sub(self.history).max(earliest);
+        reader.start.store(start, Ordering::Relaxed);
+        start
+    }
+
+    /// Forgets a reader: what it held is free, what waits for it goes on.
+    pub fn detach(&self, key: ReaderKey) {
+        let gone: Vec<_> = {
+            let mut list = lock(&self.list);
+            let gone = list.extract_if(.., |reader| reader.key == key).collect();
+            self.publish_list();
+            gone
+        };
+        for reader in &gone {
+            reader.gone.store(true, Ordering::Release);
+        }
+        self.changed.bump_shared_and_wake();
+        for reader in &gone {
+            // Without futex_waitv the writer sleeps on the reader's word, which we cannot change: wake it until it has
+            // seen `gone`. The loop ends as soon as the woken thread has run.
+            while self.writer_waits_alone.load(Ordering::SeqCst) {
+                reader.peer.space().wake();
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// From now on the publisher looks whether this reader sleeps. Whoever never announces it costs a publish nothing.
+    ///
+    /// Ends with one wake-up in any case: a message published just before the publisher knew is then found by the
+    /// reader itself.
+    pub fn may_sleep(&self, key: ReaderKey, fenced: bool, ringer: Option<Ringer>) {
+        {
+            let list = lock(&self.list);
+            let Some(reader) = list.iter().find(|reader| reader.key == key) else { return };
+            if let Some(ringer) = ringer {
+                *lock(&reader.ringer) = Some(ringer);
+            }
+            reader.fenced.fetch_or(fenced, Ordering::Relaxed);
+            reader.may_sleep.store(true, Ordering::Relaxed);
+            self.publish_list();
+        }
+        // Pairs with the light barrier between a publish's store and its look at the version: either that publish
+        // sees the reader on the list, or the reader, woken below, sees what it published.
+        heavy_barrier();
+        self.ring[0].wake.bump_shared_and_wake();
+        let list = lock(&self.list);
+        for reader in list.iter().filter(|reader| reader.key == key) {
+            reader.ring();
+        }
+    }
+
+    /// Wakes every sleeping reader: for a writer that ends.
+    pub fn wake_all(&self) {
+        self.ring[0].wake.bump_shared_and_wake();
+        for reader in lock(&self.list).iter() {
+            reader.ring();
+        }
+    }
+
+    /// Makes the publishing thread take a new copy. Called with the list locked.
+    fn publish_list(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+pub(crate) fn sleepers(readers: &[Arc<AttachedReader>]) -> Vec<Arc<AttachedReader>> {
+    readers.iter().filter(|reader| reader.may_sleep.load(Ordering::Relaxed)).cloned().collect()
+}

@@ -1,0 +1,213 @@
+//! Slots with sequence numbers: one writer, any number of readers, in one segment that the writer owns.
+//!
+//! Message number `p` (its *position*) stands in slot `p mod capacity`, whose sequence word is then `p + 1`. A reader
+//! waits for the sequence it wants; it never writes to the ring. Small payloads travel in the slot itself and are
+//! copied out, with a second look at the sequence to notice that the writer came round (a seqlock per slot); larger
+//! ones stay where they are, in a chunk, and are held (see [`crate::hold`]). A batch takes one slot for many messages
+//! and skips the positions between: positions stay message numbers, so that a reader that was lapped knows exactly
+//! how many messages it lost.
+//!
+//! [`RingWriter`] publishes, [`reclaim`] takes chunks back, [`space`] waits for slow readers, [`RingReader`] receives.
+
+mod reader;
+mod reclaim;
+mod space;
+mod writer;
+
+pub use reader::{InlineParts, Received, RingFault, RingReader};
+pub use reclaim::{Allocation, BudgetExhausted};
+pub use writer::RingWriter;
+
+use crate::layout::{
+    BATCH_MESSAGES_MAX, CAPACITY_MAX, FLAG_ASYMMETRIC, FLAG_RELIABLE, INLINE_BYTES_MAX, LINE_BYTES,
+    RING_HEADER_OFFSET, RingHeader, SLOT_BYTES_MAX, SLOT_BYTES_MIN, SLOT_HEADER_WORDS, SLOTS_OFFSET,
+};
+use crate::segment::{Mapping, SegmentError, View};
+use crate::sync::{Arc, AtomicU64, Ordering, load_acquire};
+use crate::window::Window;
+
+/// Sizes and rules of a ring, fixed when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    capacity: u64,
+    slot_bytes: usize,
+    history: u64,
+    reliable: bool,
+}
+
+impl Geometry {
+    /// A ring of at least `depth` slots that keeps `history` messages for late joiners, with slots that carry up to
+    /// `inline_bytes` of payload themselves. Payloads beyond [`INLINE_BYTES_MAX`] go into chunks, so then the slots
+    /// need only a line.
+    ///
+    /// ```
+    /// let geometry = onecopy_memory::ring::Geometry::new(1024, 8, 48, false);
+    /// assert_eq!(geometry.slot_bytes(), 64);
+    /// ```
+    pub fn new(depth: u64, history: u64, inline_bytes: usize, reliable: bool) -> Self {
+        let slot_bytes = if inline_bytes > INLINE_BYTES_MAX {
+            SLOT_BYTES_MIN
+        } else {
+            (inline_bytes + SLOT_HEADER_WORDS * 8).next_multiple_of(LINE_BYTES)
+        };
+        let history = history.min(CAPACITY_MAX / 2);
+        let capacity = depth.max(2 * history).clamp(2, CAPACITY_MAX).next_power_of_two();
+        Self { capacity, slot_bytes, history, reliable }
+    }
+
+    /// Number of slots.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes of a slot.
+    pub fn slot_bytes(&self) -> usize {
+        self.slot_bytes
+    }
+
+    /// Largest payload that fits into a slot.
+    pub fn inline_bytes_max(&self) -> usize {
+        self.slot_bytes - SLOT_HEADER_WORDS * 8
+    }
+
+    /// How many messages back a late joiner may start.
+    pub fn history(&self) -> u64 {
+        self.history
+    }
+
+    /// Whether the writer waits for slow readers.
+    pub fn is_reliable(&self) -> bool {
+        self.reliable
+    }
+
+    /// Most messages in one batch: together with the history they leave a quarter of the ring free, which
+    /// [`crate::readers::Readers::attach`] relies on.
+    pub fn batch_max(&self) -> u64 {
+        (self.capacity / 4).clamp(1, BATCH_MESSAGES_MAX)
+    }
+
+    pub(crate) fn total_bytes(&self) -> usize {
+        SLOTS_OFFSET + self.capacity as usize * self.slot_bytes
+    }
+
+    fn slot_words(&self) -> usize {
+        self.slot_bytes / size_of::<u64>()
+    }
+
+    pub(crate) fn write_to(&self, header: &RingHeader, asymmetric: bool) {
+        let reliable = if self.reliable { FLAG_RELIABLE } else { 0 };
+        let asymmetric = if asymmetric { FLAG_ASYMMETRIC } else { 0 };
+        header.capacity.store(self.capacity, Ordering::Relaxed);
+        header.slot_bytes.store(self.slot_bytes as u64, Ordering::Relaxed);
+        header.history.store(self.history, Ordering::Relaxed);
+        header.flags.store(reliable | asymmetric, Ordering::Relaxed);
+    }
+
+    /// Reads each field once and checks the copies against each other and the size of the memory.
+    fn read_from(header: &RingHeader, total_bytes: usize) -> Result<Self, SegmentError> {
+        let capacity = header.capacity.load(Ordering::Relaxed);
+        let slot_bytes = header.slot_bytes.load(Ordering::Relaxed);
+        let history = header.history.load(Ordering::Relaxed);
+        let reliable = header.flags.load(Ordering::Relaxed) & FLAG_RELIABLE != 0;
+        let possible = capacity.is_power_of_two()
+            && (2..=CAPACITY_MAX).contains(&capacity)
+            && (SLOT_BYTES_MIN as u64..=SLOT_BYTES_MAX as u64).contains(&slot_bytes)
+            && slot_bytes.is_multiple_of(LINE_BYTES as u64)
+            && history <= capacity / 2;
+        let geometry = Self { capacity, slot_bytes: slot_bytes as usize, history, reliable };
+        if possible && geometry.total_bytes() == total_bytes {
+            Ok(geometry)
+        } else {
+            let total_bytes = total_bytes as u64;
+            Err(SegmentError::Geometry { capacity, slot_bytes, history, total_bytes })
+        }
+    }
+}
+
+/// The shared words of one ring, as its writer or a reader has them mapped.
+#[derive(Debug, Clone)]
+pub(crate) struct Ring {
+    header: Window<RingHeader>,
+    slots: Window<AtomicU64>,
+    geometry: Geometry,
+}
+
+impl Ring {
+    fn over(mapping: &Arc<Mapping>, geometry: Geometry) -> Option<Self> {
+        let header = Window::new(mapping, RING_HEADER_OFFSET, 1)?;
+        let words = geometry.capacity as usize * geometry.slot_words();
+        let slots = Window::new(mapping, SLOTS_OFFSET, words)?;
+        Some(Self { header, slots, geometry })
+    }
+
+    fn of_view(view: &View) -> Result<Self, SegmentError> {
+        let header = Window::<RingHeader>::new(view.mapping(), RING_HEADER_OFFSET, 1);
+        let header = header.ok_or(SegmentError::NotASegment)?;
+        let geometry = Geometry::read_from(&header[0], view.total_bytes())?;
+        Self::over(view.mapping(), geometry).ok_or(SegmentError::NotASegment)
+    }
+
+    #[cfg(loom)]
+    fn heap(geometry: Geometry) -> Self {
+        let words = geometry.capacity as usize * geometry.slot_words();
+        Self {
+            header: Window::heap(vec![RingHeader::default()]),
+            slots: Window::heap((0..words).map(|_| AtomicU64::new(0)).collect()),
+            geometry,
+        }
+    }
+
+    #[inline]
+    fn header(&self) -> &RingHeader {
+        &self.header[0]
+    }
+
+    /// The words of the slot in which the message at `position` stands.
+    #[inline]
+    fn slot(&self, position: u64) -> &[AtomicU64] {
+        let words = self.geometry.slot_words();
+        let index = (position & (self.geometry.capacity - 1)) as usize * words;
+        &self.slots[index..index + words]
+    }
+}
+
+/// Counters of a ring, read by whoever wants to observe it; the observed process is not asked.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let descriptor: std::os::fd::OwnedFd = std::fs::File::open("/dev/null")?.into();
+/// let observer = onecopy_memory::ring::Observer::open(descriptor)?;
+/// println!("{} messages so far", observer.messages());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Observer {
+    ring: Ring,
+}
+
+impl Observer {
+    /// Maps a ring for looking at its counters only.
+    ///
+    /// # Errors
+    ///
+    /// What [`View::open`] says.
+    pub fn open(descriptor: std::os::fd::OwnedFd) -> Result<Self, SegmentError> {
+        let view = View::open(descriptor, crate::layout::SegmentKind::Ring)?;
+        Ok(Self { ring: Ring::of_view(&view)? })
+    }
+
+    /// Messages published so far.
+    pub fn messages(&self) -> u64 {
+        load_acquire(&self.ring.header().head)
+    }
+
+    /// Payload bytes published so far.
+    pub fn bytes(&self) -> u64 {
+        self.ring.header().published_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The ring's sizes and rules.
+    pub fn geometry(&self) -> Geometry {
+        self.ring.geometry
+    }
+}

@@ -1,0 +1,421 @@
+//! The receiving side. A reader looks at the slot of its next message, and at nothing else: while it keeps up, one
+//! cache line moves per message. It notices by the slot's sequence that it was lapped, and then finds the oldest
+//! message that is still there.
+
+use std::any::Any;
+
+use super::Ring;
+use crate::hold::{HeldChunk, Hold, HoldError, ReaderState, ReaderTable};
+use crate::layout::{
+    BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SLOT_HEADER_WORDS, SegmentKind, WRITING,
+};
+use crate::pool::ChunkAddress;
+use crate::readers::TICKET_DOORBELL;
+use crate::segment::{Mapping, SegmentError, View};
+use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
+
+/// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go
+/// on with other work.
+const RESYNC_TRIES: usize = 4;
+
+/// What [`RingReader::receive`] found.
+#[derive(Debug)]
+pub enum Received {
+    /// No further message yet.
+    Empty,
+    /// A message was copied into the caller's parts; its payload has this many bytes.
+    Inline {
+        /// Payload bytes of the message, which may be more or fewer than the caller has room for.
+        length: usize,
+    },
+    /// One or several messages, held where they are.
+    Chunk {
+        /// Their bytes.
+        chunk: HeldChunk,
+        /// How many messages.
+        count: u64,
+        /// How many of them, from the first on, lie before the place where this reader was to start.
+        skip: u64,
+    },
+    /// The next message lies in a segment that this reader has not been given yet.
+    SegmentMissing {
+        /// Its index.
+        index: u32,
+    },
+}
+
+/// Where [`RingReader::receive`] copies a message that travels in its slot.
+#[derive(Debug)]
+pub struct InlineParts<'a> {
+    /// The user header; its length is fixed per topic.
+    pub header: &'a mut [u8],
+    /// The payload.
+    pub payload: &'a mut [u8],
+    /// The payload has the length of `payload` always: copy that much, without looking at the slot's length first.
+    pub exact: bool,
+}
+
+/// The ring's writer is broken or hostile: this reader gives it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingFault {
+    /// A slot's fields make no sense.
+    #[error(
+        "slot of message {position} is corrupt ({what}): its publisher is broken or hostile, and is ignored from now on"
+    )]
+    CorruptSlot {
+        /// Number of the message.
+        position: u64,
+        /// Which field.
+        what: &'static str,
+    },
+    /// The position in the header makes no sense.
+    #[error(
+        "ring position {head} is corrupt: its publisher is broken or hostile, and is ignored from now on"
+    )]
+    CorruptHead {
+        /// What stood there.
+        head: u64,
+    },
+    /// No room to note a further held message: the reader's own limit, the message stays to be received.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+}
+
+/// One reader of one ring.
+#[derive(Debug)]
+pub struct RingReader {
+    ring: Ring,
+    state: Arc<ReaderState>,
+    cursor: u64,
+    /// Where this reader was told to start; a batch that begins earlier is received in part.
+    start: u64,
+    lost: u64,
+    sleep_ticket: u32,
+    segments: Vec<Option<Arc<Mapping>>>,
+}
+
+/// A slot's address of a chunk, claimed but not looked at.
+struct Claim {
+    hold: Hold,
+    address: ChunkAddress,
+    length: u64,
+    count: u64,
+}
+
+enum Taken {
+    Inline(usize),
+    Claim(Claim),
+    /// The slot changed under us.
+    Lapped,
+}
+
+impl RingReader {
+    /// Maps somebody's ring and enters a reader for it in this process's table. It receives after [`Self::start`].
+    /// `token` is dropped once the reader and all that it held are gone: then the writer may forget it.
+    ///
+    /// # Errors
+    ///
+    /// A segment that is no ring, or a table that is full.
+    pub fn open(
+        view: &View,
+        table: &Arc<ReaderTable>,
+        token: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::over(Ring::of_view(view)?, table, token)?)
+    }
+
+    /// A reader of a writer in the same model.
+    #[cfg(loom)]
+    pub fn of(writer: &super::RingWriter, table: &Arc<ReaderTable>) -> Self {
+        Self::over(writer.ring.clone(), table, Box::new(())).expect("the model's table is large enough")
+    }
+
+    fn over(
+        ring: Ring,
+        table: &Arc<ReaderTable>,
+        token: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self, HoldError> {
+        let state = table.add_reader(&ring.header, token)?;
+        Ok(Self { ring, state, cursor: 0, start: 0, lost: 0, sleep_ticket: 0, segments: Vec::new() })
+    }
+
+    /// This reader's state, for telling the writer where it is.
+    pub fn state(&self) -> &Arc<ReaderState> {
+        &self.state
+    }
+
+    /// Sizes and rules of the ring.
+    pub fn geometry(&self) -> super::Geometry {
+        self.ring.geometry
+    }
+
+    /// Begins at `position`, which the writer named when it attached this reader. A batch under way there is received
+    /// in part.
+    pub fn start(&mut self, position: u64) {
+        self.start = position;
+        self.cursor = position;
+        self.state.start(position);
+        let slot = self.ring.slot(position);
+        if load_acquire(&slot[0]) & !WRITING != position + 1
+            && load_acquire(&self.ring.header().head) > position
+        {
+            // No message starts here: look for the batch that covers it. Without one, it is a lap like any other.
+            let earliest = position.saturating_sub(BATCH_MESSAGES_MAX - 1);
+            if let Some((first, _)) =
+                (earliest..position).find_map(|p| self.slot_at(p).filter(|(_, end)| *end > position))
+            {
+                self.cursor = first;
+            }
+        }
+    }
+
+    /// Messages that were overwritten before this reader got to them.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Position of the next message.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Gives the reader the memory of the writer's segment number `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError`] if the descriptor is not a pool's segment.
+    pub fn add_segment(&mut self, index: u32, descriptor: std::os::fd::OwnedFd) -> Result<(), SegmentError> {
+        let view = View::open(descriptor, SegmentKind::Pool)?;
+        let index = index as usize;
+        if self.segments.len() <= index {
+            self.segments.resize(index + 1, None);
+        }
+        self.segments[index] = Some(Arc::clone(view.mapping()));
+        Ok(())
+    }
+
+    /// Takes the next message, if there is one. Never blocks, never calls the kernel unless a writer waits for space.
+    ///
+    /// # Errors
+    ///
+    /// [`RingFault`]: the writer broke the protocol, or too much is held.
+    #[inline]
+    pub fn receive(&mut self, parts: &mut InlineParts<'_>) -> Result<Received, RingFault> {
+        let slot = self.ring.slot(self.cursor);
+        // Pairs with the release in the writer's `close_slot`.
+        let sequence = load_acquire(&slot[0]);
+        if sequence == self.cursor + 1 {
+            match self.take(slot, parts)? {
+                Taken::Inline(length) => {
+                    self.advance(1);
+                    return Ok(Received::Inline { length });
+                }
+                Taken::Claim(claim) => return self.open_chunk(claim),
+                Taken::Lapped => {}
+            }
+        } else if sequence & !WRITING <= self.cursor + 1 {
+            return Ok(Received::Empty);
+        }
+        self.receive_lapped(parts)
+    }
+
+    #[cold]
+    fn receive_lapped(&mut self, parts: &mut InlineParts<'_>) -> Result<Received, RingFault> {
+        for _ in 0..RESYNC_TRIES {
+            if !self.resync()? {
+                break;
+            }
+            let slot = self.ring.slot(self.cursor);
+            if load_acquire(&slot[0]) == self.cursor + 1 {
+                match self.take(slot, parts)? {
+                    Taken::Inline(length) => {
+                        self.advance(1);
+                        return Ok(Received::Inline { length });
+                    }
+                    Taken::Claim(claim) => return self.open_chunk(claim),
+                    Taken::Lapped => {}
+                }
+            }
+        }
+        // Either nothing is there, or the writer is faster than our looking: the next call tries again.
+        Ok(Received::Empty)
+    }
+
+    /// Reads the slot and makes sure that it did not change meanwhile.
+    #[inline]
+    fn take(&self, slot: &[AtomicU64], parts: &mut InlineParts<'_>) -> Result<Taken, RingFault> {
+        let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
+        if meta.kind == KIND_INLINE {
+            let words = &slot[SLOT_HEADER_WORDS..];
+            let header_words = parts.header.len().div_ceil(8).min(words.len());
+            let (header, payload) = words.split_at(header_words);
+            load_bytes(header, parts.header);
+            let wanted =
+                if parts.exact { parts.payload.len() } else { parts.payload.len().min(meta.length as usize) };
+            load_bytes(payload, &mut parts.payload[..wanted]);
+            if !self.unchanged(slot) {
+                return Ok(Taken::Lapped);
+            }
+            if meta.count != 1 || meta.length as usize > payload.len() * 8 {
+                return Err(self.corrupt("length or count"));
+            }
+            return Ok(Taken::Inline(meta.length as usize));
+        }
+        self.claim(slot, meta)
+    }
+
+    fn claim(&self, slot: &[AtomicU64], meta: Meta) -> Result<Taken, RingFault> {
+        let [segment, offset, length] = [2, 3, 4].map(|word: usize| slot[word].load(Ordering::Relaxed));
+        let hold = self.state.hold(self.cursor)?;
+        // `hold` ended with the barrier that pairs with the writer's `sweep`.
+        let floor = self.ring.header().floor.load(Ordering::Relaxed);
+        if !self.unchanged(slot) || floor > self.cursor {
+            return Ok(Taken::Lapped);
+        }
+        if meta.kind != KIND_CHUNK {
+            return Err(self.corrupt("kind"));
+        }
+        if !(1..=self.ring.geometry.batch_max()).contains(&u64::from(meta.count)) {
+            return Err(self.corrupt("count"));
+        }
+        let Ok(segment) = u32::try_from(segment) else { return Err(self.corrupt("segment")) };
+        let address = ChunkAddress { segment, offset };
+        Ok(Taken::Claim(Claim { hold, address, length, count: u64::from(meta.count) }))
+    }
+
+    /// Whether the slot still has the sequence for which its other words were read.
+    #[inline]
+    fn unchanged(&self, slot: &[AtomicU64]) -> bool {
+        // Pairs with the release fence in the writer's `open_slot`.
+        fence(Ordering::Acquire);
+        slot[0].load(Ordering::Relaxed) == self.cursor + 1
+    }
+
+    /// Claims the next chunk without looking into it, for models.
+    #[cfg(loom)]
+    pub fn claim_next(&mut self) -> Option<(Hold, ChunkAddress)> {
+        let slot = self.ring.slot(self.cursor);
+        if load_acquire(&slot[0]) != self.cursor + 1 {
+            return None;
+        }
+        let mut parts = InlineParts { header: &mut [], payload: &mut [], exact: false };
+        match self.take(slot, &mut parts).expect("the model's writer is honest") {
+            Taken::Claim(claim) => {
+                self.advance(claim.count);
+                Some((claim.hold, claim.address))
+            }
+            Taken::Inline(_) | Taken::Lapped => None,
+        }
+    }
+
+    fn open_chunk(&mut self, claim: Claim) -> Result<Received, RingFault> {
+        let Claim { hold, address, length, count } = claim;
+        let Some(Some(mapping)) = self.segments.get(address.segment as usize) else {
+            return Ok(Received::SegmentMissing { index: address.segment });
+        };
+        let chunk = HeldChunk::new(mapping, address.offset, length, hold);
+        let chunk = chunk.ok_or_else(|| self.corrupt("offset or length"))?;
+        let skip = self.start.saturating_sub(self.cursor);
+        self.advance(count);
+        Ok(Received::Chunk { chunk, count, skip })
+    }
+
+    #[inline]
+    fn advance(&mut self, count: u64) {
+        self.cursor += count;
+        self.state.advance(self.cursor);
+    }
+
+    /// Moves to the oldest message that is still there. Returns `false` if there is none.
+    fn resync(&mut self) -> Result<bool, RingFault> {
+        let head = load_acquire(&self.ring.header().head);
+        if head >= WRITING || head < self.cursor {
+            return Err(RingFault::CorruptHead { head });
+        }
+        let floor = self.ring.header().floor.load(Ordering::Relaxed);
+        let earliest = head.saturating_sub(self.ring.geometry.capacity).max(self.cursor);
+        let candidate = (earliest..head).find(|&position| {
+            self.slot_at(position).is_some_and(|_| position >= floor || self.is_inline(position))
+        });
+        let Some(position) = candidate else { return Ok(false) };
+        self.lost += position.saturating_sub(self.cursor.max(self.start));
+        self.cursor = position;
+        self.state.advance(position);
+        Ok(true)
+    }
+
+    /// First position and end of the slot that starts at `position`, if one does.
+    fn slot_at(&self, position: u64) -> Option<(u64, u64)> {
+        let slot = self.ring.slot(position);
+        if load_acquire(&slot[0]) != position + 1 {
+            return None;
+        }
+        let count = Meta::unpack(slot[1].load(Ordering::Relaxed)).count;
+        Some((position, position.checked_add(u64::from(count))?))
+    }
+
+    fn is_inline(&self, position: u64) -> bool {
+        Meta::unpack(self.ring.slot(position)[1].load(Ordering::Relaxed)).kind == KIND_INLINE
+    }
+
+    #[cold]
+    fn corrupt(&self, what: &'static str) -> RingFault {
+        RingFault::CorruptSlot { position: self.cursor, what }
+    }
+
+    /// Whether [`Self::receive`] would find something. Looks at one word.
+    pub fn is_ready(&self) -> bool {
+        let sequence = load_acquire(&self.ring.slot(self.cursor)[0]);
+        sequence == self.cursor + 1 || sequence & !WRITING > self.cursor + 1
+    }
+
+    /// First half of going to sleep: tells the writer, and returns the word to sleep on with its value. The caller then
+    /// issues one [`crate::sync::heavy_barrier`] for all its readers, looks at [`Self::is_ready`] once more, and sleeps.
+    pub fn prepare_sleep(&mut self, on_doorbell: bool) -> (&Futex, u32) {
+        // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
+        let value = self.ring.header().wake.value();
+        let kind = if on_doorbell { TICKET_DOORBELL } else { 0 };
+        // Never 0, and never twice the same in a row.
+        self.sleep_ticket = self.sleep_ticket.wrapping_add(2).max(2) & !TICKET_DOORBELL | kind;
+        self.state.set_sleeping(self.sleep_ticket);
+        (&self.ring.header().wake, value)
+    }
+
+    /// Tells the writer that this reader is awake.
+    pub fn cancel_sleep(&self) {
+        self.state.set_sleeping(0);
+    }
+}
+
+impl Drop for RingReader {
+    fn drop(&mut self) {
+        // A reliable writer must not wait for us any more; what is still held stays protected by its holds.
+        self.state.advance(u64::MAX);
+    }
+}
+
+/// Why a reader could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// What was offered is no ring.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// No room for a further reader.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+}
+
+#[inline]
+fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
+    let (whole, rest) = bytes.as_chunks_mut::<8>();
+    let mut words = words.iter();
+    for (bytes, word) in whole.iter_mut().zip(&mut words) {
+        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let last = word.load(Ordering::Relaxed).to_ne_bytes();
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}

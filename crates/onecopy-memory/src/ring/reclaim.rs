@@ -1,0 +1,187 @@
+//! How the writer gets its chunks back. A published chunk is *outstanding* until every reader's cursor has passed it
+//! and it has left the history; then it is *retired*: the floor is raised above it, so nobody can take hold of it any
+//! more. A retired chunk that no reader holds goes back to the pool.
+//!
+//! If memory runs short on a topic that overwrites, chunks are retired under the eyes of slow readers. Only then is
+//! the expensive barrier needed: a reader enters a hold and looks at the floor, the writer raises the floor and looks
+//! at the holds, and one of them must see the other.
+
+use std::collections::VecDeque;
+
+use super::RingWriter;
+use crate::pool::{Chunk, Pool};
+use crate::sync::{Ordering, heavy_barrier};
+
+/// Chunks in flight before the writer looks at its readers for the first time: looking costs a cache miss a reader,
+/// so it is done for several chunks at once, as long as these few chunks stay in the core's own cache.
+const COLLECT_BATCH_MAX: usize = 16;
+/// Bytes in flight at which it looks even if the batch is not full: an eighth of a common 2 MiB second-level cache.
+const COLLECT_BYTES: usize = 256 << 10;
+
+/// What [`RingWriter::allocate`] found.
+#[derive(Debug)]
+pub enum Allocation {
+    /// Memory to write into.
+    Chunk(Chunk),
+    /// The pool wants a further segment of so many bytes first ([`Pool::add`]).
+    Grow(usize),
+}
+
+/// All of the budget is in messages that readers hold or have not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{requested_bytes} bytes do not fit into the byte budget of {budget_bytes}: readers hold the rest, or the message is too large; raise the budget, lower the history, or let readers drop messages sooner"
+)]
+pub struct BudgetExhausted {
+    /// Size of the message.
+    pub requested_bytes: usize,
+    /// The publisher's budget.
+    pub budget_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Published {
+    position: u64,
+    count: u64,
+    chunk: Chunk,
+}
+
+/// The writer's chunks that are out with readers.
+#[derive(Debug, Default)]
+pub(super) struct Reclaim {
+    outstanding: VecDeque<Published>,
+    retired: Vec<Published>,
+    /// Some retired chunk was taken from readers that had not passed it.
+    forced: bool,
+    /// Chunks out at which readers are looked at again. Slow readers keep many out; looking at them for every message
+    /// would cost each message a cache miss a reader.
+    collect_at: usize,
+    /// Scratch space of `sweep`.
+    held: Vec<u64>,
+}
+
+impl Reclaim {
+    pub(super) fn published(&mut self, position: u64, count: u64, chunk: Chunk) {
+        self.outstanding.push_back(Published { position, count, chunk });
+    }
+
+    fn out(&self) -> usize {
+        self.outstanding.len() + self.retired.len()
+    }
+
+    /// Retires from the front while `keep_going` says so; returns the new floor, if it moved.
+    fn retire_while(&mut self, keep_going: impl Fn(&Published) -> bool) -> Option<u64> {
+        let mut floor = None;
+        while let Some(published) = self.outstanding.pop_front_if(|published| keep_going(published)) {
+            floor = Some(published.position + published.count);
+            self.retired.push(published);
+        }
+        floor
+    }
+}
+
+impl RingWriter {
+    /// Memory for a message of `length` bytes: one that readers have given back, or fresh memory within the budget.
+    ///
+    /// # Errors
+    ///
+    /// [`BudgetExhausted`] if readers hold so much that the rest does not suffice.
+    pub fn allocate(&mut self, pool: &mut Pool, length: usize) -> Result<Allocation, BudgetExhausted> {
+        if let Some(chunk) = pool.allocate_recent(length) {
+            return Ok(Allocation::Chunk(chunk));
+        }
+        let batch = (COLLECT_BYTES / length.max(1)).clamp(1, COLLECT_BATCH_MAX);
+        if self.reclaim.out() >= self.reclaim.collect_at.max(batch) {
+            self.collect(pool);
+            self.reclaim.collect_at = self.reclaim.out() + batch;
+        }
+        if let Some(chunk) = pool.allocate(length) {
+            return Ok(Allocation::Chunk(chunk));
+        }
+        if let Some(bytes) = pool.growth(length) {
+            return Ok(Allocation::Grow(bytes));
+        }
+        self.collect(pool);
+        loop {
+            if let Some(chunk) = pool.allocate(length) {
+                return Ok(Allocation::Chunk(chunk));
+            }
+            if !self.revoke(pool) {
+                return Err(BudgetExhausted { requested_bytes: length, budget_bytes: pool.budget_bytes() });
+            }
+        }
+    }
+
+    /// Takes back every chunk that all readers have passed, that the history does not need and that nobody holds.
+    pub fn collect(&mut self, pool: &mut Pool) {
+        self.refresh_readers();
+        let passed = self.slowest_cursor().unwrap_or(self.head);
+        let done = passed.min(self.head.saturating_sub(self.ring.geometry.history));
+        let floor = self.reclaim.retire_while(|published| published.position + published.count <= done);
+        self.raise_floor(floor);
+        self.sweep(pool);
+    }
+
+    /// Takes the older half of the outstanding chunks from readers that have not read them. Returns `false` if there
+    /// is nothing to take, or the ring is reliable and must not.
+    fn revoke(&mut self, pool: &mut Pool) -> bool {
+        if self.ring.geometry.reliable {
+            return false;
+        }
+        let outstanding = &self.reclaim.outstanding;
+        let Some(last) =
+            outstanding.len().div_ceil(2).checked_sub(1).and_then(|index| outstanding.get(index))
+        else {
+            return false;
+        };
+        let last = last.position;
+        let floor = self.reclaim.retire_while(|published| published.position <= last);
+        self.reclaim.forced = true;
+        self.raise_floor(floor);
+        self.sweep(pool);
+        true
+    }
+
+    /// Retires chunks whose positions fall out of the ring when `count` messages are added.
+    #[inline]
+    pub(super) fn retire_lapped(&mut self, count: u64) {
+        let capacity = self.ring.geometry.capacity;
+        let end = self.head + count;
+        if self.reclaim.outstanding.front().is_some_and(|oldest| oldest.position + capacity < end) {
+            let floor = self.reclaim.retire_while(|published| published.position + capacity < end);
+            self.reclaim.forced = true;
+            self.raise_floor(floor);
+        }
+    }
+
+    fn raise_floor(&self, floor: Option<u64>) {
+        if let Some(floor) = floor {
+            // Relaxed is enough: a reader that matters is either past it already (its cursor said so), or is caught by
+            // the barrier in `sweep`.
+            self.ring.header().floor.store(floor, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives retired chunks that nobody holds back to the pool.
+    fn sweep(&mut self, pool: &mut Pool) {
+        let Reclaim { retired, forced, held, .. } = &mut self.reclaim;
+        if retired.is_empty() {
+            return;
+        }
+        if std::mem::take(forced) {
+            // Pairs with the light barrier in `ReaderState::hold`: a reader that entered its hold before this is seen
+            // below; one that enters it later sees the raised floor and lets go.
+            heavy_barrier();
+        }
+        // Without force no barrier is needed: the cursor that let us retire a chunk was stored (release) after the
+        // hold was entered, and we have loaded it (acquire).
+        held.clear();
+        for reader in &self.attached {
+            // A chain that makes no sense is its reader's loss: that reader's messages lose their protection.
+            let _honest = reader.peer.for_each_held(|position| held.push(position));
+        }
+        for published in retired.extract_if(.., |published| !held.contains(&published.position)) {
+            pool.free(published.chunk);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The publishing side: fill a slot, store its sequence, wake whoever sleeps. The cost does not depend on the number
+//! of readers, unless some announced that they may sleep, nor on the size of a chunk.
+
+use std::os::fd::BorrowedFd;
+
+use super::reclaim::Reclaim;
+use super::{Geometry, Ring};
+use crate::kernel;
+use crate::layout::{KIND_CHUNK, KIND_INLINE, Meta, SLOT_HEADER_WORDS, SegmentKind, WRITING};
+use crate::pool::Chunk;
+use crate::readers::{AttachedReader, Readers, sleepers};
+use crate::segment::{Segment, SegmentError};
+use crate::sync::{Arc, AtomicU64, Barrier, Ordering, fence};
+
+/// The one writer of a ring.
+///
+/// ```
+/// use onecopy_memory::ring::{Geometry, RingWriter};
+///
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// writer.publish_inline(&[], b"hello");
+/// assert_eq!(writer.head(), 1);
+/// # Ok::<(), onecopy_memory::segment::SegmentError>(())
+/// ```
+#[derive(Debug)]
+pub struct RingWriter {
+    pub(super) ring: Ring,
+    segment: Option<Segment>,
+    /// Position of the next message; the shared copy is for others.
+    pub(super) head: u64,
+    published_bytes: u64,
+    /// Reliable: the next message must stay below this. Behind the slowest reader's cursor by design; looked up again
+    /// when it is reached.
+    pub(super) limit: u64,
+    /// Towards the thread of this process that attaches readers, and towards sleepers.
+    barrier: Barrier,
+    pub(super) readers: Arc<Readers>,
+    version: u64,
+    pub(super) attached: Vec<Arc<AttachedReader>>,
+    sleepers: Vec<Arc<AttachedReader>>,
+    sleepers_need_fence: bool,
+    pub(super) reclaim: Reclaim,
+    pub(super) space_ticket: u64,
+}
+
+impl RingWriter {
+    /// Makes the segment and an empty ring in it. `layout_hash` describes the payload type.
+    ///
+    /// # Errors
+    ///
+    /// What [`Segment::create`] says.
+    pub fn create(geometry: Geometry, layout_hash: u64) -> Result<Self, SegmentError> {
+        let segment = Segment::create(SegmentKind::Ring, geometry.total_bytes(), layout_hash)?;
+        let ring = Ring::over(segment.mapping(), geometry).expect("the segment has the ring's size");
+        Ok(Self::over(ring, Some(segment), kernel::features().membarrier))
+    }
+
+    /// The same on the heap, with the ring for readers to share, for models.
+    #[cfg(loom)]
+    pub fn heap(geometry: Geometry) -> Self {
+        Self::over(Ring::heap(geometry), None, true)
+    }
+
+    fn over(ring: Ring, segment: Option<Segment>, asymmetric: bool) -> Self {
+        ring.geometry.write_to(ring.header(), asymmetric);
+        let readers = Arc::new(Readers::new(ring.header.clone(), ring.geometry.history));
+        Self {
+            ring,
+            segment,
+            head: 0,
+            published_bytes: 0,
+            limit: u64::MAX,
+            barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
+            readers,
+            version: 0,
+            attached: Vec::new(),
+            sleepers: Vec::new(),
+            sleepers_need_fence: false,
+            reclaim: Reclaim::default(),
+            space_ticket: 0,
+        }
+    }
+
+    /// What readers need to map the ring.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.segment.as_ref().expect("only a model has no segment").descriptor()
+    }
+
+    /// The list of readers, for the thread that attaches and detaches them.
+    pub fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// Sizes and rules of the ring.
+    pub fn geometry(&self) -> Geometry {
+        self.ring.geometry
+    }
+
+    /// Position of the next message, which is the number of messages so far.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Whether `count` more messages may be published now. Always true on a ring that overwrites.
+    #[inline]
+    pub fn has_room(&mut self, count: u64) -> bool {
+        self.refresh_readers();
+        if !self.ring.geometry.reliable || self.head + count <= self.limit {
+            return true;
+        }
+        self.limit = self.slowest_cursor().map_or(u64::MAX, |cursor| cursor + self.ring.geometry.capacity);
+        self.head + count <= self.limit
+    }
+
+    /// Publishes a message whose payload travels in the slot.
+    ///
+    /// # Panics
+    ///
+    /// If header and payload are larger than a slot takes.
+    #[inline]
+    pub fn publish_inline(&mut self, header: &[u8], payload: &[u8]) {
+        let header_words = header.len().div_ceil(8);
+        assert!(
+            header_words * 8 + payload.len() <= self.ring.geometry.inline_bytes_max(),
+            "payload fits its slot"
+        );
+        self.retire_lapped(1);
+        let slot = self.ring.slot(self.head);
+        open_slot(slot, self.head);
+        let meta = Meta { length: payload.len() as u32, count: 1, kind: KIND_INLINE };
+        slot[1].store(meta.pack(), Ordering::Relaxed);
+        let words = &slot[SLOT_HEADER_WORDS..];
+        store_bytes(words, header);
+        store_bytes(&words[header_words..], payload);
+        close_slot(slot, self.head);
+        self.finish(1, payload.len());
+    }
+
+    /// Publishes `count` messages that lie one after the other in the first `length` bytes of `chunk`.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is 0 or beyond [`Geometry::batch_max`], or `length` beyond the chunk.
+    pub fn publish_chunk(&mut self, chunk: Chunk, length: usize, count: u64) {
+        assert!((1..=self.ring.geometry.batch_max()).contains(&count) && length <= chunk.capacity());
+        self.retire_lapped(count);
+        let address = chunk.address();
+        let slot = self.ring.slot(self.head);
+        open_slot(slot, self.head);
+        let meta = Meta { length: 0, count: count as u16, kind: KIND_CHUNK };
+        let fields = [meta.pack(), u64::from(address.segment), address.offset, length as u64];
+        for (word, field) in slot[1..].iter().zip(fields) {
+            word.store(field, Ordering::Relaxed);
+        }
+        close_slot(slot, self.head);
+        self.reclaim.published(self.head, count, chunk);
+        self.finish(count, length);
+    }
+
+    #[inline]
+    fn finish(&mut self, count: u64, bytes: usize) {
+        self.head += count;
+        self.published_bytes += bytes as u64;
+        let header = self.ring.header();
+        header.published_bytes.store(self.published_bytes, Ordering::Relaxed);
+        // Release: a late joiner that reads the head finds the slots below it filled.
+        header.head.store(self.head, Ordering::Release);
+        // Pairs with `heavy_barrier` in a reader about to sleep (`RingReader::prepare_sleep`'s caller) and in
+        // `Readers::{attach, may_sleep}`: either we see its store, or it sees our message.
+        self.barrier.light();
+        self.refresh_readers();
+        if !self.sleepers.is_empty() {
+            self.wake_sleepers();
+        }
+    }
+
+    fn wake_sleepers(&self) {
+        if self.sleepers_need_fence {
+            fence(Ordering::SeqCst);
+        }
+        // Not `any`: each doorbell has to be rung.
+        let on_futex = self.sleepers.iter().filter(|reader| reader.wants_wake()).count();
+        if on_futex > 0 {
+            self.ring.header().wake.bump_shared_and_wake();
+        }
+    }
+
+    #[inline]
+    pub(super) fn refresh_readers(&mut self) {
+        if self.readers.version() != self.version {
+            self.take_readers();
+        }
+    }
+
+    #[cold]
+    fn take_readers(&mut self) {
+        self.version = self.readers.version();
+        self.attached = self.readers.snapshot();
+        self.sleepers = sleepers(&self.attached);
+        self.sleepers_need_fence = self.sleepers.iter().any(|reader| reader.is_fenced());
+        // Look the limit up again at the next message.
+        self.limit = if self.attached.is_empty() { u64::MAX } else { self.head };
+    }
+
+    /// The lowest cursor of all readers; `None` without readers.
+    pub(super) fn slowest_cursor(&self) -> Option<u64> {
+        self.attached.iter().map(|reader| reader.cursor(self.head)).min()
+    }
+}
+
+/// Marks the slot as being written, so that whoever still reads its old message notices.
+#[inline]
+fn open_slot(slot: &[AtomicU64], position: u64) {
+    slot[0].store((position + 1) | WRITING, Ordering::Relaxed);
+    // Pairs with the acquire fence in `RingReader` between copying a payload and looking at the sequence again: who
+    // has read any of our new words then also sees this mark or what follows it.
+    fence(Ordering::Release);
+}
+
+#[inline]
+fn close_slot(slot: &[AtomicU64], position: u64) {
+    // Pairs with `load_acquire` of the sequence in `RingReader::receive`.
+    slot[0].store(position + 1, Ordering::Release);
+}
+
+#[inline]
+fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<8>();
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        words[whole.len()].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    }
+}

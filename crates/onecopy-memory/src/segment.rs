@@ -1,0 +1,298 @@
+//! The unit of sharing: a memfd that its creator maps writable once, then seals so that nobody, the creator
+//! included, can ever resize it or map it writable again. Others get the descriptor and map it read-only; the kernel
+//! refuses them anything else. When the last process that has it mapped or open is gone, so is the memory.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::layout::{FORMAT_VERSION, HEADER_BYTES, MAGIC, SegmentHeader, SegmentKind};
+use crate::sync::{Arc, Ordering};
+use crate::window::Window;
+
+/// Seals without which a segment from somebody else is refused: its size can't change under us, the seals can't be
+/// lifted, and nobody but the owner has it writable.
+const REQUIRED_SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
+
+/// Why a segment could not be made, or one that was offered was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// The process has as many descriptors open as it may.
+    #[error("too many open descriptors: raise the limit with `ulimit -n` or LimitNOFILE=, then try again")]
+    TooManyDescriptors(#[source] io::Error),
+    /// The kernel has no memory, or no address space, for it.
+    #[error(
+        "no memory for a segment of {bytes} bytes: lower the byte budget, or raise the memory limit (cgroup, `ulimit -v`, vm.max_map_count)"
+    )]
+    OutOfMemory {
+        /// Size that was asked for.
+        bytes: usize,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A system call failed otherwise.
+    #[error("{call} failed")]
+    System {
+        /// Name of the call.
+        call: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The descriptor is no memfd with the seals that make sharing safe.
+    #[error("the descriptor offered as a segment is not a sealed memfd: its sender is broken or hostile")]
+    NotSealed,
+    /// The first bytes are not a segment's.
+    #[error("the memory offered as a segment has no onecopy header: its sender is broken or hostile")]
+    NotASegment,
+    /// The two sides were built with different layouts.
+    #[error(
+        "segment format version {theirs}, but this program speaks version {ours}: rebuild the older of the two"
+    )]
+    Version {
+        /// Version of this program.
+        ours: u64,
+        /// Version in the header.
+        theirs: u64,
+    },
+    /// A segment, but not the one that was expected.
+    #[error("segment of kind {theirs} where kind {ours:?} was expected")]
+    Kind {
+        /// What was expected.
+        ours: SegmentKind,
+        /// Number in the header.
+        theirs: u64,
+    },
+    /// The header claims another size than the memory has.
+    #[error("segment header says {claimed} bytes, the memory has {actual}")]
+    Size {
+        /// Size in the header.
+        claimed: u64,
+        /// Size of the memory.
+        actual: u64,
+    },
+    /// The payload types differ.
+    #[error(
+        "payload layout {theirs:016x} where {ours:016x} was expected: the two programs define the type differently"
+    )]
+    Layout {
+        /// Hash that was expected.
+        ours: u64,
+        /// Hash in the header.
+        theirs: u64,
+    },
+    /// The sizes inside a ring's header contradict each other.
+    #[error(
+        "ring geometry is impossible: {capacity} slots of {slot_bytes} bytes, history {history}, in {total_bytes} bytes"
+    )]
+    Geometry {
+        /// Number of slots in the header.
+        capacity: u64,
+        /// Slot size in the header.
+        slot_bytes: u64,
+        /// History in the header.
+        history: u64,
+        /// Size of the memory.
+        total_bytes: u64,
+    },
+}
+
+impl SegmentError {
+    fn system(call: &'static str, bytes: usize, error: rustix::io::Errno) -> Self {
+        use rustix::io::Errno;
+        match error {
+            Errno::MFILE | Errno::NFILE => Self::TooManyDescriptors(error.into()),
+            Errno::NOMEM | Errno::NOSPC => Self::OutOfMemory { bytes, source: error.into() },
+            _ => Self::System { call, source: error.into() },
+        }
+    }
+}
+
+/// A segment of this process: mapped writable, sealed, its descriptor ready to be handed out.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::segment::{Segment, View};
+///
+/// let segment = Segment::create(SegmentKind::Pool, 8192, 0)?;
+/// let view = View::open(segment.descriptor().try_clone_to_owned()?, SegmentKind::Pool)?;
+/// assert_eq!(view.total_bytes(), 8192);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Segment {
+    descriptor: OwnedFd,
+    mapping: Arc<Mapping>,
+}
+
+impl Segment {
+    /// Makes a segment of `total_bytes` (header included) and writes its header. Memory is taken page by page as it
+    /// is touched, not here.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::TooManyDescriptors`], [`SegmentError::OutOfMemory`] or [`SegmentError::System`].
+    pub fn create(kind: SegmentKind, total_bytes: usize, layout_hash: u64) -> Result<Self, SegmentError> {
+        assert!(total_bytes >= HEADER_BYTES, "a segment has at least a header");
+        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        if crate::kernel::features().noexec_seal {
+            flags |= MemfdFlags::NOEXEC_SEAL;
+        }
+        let fail = |call| move |error| SegmentError::system(call, total_bytes, error);
+        let descriptor = rustix::fs::memfd_create("onecopy", flags).map_err(fail("memfd_create"))?;
+        rustix::fs::ftruncate(&descriptor, total_bytes as u64).map_err(fail("ftruncate"))?;
+        let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ | ProtFlags::WRITE)
+            .map_err(fail("mmap"))?;
+        rustix::fs::fcntl_add_seals(&descriptor, REQUIRED_SEALS).map_err(fail("F_ADD_SEALS"))?;
+
+        let mapping = Arc::new(mapping);
+        let header = Window::<SegmentHeader>::new(&mapping, 0, 1).expect("the header fits");
+        let [header] = &*header else { unreachable!("the window has one element") };
+        header.magic.store(MAGIC, Ordering::Relaxed);
+        header.format_version.store(FORMAT_VERSION, Ordering::Relaxed);
+        header.kind.store(kind as u64, Ordering::Relaxed);
+        header.total_bytes.store(total_bytes as u64, Ordering::Relaxed);
+        header.layout_hash.store(layout_hash, Ordering::Relaxed);
+        Ok(Self { descriptor, mapping })
+    }
+
+    /// What others need to map the segment.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+}
+
+/// Somebody else's segment, mapped read-only, its header checked.
+#[derive(Debug, Clone)]
+pub struct View {
+    mapping: Arc<Mapping>,
+    layout_hash: u64,
+}
+
+impl View {
+    /// Checks and maps a descriptor that came from another process. The descriptor is closed again: the mapping
+    /// keeps the memory.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the memory has its variant of [`SegmentError`].
+    pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
+        // Only a memfd has seals: anything else fails here, before it is mapped.
+        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
+        if !seals.contains(REQUIRED_SEALS) {
+            return Err(SegmentError::NotSealed);
+        }
+        let stat = rustix::fs::fstat(&descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;
+        let total_bytes = usize::try_from(stat.st_size).map_err(|_| SegmentError::NotASegment)?;
+        if total_bytes < HEADER_BYTES {
+            return Err(SegmentError::NotASegment);
+        }
+        let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ)
+            .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
+        let mapping = Arc::new(mapping);
+        let layout_hash = check_header(&mapping, kind)?;
+        Ok(Self { mapping, layout_hash })
+    }
+
+    /// Refuses a segment whose payload type is not the expected one.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::Layout`] names both.
+    pub fn expect_layout(&self, layout_hash: u64) -> Result<(), SegmentError> {
+        if self.layout_hash == layout_hash {
+            Ok(())
+        } else {
+            Err(SegmentError::Layout { ours: layout_hash, theirs: self.layout_hash })
+        }
+    }
+
+    /// Size of the segment, header included.
+    pub fn total_bytes(&self) -> usize {
+        self.mapping.len
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+}
+
+/// Reads each field once (its owner may still be writing), checks the copies, and returns the layout hash.
+fn check_header(mapping: &Arc<Mapping>, kind: SegmentKind) -> Result<u64, SegmentError> {
+    let window = Window::<SegmentHeader>::new(mapping, 0, 1).ok_or(SegmentError::NotASegment)?;
+    let [header] = &*window else { return Err(SegmentError::NotASegment) };
+    if header.magic.load(Ordering::Relaxed) != MAGIC {
+        return Err(SegmentError::NotASegment);
+    }
+    let theirs = header.format_version.load(Ordering::Relaxed);
+    if theirs != FORMAT_VERSION {
+        return Err(SegmentError::Version { ours: FORMAT_VERSION, theirs });
+    }
+    let theirs = header.kind.load(Ordering::Relaxed);
+    if theirs != kind as u64 {
+        return Err(SegmentError::Kind { ours: kind, theirs });
+    }
+    let claimed = header.total_bytes.load(Ordering::Relaxed);
+    if claimed != mapping.len as u64 {
+        return Err(SegmentError::Size { claimed, actual: mapping.len as u64 });
+    }
+    Ok(header.layout_hash.load(Ordering::Relaxed))
+}
+
+/// A shared mapping, unmapped on drop.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory at a fixed address, unmapped only when the last owner drops it; who may write
+// where in it is the business of those who make references into it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(descriptor: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, rustix::io::Errno> {
+        // SAFETY: a null hint lets the kernel choose an unused range, so no existing memory is affected.
+        let base = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, descriptor, 0)?
+        };
+        let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Self { base, len })
+    }
+
+    /// Address of `len` bytes at `offset`, or `None` if they don't all lie inside.
+    pub(crate) fn range(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len)?;
+        if end > self.len {
+            return None;
+        }
+        // SAFETY: `offset` was just checked to lie inside the mapping (or one past its end, if `len` is 0).
+        Some(unsafe { self.base.cast::<u8>().add(offset) })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new`, is owned by this value, and everything that refers into it holds a
+        // reference count on it.
+        let result = unsafe { rustix::mm::munmap(self.base.as_ptr(), self.len) };
+        debug_assert_eq!(result, Ok(()));
+    }
+}

@@ -1,0 +1,165 @@
+//! The one place that knows whether the code runs for real or under the model checker. Everything else takes its
+//! atomics, barriers and futexes from here, so that loom explores the very code that ships.
+//!
+//! Two facts shape this file. A load from memory that is mapped read-only may only be `Relaxed` (the standard
+//! library promises no more), so peers' memory is read through [`load_acquire`]. And the costly half of a
+//! store→load barrier belongs on the rare side: see [`Barrier`].
+
+#[cfg(loom)]
+pub use loom::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+#[cfg(not(loom))]
+pub use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+
+/// Acquire load that is sound on memory mapped read-only: a relaxed load, then an acquire fence.
+#[inline]
+pub fn load_acquire(word: &AtomicU64) -> u64 {
+    let value = word.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}
+
+/// Takes a mutex whose holders keep its contents whole even when they panic.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// How a store is kept in front of a later load on the frequent side of a two-sided handshake.
+///
+/// Such a handshake has each side store its own word and then load the other's; at least one of them must see the
+/// other's store. That needs a full barrier on both sides, but the barrier of the frequent side can be lent to it by
+/// the rare side: `membarrier(2)` makes every running thread of the registered processes execute one. The frequent
+/// side is then left with a compiler fence (the idea is that of RCU's `sys_membarrier` users and of asymmetric
+/// fences in hazard-pointer libraries).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barrier {
+    /// The rare side uses `membarrier`; the frequent side pays nothing.
+    Asymmetric,
+    /// No `membarrier` on one of the two sides: both execute a full fence.
+    Full,
+}
+
+impl Barrier {
+    /// The frequent side's barrier, between its store and its load.
+    #[inline]
+    pub fn light(self) {
+        #[cfg(not(loom))]
+        match self {
+            Self::Asymmetric => std::sync::atomic::compiler_fence(Ordering::SeqCst),
+            Self::Full => fence(Ordering::SeqCst),
+        }
+        // loom knows no membarrier: the pair (membarrier, compiler fence) is modelled as two full fences, which is
+        // what the kernel promises of it.
+        #[cfg(loom)]
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The rare side's barrier: pairs with every [`Barrier::light`], whichever kind the other side chose.
+pub fn heavy_barrier() {
+    fence(Ordering::SeqCst);
+    #[cfg(not(loom))]
+    crate::kernel::membarrier();
+}
+
+pub use futex::Futex;
+
+#[cfg(not(loom))]
+mod futex {
+    use super::{AtomicU32, Ordering};
+    use rustix::thread::futex;
+
+    /// A 32-bit word that threads of any process can sleep on while it keeps its value.
+    #[derive(Debug, Default)]
+    #[repr(transparent)]
+    pub struct Futex(AtomicU32);
+
+    impl Futex {
+        /// The value to pass to a later wait.
+        #[inline]
+        pub fn value(&self) -> u32 {
+            let value = self.0.load(Ordering::Relaxed);
+            // Pairs with the release in `bump_and_wake`: whoever sees the new value sees what was stored before it.
+            super::fence(Ordering::Acquire);
+            value
+        }
+
+        /// Changes the value and wakes everyone who sleeps on it. Only the owner of the word may call this.
+        pub fn bump_and_wake(&self) {
+            // One writer per byte: a load and a store, no read-modify-write.
+            self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            self.wake();
+        }
+
+        /// [`Self::bump_and_wake`] for a word of this process that several of its threads bump.
+        pub fn bump_shared_and_wake(&self) {
+            self.0.fetch_add(1, Ordering::Release);
+            self.wake();
+        }
+
+        /// Wakes everyone without changing the value. Works on a read-only mapping.
+        pub fn wake(&self) {
+            // The kernel can only refuse an address that is not mapped, and `self` is.
+            let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);
+        }
+
+        pub(crate) fn word(&self) -> &AtomicU32 {
+            &self.0
+        }
+    }
+}
+
+#[cfg(loom)]
+mod futex {
+    use super::{AtomicU32, Mutex, Ordering};
+    use loom::sync::Condvar;
+
+    /// The kernel's futex as loom sees it: the comparison and the going to sleep are one step under a lock that a
+    /// waker takes too, which is how the kernel's hash bucket behaves.
+    #[derive(Debug)]
+    pub struct Futex {
+        word: AtomicU32,
+        bucket: Mutex<()>,
+        sleepers: Condvar,
+    }
+
+    impl Default for Futex {
+        fn default() -> Self {
+            Self { word: AtomicU32::new(0), bucket: Mutex::new(()), sleepers: Condvar::new() }
+        }
+    }
+
+    impl Futex {
+        pub fn value(&self) -> u32 {
+            self.word.load(Ordering::Acquire)
+        }
+
+        pub fn bump_and_wake(&self) {
+            self.word.store(self.word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            self.wake();
+        }
+
+        pub fn bump_shared_and_wake(&self) {
+            self.word.fetch_add(1, Ordering::Release);
+            self.wake();
+        }
+
+        pub fn wake(&self) {
+            let _bucket = super::lock(&self.bucket);
+            self.sleepers.notify_all();
+        }
+
+        /// Sleeps while the word is `expected`.
+        pub fn wait(&self, expected: u32) {
+            let bucket = super::lock(&self.bucket);
+            if self.word.load(Ordering::Relaxed) == expected {
+                drop(self.sleepers.wait(bucket));
+            }
+        }
+    }
+}

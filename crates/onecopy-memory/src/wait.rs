@@ -1,0 +1,180 @@
+//! Sleeping. The library waits on futexes in mapped memory: one with `futex`, several with `futex_waitv`. Whoever
+//! has an event loop, and any process on a kernel before 5.16, gets a [`Doorbell`] instead: a descriptor that
+//! becomes readable.
+//!
+//! A doorbell is a socket pair and not an eventfd, because it is shared with a process that need not be friendly: the
+//! other side can clear `O_NONBLOCK` on an eventfd and fill it up, and then the next ring blocks a publisher for ever.
+//! `send` has its own flag against that (see docs/decisions/doorbell.md).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Something happened, or a spurious wake-up: look again.
+    Maybe,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Most futexes that one call can wait on (`FUTEX_WAITV_MAX`).
+pub const FUTEXES_MAX: usize = 128;
+
+/// Time left until a deadline; `None` waits for ever.
+pub fn remaining(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
+#[cfg(not(loom))]
+pub use futexes::{wait, wait_any};
+
+#[cfg(not(loom))]
+mod futexes {
+    use super::*;
+    use crate::sync::Futex;
+    use rustix::io::Errno;
+    use rustix::thread::{ClockId, futex};
+
+    /// Sleeps while `futex` has the value `expected`, until `deadline`.
+    pub fn wait(futex: &Futex, expected: u32, deadline: Option<Instant>) -> Woken {
+        let timeout = match remaining(deadline).map(Timespec::try_from) {
+            Some(Ok(Timespec { tv_sec: 0, tv_nsec: 0 })) => return Woken::TimedOut,
+            Some(Ok(timeout)) => Some(timeout),
+            // Longer than the kernel can count is for ever.
+            Some(Err(_)) | None => None,
+        };
+        woken(futex::wait(futex.word(), futex::Flags::empty(), expected, timeout.as_ref()))
+    }
+
+    /// Sleeps while every futex has the value that stands beside it, until `deadline`. Needs
+    /// [`crate::kernel::Features::futex_waitv`].
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`FUTEXES_MAX`].
+    pub fn wait_any(futexes: &[(&Futex, u32)], deadline: Option<Instant>) -> Woken {
+        assert!(futexes.len() <= FUTEXES_MAX, "the kernel waits on {FUTEXES_MAX} futexes at most");
+        let mut waiters = [futex::Wait::new(); FUTEXES_MAX];
+        for (waiter, (futex, expected)) in waiters.iter_mut().zip(futexes) {
+            waiter.val = u64::from(*expected);
+            waiter.uaddr = (std::ptr::from_ref(futex.word()) as *mut std::ffi::c_void).into();
+            waiter.flags = futex::WaitFlags::SIZE_U32;
+        }
+        // futex_waitv counts to a point in time, not for a while.
+        let deadline = remaining(deadline).and_then(|left| {
+            let now = rustix::time::clock_gettime(ClockId::Monotonic);
+            now.checked_add(Timespec::try_from(left).ok()?)
+        });
+        let waiters = &waiters[..futexes.len()];
+        woken(
+            futex::waitv(waiters, futex::WaitvFlags::empty(), deadline.as_ref(), ClockId::Monotonic)
+                .map(drop),
+        )
+    }
+
+    fn woken(result: Result<(), Errno>) -> Woken {
+        match result {
+            Err(Errno::TIMEDOUT) => Woken::TimedOut,
+            // AGAIN: the value had changed already. INTR: a signal. Either way the caller looks again.
+            _ => Woken::Maybe,
+        }
+    }
+}
+
+/// The listening half of a doorbell: readable after [`Ringer::ring`].
+///
+/// ```
+/// let (doorbell, ringer) = onecopy_memory::wait::Doorbell::pair()?;
+/// ringer.ring();
+/// assert!(doorbell.was_rung());
+/// assert!(!doorbell.was_rung());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Doorbell {
+    socket: OwnedFd,
+}
+
+/// The ringing half of a doorbell; given to the process that is to ring.
+#[derive(Debug)]
+pub struct Ringer {
+    socket: OwnedFd,
+}
+
+impl Doorbell {
+    /// Makes both halves.
+    ///
+    /// # Errors
+    ///
+    /// What `socketpair` says: too many descriptors, or no memory.
+    pub fn pair() -> io::Result<(Self, Ringer)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (listening, ringing) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        Ok((Self { socket: listening }, Ringer { socket: ringing }))
+    }
+
+    /// Whether it has been rung since the last call; takes all rings back.
+    pub fn was_rung(&self) -> bool {
+        let mut rings = [0_u8; 64];
+        let mut rung = false;
+        while let Ok((1.., _)) = rustix::net::recv(&self.socket, &mut rings, RecvFlags::DONTWAIT) {
+            rung = true;
+        }
+        rung
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Ringer {
+    /// Takes a descriptor that came from another process.
+    ///
+    /// # Errors
+    ///
+    /// If it is no Unix socket: on anything else a ring could block.
+    pub fn from_descriptor(socket: OwnedFd) -> io::Result<Self> {
+        if rustix::net::sockopt::socket_domain(&socket)? == AddressFamily::UNIX {
+            Ok(Self { socket })
+        } else {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
+
+    /// Makes the other half readable. Never blocks: if the buffer is full, it is readable already; if the other side
+    /// is gone, nobody needs the ring.
+    pub fn ring(&self) {
+        let _ = rustix::net::send(&self.socket, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
+impl AsFd for Ringer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Sleeps until one of the descriptors is readable, or `deadline`.
+///
+/// # Errors
+///
+/// What `poll` says; an interruption counts as woken.
+pub fn poll_readable(descriptors: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Woken> {
+    let mut polled: Vec<PollFd<'_>> =
+        descriptors.iter().map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN)).collect();
+    let timeout = remaining(deadline).and_then(|left| Timespec::try_from(left).ok());
+    match rustix::event::poll(&mut polled, timeout.as_ref()) {
+        Ok(0) => Ok(Woken::TimedOut),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Woken::Maybe),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask test`: the one test command. Each step is a name and a function; the first that fails ends the run,
+//! and the list at the end says how long each took.
+
+mod fuzz;
+mod loom;
+mod steps;
+
+use crate::process::Process;
+use steps::{Outcome, Step};
+
+/// What is built and tested. Not `bench`: its rivals must not be compiled to test this project.
+const PACKAGES: [&str; 4] = ["onecopy-memory", "onecopy", "onecopy-cli", "xtask"];
+
+/// The packages whose documentation people read.
+const DOCUMENTED_PACKAGES: [&str; 3] = ["onecopy-memory", "onecopy", "onecopy-cli"];
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave out documentation, models, demo, and fuzzing
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut plan = vec![
+        Step { name: "format", run: format },
+        Step { name: "clippy", run: clippy },
+        Step { name: "tidy", run: tidy },
+        Step { name: "tests", run: tests },
+        Step { name: "tests of the kernel fall-backs", run: fallback_tests },
+    ];
+    if !arguments.quick {
+        plan.extend([
+            Step { name: "documentation", run: documentation },
+            Step { name: "loom models", run: loom::run },
+            Step { name: "demo", run: demo },
+            Step { name: "fuzz", run: fuzz::run },
+        ]);
+    }
+    steps::run(&plan)
+}
+
+fn packages(names: &[&str]) -> Vec<String> {
+    names.iter().flat_map(|name| ["--package".to_owned(), (*name).to_owned()]).collect()
+}
+
+fn format() -> anyhow::Result<Outcome> {
+    Process::cargo().arguments(["fmt", "--all", "--check"]).run()?;
+    if !fuzz::target_files()?.is_empty() {
+        Process::cargo().arguments(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]).run()?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn clippy() -> anyhow::Result<Outcome> {
+    Process::cargo()
+        .arguments(["clippy", "--all-targets", "--all-features"])
+        .arguments(packages(&PACKAGES))
+        .arguments(["--", "-D", "warnings"])
+        .run()?;
+    Ok(Outcome::Passed)
+}
+
+fn tidy() -> anyhow::Result<Outcome> {
+    crate::tidy::run()?;
+    Ok(Outcome::Passed)
+}
+
+fn tests() -> anyhow::Result<Outcome> {
+    Process::cargo().arguments(["test", "--all-features"]).arguments(packages(&PACKAGES)).run()?;
+    Ok(Outcome::Passed)
+}
+
+fn fallback_tests() -> anyhow::Result<Outcome> {
+    Process::cargo()
+        // The same packages and features as the step before, or Cargo would build the crate once more for its
+        // different feature set; `--tests` leaves out the documentation's examples.
+        .arguments(["test", "--all-features", "--package", "onecopy", "--tests"])
+        .environment("ONECOPY_DISABLE", "futex_waitv,membarrier,noexec_seal")
+        .run()?;
+    Ok(Outcome::Passed)
+}
+
+fn documentation() -> anyhow::Result<Outcome> {
+    Process::cargo()
+        .arguments(["doc", "--no-deps", "--all-features"])
+        .arguments(packages(&DOCUMENTED_PACKAGES))
+        .environment("RUSTDOCFLAGS", "-D warnings")
+        .run()?;
+    Ok(Outcome::Passed)
+}
+
+fn demo() -> anyhow::Result<Outcome> {
+    Process::cargo().arguments(["run", "--release", "--", "demo", "--mebibytes", "16"]).run()?;
+    Ok(Outcome::Passed)
+}
