@@ -1,1 +1,59 @@
-fn main() {}
+//! Side-by-side benchmarks: the library, its rivals and the bare hardware, measured in turns on the same two cores
+//! within the same minute. [`interleave`] holds the method, [`child`] the two processes, [`report`] the results; a
+//! folder such as [`topics`] holds the rows of one subject and a file for each peer.
+
+#![deny(unsafe_code)]
+
+mod child;
+mod interleave;
+mod job;
+mod payload;
+mod pin;
+mod probe;
+mod report;
+mod samples;
+mod shared_memory;
+mod topics;
+mod watchdog;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Side-by-side benchmarks of communication between processes", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Messages from a publisher to its subscribers
+    Topics(interleave::Options),
+    /// The second process of a measurement, started by the first
+    #[command(hide = true)]
+    Child {
+        /// What to do, as JSON
+        job: String,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Topics(options) => topics::run(&options),
+        Command::Child { job } => {
+            let job: job::Job = serde_json::from_str(&job).context("the order for this process is not valid")?;
+            child::serve(job, topics::answer)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -43,10 +43,14 @@ fn has_libclang() -> bool {
 
 /// The folders in which bindgen looks.
 fn library_folders() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"].map(Into::into).into();
-    for (parent, prefix, library) in
-        [("/usr/lib", "llvm", "lib"), ("/usr/lib", "", ""), ("/usr/local", "llvm", "lib"), ("/opt", "llvm", "lib")]
-    {
+    let mut folders: Vec<PathBuf> =
+        ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"].map(Into::into).into();
+    for (parent, prefix, library) in [
+        ("/usr/lib", "llvm", "lib"),
+        ("/usr/lib", "", ""),
+        ("/usr/local", "llvm", "lib"),
+        ("/opt", "llvm", "lib"),
+    ] {
         let Ok(entries) = std::fs::read_dir(parent) else { continue };
         for entry in entries.flatten() {
             let folder = entry.path();
@@ -68,7 +72,8 @@ fn contains_libclang(folder: &Path) -> bool {
 /// Tells the C interface of clang, which bindgen loads, from its C++ library, which it can't.
 fn is_libclang(file_name: &str) -> bool {
     let Some(rest) = file_name.strip_prefix("libclang") else { return false };
-    let versioned = rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    let versioned =
+        rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     (rest.starts_with(".so") || versioned) && rest.contains(".so")
 }
 

@@ -9,6 +9,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -28,11 +30,18 @@ enum Command {
     Bench(bench::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Test(arguments) => test::run(arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -48,7 +57,8 @@ mod tests {
 
     #[test]
     fn options_of_the_benchmark_pass_through() {
-        let arguments = Arguments::try_parse_from(["xtask", "bench", "topics", "--quick", "--json", "out.json"]);
+        let arguments =
+            Arguments::try_parse_from(["xtask", "bench", "topics", "--quick", "--json", "out.json"]);
         let Ok(Arguments { command: Command::Bench(bench) }) = arguments else { panic!("{arguments:?}") };
         assert_eq!(bench.arguments, ["topics", "--quick", "--json", "out.json"]);
     }

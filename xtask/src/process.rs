@@ -15,6 +15,8 @@ pub(crate) struct Process {
     environment: Vec<(OsString, OsString)>,
     /// Variables taken out of the inherited environment.
     removed: Vec<&'static str>,
+    /// Searched for programs before the inherited search path.
+    tools: Option<PathBuf>,
 }
 
 impl Process {
@@ -24,6 +26,7 @@ impl Process {
             arguments: Vec::new(),
             environment: Vec::new(),
             removed: Vec::new(),
+            tools: None,
         }
     }
 
@@ -42,6 +45,12 @@ impl Process {
         self
     }
 
+    /// Finds programs in this folder first.
+    pub(crate) fn tools(mut self, folder: Option<PathBuf>) -> Self {
+        self.tools = folder;
+        self
+    }
+
     /// Undoes what the running Cargo set for this program, so that another toolchain can be chosen.
     pub(crate) fn without_toolchain(mut self) -> Self {
         self.removed.extend(["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"]);
@@ -51,7 +60,7 @@ impl Process {
     /// Runs to the end with output passed through; any exit status but success is an error.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         eprintln!("$ {self}");
-        let status = self.command().status().with_context(|| format!("cannot start {self}"))?;
+        let status = self.command()?.status().with_context(|| format!("cannot start {self}"))?;
         if !status.success() {
             bail!("{status} from: {self}");
         }
@@ -60,8 +69,9 @@ impl Process {
 
     /// Runs to the end and gives its standard output; any exit status but success is an error.
     pub(crate) fn output(self) -> anyhow::Result<String> {
+        eprintln!("$ {self}");
         let output = self
-            .command()
+            .command()?
             .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("cannot start {self}"))?;
@@ -71,14 +81,19 @@ impl Process {
         String::from_utf8(output.stdout).with_context(|| format!("not UTF-8: the output of {self}"))
     }
 
-    fn command(&self) -> Command {
+    fn command(&self) -> anyhow::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(crate::workspace::root()).stdin(Stdio::null());
         for name in &self.removed {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
+        if let Some(tools) = &self.tools {
+            let inherited = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(tools.clone()).chain(std::env::split_paths(&inherited));
+            command.env("PATH", std::env::join_paths(folders)?);
+        }
+        Ok(command)
     }
 }
 
@@ -86,6 +101,9 @@ impl std::fmt::Display for Process {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (name, value) in &self.environment {
             write!(formatter, "{}={} ", name.to_string_lossy(), quoted(value))?;
+        }
+        if let Some(tools) = &self.tools {
+            write!(formatter, "PATH={}:$PATH ", quoted(tools.as_os_str()))?;
         }
         write!(formatter, "{}", quoted(&self.program))?;
         for argument in &self.arguments {
@@ -116,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_process_is_shown_as_one_would_type_it() {
-        let process = Process::new("cargo").arguments(["test", "two words"]).environment("RUSTFLAGS", "--cfg loom");
+        let process =
+            Process::new("cargo").arguments(["test", "two words"]).environment("RUSTFLAGS", "--cfg loom");
         assert_eq!(process.to_string(), "RUSTFLAGS='--cfg loom' cargo test 'two words'");
     }
 
@@ -131,6 +150,13 @@ mod tests {
     fn a_missing_program_is_an_error_that_names_it() {
         let error = Process::new("no-such-program-anywhere").run().unwrap_err();
         assert!(error.to_string().contains("no-such-program-anywhere"), "{error}");
+    }
+
+    #[test]
+    fn tools_are_searched_first() {
+        let process = Process::new("sh").arguments(["-c", "echo $PATH"]).tools(Some("/tools".into()));
+        assert!(process.to_string().starts_with("PATH=/tools:$PATH sh"));
+        assert!(process.output().unwrap().starts_with("/tools:"));
     }
 
     #[test]

@@ -5,14 +5,14 @@ mod fuzz;
 mod loom;
 mod steps;
 
+use std::path::Path;
+
 use crate::process::Process;
+use crate::workspace;
 use steps::{Outcome, Step};
 
 /// What is built and tested. Not `bench`: its rivals must not be compiled to test this project.
 const PACKAGES: [&str; 4] = ["onecopy-memory", "onecopy", "onecopy-cli", "xtask"];
-
-/// The packages whose documentation people read.
-const DOCUMENTED_PACKAGES: [&str; 3] = ["onecopy-memory", "onecopy", "onecopy-cli"];
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Arguments {
@@ -82,11 +82,16 @@ fn fallback_tests() -> anyhow::Result<Outcome> {
 }
 
 fn documentation() -> anyhow::Result<Outcome> {
-    Process::cargo()
-        .arguments(["doc", "--no-deps", "--all-features"])
-        .arguments(packages(&DOCUMENTED_PACKAGES))
-        .environment("RUSTDOCFLAGS", "-D warnings")
-        .run()?;
+    let document = |names: &[&str]| {
+        Process::cargo()
+            .arguments(["doc", "--no-deps", "--all-features"])
+            .arguments(packages(names))
+            .environment("RUSTDOCFLAGS", "-D warnings")
+    };
+    document(&["onecopy-memory", "onecopy"]).run()?;
+    // The program has the library's name: in the same folder the pages of one would overwrite the other's.
+    let folder = workspace::target().join("program-doc");
+    document(&["onecopy-cli"]).arguments([Path::new("--target-dir"), &folder]).run()?;
     Ok(Outcome::Passed)
 }
 

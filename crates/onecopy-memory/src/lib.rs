@@ -12,6 +12,8 @@
 //! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
 //! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
 //! | [`readers`] | the writer's list of attached readers |
+//! | [`mailbox`] | news from another thread of the same process |
+//! | [`fork`] | telling a forked child from its parent |
 //! | [`wait`] | sleeping on futexes, and doorbells for event loops |
 //! | [`kernel`] | what this kernel offers, and the fall-backs where it does not |
 //! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
@@ -19,9 +21,11 @@
 //! The life of a message: [`pool::Pool::allocate`] → [`ring::RingWriter::publish_chunk`] →
 //! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
+pub mod fork;
 pub mod hold;
 pub mod kernel;
 pub mod layout;
+pub mod mailbox;
 pub mod pool;
 pub mod readers;
 pub mod ring;

@@ -128,7 +128,7 @@ impl SegmentError {
 /// ```
 #[derive(Debug)]
 pub struct Segment {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     mapping: Arc<Mapping>,
 }
 
@@ -160,12 +160,17 @@ impl Segment {
         header.kind.store(kind as u64, Ordering::Relaxed);
         header.total_bytes.store(total_bytes as u64, Ordering::Relaxed);
         header.layout_hash.store(layout_hash, Ordering::Relaxed);
-        Ok(Self { descriptor, mapping })
+        Ok(Self { descriptor: Arc::new(descriptor), mapping })
     }
 
     /// What others need to map the segment.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
+    }
+
+    /// The same, for somebody who hands it out again later.
+    pub fn share_descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
     }
 
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {

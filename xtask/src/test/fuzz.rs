@@ -1,8 +1,7 @@
 //! A few seconds of every fuzz target: enough to catch a target that no longer builds or a crash near the surface.
 //! libFuzzer needs a nightly compiler (for the sanitizer flags) and a C++ compiler; without them the step is skipped.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::steps::Outcome;
 use crate::process::{Process, find_program};
@@ -30,9 +29,11 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     if find_program(&compiler).is_none() {
         let compiler = compiler.to_string_lossy();
-        return Ok(Outcome::Skipped(format!("no C++ compiler ({compiler}): install g++ or clang, or set CXX")));
+        return Ok(Outcome::Skipped(format!(
+            "no C++ compiler ({compiler}): install g++ or clang, or set CXX"
+        )));
     }
-    let search_path = install_cargo_fuzz()?;
+    let tools = install_cargo_fuzz()?;
     let fuzz = |arguments: &[&str]| {
         let toolchain = (nightly == Nightly::Toolchain).then_some("+nightly");
         Process::cargo()
@@ -40,7 +41,7 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
             .arguments(["fuzz"])
             .arguments(arguments)
             .without_toolchain()
-            .environment("PATH", &search_path)
+            .tools(tools.clone())
     };
     let list = fuzz(&["list"]).output()?;
     let limit = format!("-max_total_time={SECONDS_PER_TARGET}");
@@ -81,26 +82,27 @@ fn find_nightly() -> Option<Nightly> {
 fn lists_nightly(toolchains: &str) -> bool {
     toolchains.lines().any(|line| {
         line.strip_prefix("nightly").is_some_and(|rest| {
-            let dated = rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+            let dated =
+                rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
             !dated
         })
     })
 }
 
-/// Sees to it that cargo-fuzz is there, and gives the search path that finds it.
-fn install_cargo_fuzz() -> anyhow::Result<OsString> {
-    let inherited = std::env::var_os("PATH").unwrap_or_default();
+/// Sees to it that cargo-fuzz is there, and gives the folder it is in unless that is on the search path.
+fn install_cargo_fuzz() -> anyhow::Result<Option<PathBuf>> {
     if find_program("cargo-fuzz").is_some() {
-        return Ok(inherited);
+        return Ok(None);
     }
     let tools = workspace::target().join("tools");
-    if !tools.join("bin/cargo-fuzz").is_file() {
+    let programs = tools.join("bin");
+    if !programs.join("cargo-fuzz").is_file() {
         Process::cargo()
-            .arguments([Path::new("install"), "cargo-fuzz".as_ref(), "--locked".as_ref(), "--root".as_ref(), &tools])
+            .arguments(["install", "cargo-fuzz", "--locked", "--root"])
+            .arguments([&tools])
             .run()?;
     }
-    let folders = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&inherited));
-    Ok(std::env::join_paths(folders)?)
+    Ok(Some(programs))
 }
 
 #[cfg(test)]
@@ -109,7 +111,9 @@ mod tests {
 
     #[test]
     fn a_nightly_toolchain_is_recognised() {
-        assert!(lists_nightly("stable-x86_64-unknown-linux-gnu (default)\nnightly-x86_64-unknown-linux-gnu\n"));
+        assert!(lists_nightly(
+            "stable-x86_64-unknown-linux-gnu (default)\nnightly-x86_64-unknown-linux-gnu\n"
+        ));
         assert!(!lists_nightly("stable-x86_64-unknown-linux-gnu (default)\n"));
         assert!(!lists_nightly("nightly-2026-01-02-x86_64-unknown-linux-gnu\n"));
         assert!(!lists_nightly(""));

@@ -18,7 +18,8 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
     if models.is_empty() {
         return Ok(Outcome::Skipped(format!("no tests/loom_*.rs in {PACKAGE}")));
     }
-    let preemptions = std::env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| DEFAULT_MAX_PREEMPTIONS.to_owned());
+    let preemptions =
+        std::env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| DEFAULT_MAX_PREEMPTIONS.to_owned());
     Process::cargo()
         .arguments(["test", "--release", "--package", PACKAGE])
         .arguments(models.iter().flat_map(|model| ["--test", model]))
@@ -41,7 +42,9 @@ fn models(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut models = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let file_name = entry?.file_name();
-        let Some(name) = Path::new(&file_name).to_str().and_then(|name| name.strip_suffix(".rs")) else { continue };
+        let Some(name) = Path::new(&file_name).to_str().and_then(|name| name.strip_suffix(".rs")) else {
+            continue;
+        };
         if name.starts_with("loom_") {
             models.push(name.to_owned());
         }

@@ -17,6 +17,9 @@ use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
 /// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go
 /// on with other work.
 const RESYNC_TRIES: usize = 4;
+/// Calls in a row that were lapped and found no message at all. Looking at a slot is several times faster than
+/// publishing one, so no honest writer outruns so many looks at the whole ring.
+const FRUITLESS_MAX: u32 = 16;
 
 /// What [`RingReader::receive`] found.
 #[derive(Debug)]
@@ -92,6 +95,7 @@ pub struct RingReader {
     start: u64,
     lost: u64,
     sleep_ticket: u32,
+    fruitless: u32,
     segments: Vec<Option<Arc<Mapping>>>,
 }
 
@@ -137,7 +141,7 @@ impl RingReader {
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
         let state = table.add_reader(&ring.header, token)?;
-        Ok(Self { ring, state, cursor: 0, start: 0, lost: 0, sleep_ticket: 0, segments: Vec::new() })
+        Ok(Self { ring, state, cursor: 0, start: 0, lost: 0, sleep_ticket: 0, fruitless: 0, segments: Vec::new() })
     }
 
     /// This reader's state, for telling the writer where it is.
@@ -238,7 +242,11 @@ impl RingReader {
                 }
             }
         }
-        // Either nothing is there, or the writer is faster than our looking: the next call tries again.
+        self.fruitless += 1;
+        if self.fruitless > FRUITLESS_MAX {
+            return Err(self.corrupt("sequence"));
+        }
+        // The writer is faster than our looking: the next call tries again.
         Ok(Received::Empty)
     }
 
@@ -330,7 +338,8 @@ impl RingReader {
     /// Moves to the oldest message that is still there. Returns `false` if there is none.
     fn resync(&mut self) -> Result<bool, RingFault> {
         let head = load_acquire(&self.ring.header().head);
-        if head >= WRITING || head < self.cursor {
+        // The slot of our next message has a later sequence, so the writer has long published ours.
+        if head >= WRITING || head <= self.cursor {
             return Err(RingFault::CorruptHead { head });
         }
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
@@ -339,6 +348,7 @@ impl RingReader {
             self.slot_at(position).is_some_and(|_| position >= floor || self.is_inline(position))
         });
         let Some(position) = candidate else { return Ok(false) };
+        self.fruitless = 0;
         self.lost += position.saturating_sub(self.cursor.max(self.start));
         self.cursor = position;
         self.state.advance(position);
@@ -370,16 +380,22 @@ impl RingReader {
         sequence == self.cursor + 1 || sequence & !WRITING > self.cursor + 1
     }
 
-    /// First half of going to sleep: tells the writer, and returns the word to sleep on with its value. The caller then
-    /// issues one [`crate::sync::heavy_barrier`] for all its readers, looks at [`Self::is_ready`] once more, and sleeps.
-    pub fn prepare_sleep(&mut self, on_doorbell: bool) -> (&Futex, u32) {
+    /// First half of going to sleep: tells the writer, and returns the value of [`Self::wake_word`] to sleep with. The
+    /// caller then issues one [`crate::sync::heavy_barrier`] for all its readers, looks at [`Self::is_ready`] once more,
+    /// and sleeps.
+    pub fn prepare_sleep(&mut self, on_doorbell: bool) -> u32 {
         // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
         let value = self.ring.header().wake.value();
         let kind = if on_doorbell { TICKET_DOORBELL } else { 0 };
         // Never 0, and never twice the same in a row.
         self.sleep_ticket = self.sleep_ticket.wrapping_add(2).max(2) & !TICKET_DOORBELL | kind;
         self.state.set_sleeping(self.sleep_ticket);
-        (&self.ring.header().wake, value)
+        value
+    }
+
+    /// The word that changes when the writer wakes its readers.
+    pub fn wake_word(&self) -> &Futex {
+        &self.ring.header().wake
     }
 
     /// Tells the writer that this reader is awake.

@@ -112,6 +112,18 @@ impl RingWriter {
         }
     }
 
+    /// Whether [`Self::allocate`] would find memory now.
+    pub fn may_allocate(&mut self, pool: &mut Pool, length: usize) -> bool {
+        match self.allocate(pool, length) {
+            Ok(Allocation::Chunk(chunk)) => {
+                pool.free(chunk);
+                true
+            }
+            Ok(Allocation::Grow(_)) => true,
+            Err(BudgetExhausted { .. }) => false,
+        }
+    }
+
     /// Takes back every chunk that all readers have passed, that the history does not need and that nobody holds.
     pub fn collect(&mut self, pool: &mut Pool) {
         self.refresh_readers();

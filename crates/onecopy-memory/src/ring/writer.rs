@@ -1,7 +1,7 @@
 //! The publishing side: fill a slot, store its sequence, wake whoever sleeps. The cost does not depend on the number
 //! of readers, unless some announced that they may sleep, nor on the size of a chunk.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::reclaim::Reclaim;
 use super::{Geometry, Ring};
@@ -84,6 +84,11 @@ impl RingWriter {
     /// What readers need to map the ring.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.segment.as_ref().expect("only a model has no segment").descriptor()
+    }
+
+    /// The same, for somebody who hands it out again later.
+    pub fn share_descriptor(&self) -> Arc<OwnedFd> {
+        self.segment.as_ref().expect("only a model has no segment").share_descriptor()
     }
 
     /// The list of readers, for the thread that attaches and detaches them.

@@ -1,0 +1,65 @@
+//! Receiving on tokio's reactor. The runtime watches the subscriber's [`Readiness`]; no thread is blocked.
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::error::WaitError;
+use crate::message::Message;
+use crate::payload::{Payload, PlainData};
+use crate::readiness::Readiness;
+use crate::subscriber::Subscriber;
+
+/// A [`Subscriber`] whose messages can be awaited; from [`Subscriber::into_async`].
+#[derive(Debug)]
+pub struct AsyncSubscriber<P: Payload + ?Sized, H: PlainData = ()> {
+    subscriber: Subscriber<P, H>,
+    readiness: AsyncFd<Readiness>,
+}
+
+impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
+    /// Hands the subscriber to the current tokio runtime (feature `tokio`).
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptor left.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with its I/O driver enabled.
+    pub fn into_async(mut self) -> Result<AsyncSubscriber<P, H>, WaitError> {
+        let readiness = AsyncFd::register_with_interest(self.readiness()?, Interest::READABLE)
+            .map_err(|error| error.into_parts().1)?;
+        Ok(AsyncSubscriber { subscriber: self, readiness })
+    }
+}
+
+impl<P: Payload + ?Sized, H: PlainData> AsyncSubscriber<P, H> {
+    /// The next message. Cancel-safe: a message is either returned or still there.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), onecopy::Error> {
+    /// let node = onecopy::Node::open()?;
+    /// let mut counter = node.topic::<u64>("counter")?.subscriber().open()?.into_async()?;
+    /// println!("{}", *counter.recv().await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`Subscriber::receive`] says, as [`WaitError::Receive`].
+    pub async fn recv(&mut self) -> Result<Message<P, H>, WaitError> {
+        loop {
+            if let Some(message) = self.subscriber.receive()? {
+                return Ok(message);
+            }
+            // `receive` has armed the doorbells and looked once more, so what comes now makes the descriptor readable.
+            let mut ready = self.readiness.readable().await?;
+            ready.clear_ready();
+        }
+    }
+
+    /// The subscriber itself, for everything that does not wait.
+    pub fn get_mut(&mut self) -> &mut Subscriber<P, H> {
+        &mut self.subscriber
+    }
+}

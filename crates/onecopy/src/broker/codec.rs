@@ -1,0 +1,246 @@
+//! Packets as bytes.
+//!
+//! ```text
+//! 0  magic    "1c"
+//! 2  version  PROTOCOL_VERSION, little-endian
+//! 4  body     a Request or an Event in postcard's encoding
+//! ```
+//!
+//! The version is in every packet, so that two sides of different releases find out from the first one. Decoding
+//! checks everything that can be checked without knowing who sent the packet: what comes out obeys every limit.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::protocol::{Event, OpenError, Refusal, Request};
+use crate::limits::{MAX_DETAIL_BYTES, MAX_NODE_NAME_BYTES, MAX_PACKET_BYTES};
+use crate::payload_type::{PayloadType, TypeDescriptionError};
+use crate::topic_name::{self, TopicNameError};
+
+/// The first two bytes of every packet.
+pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
+/// The version of the protocol; both sides must agree on it.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Why bytes are no packet.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Not even the start is there.
+    #[error("a packet of {bytes} bytes is too short; every packet starts with 4 bytes of magic and version")]
+    TooShort {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Longer than any packet may be.
+    #[error("a packet of more than {MAX_PACKET_BYTES} bytes is too long; send one message a packet")]
+    TooLong,
+    /// Not our protocol.
+    #[error(
+        "a packet starts with {found:#06x} instead of {MAGIC:#06x}; only onecopy may talk to this socket"
+    )]
+    Magic {
+        /// What it starts with.
+        found: u16,
+    },
+    /// Another release's protocol.
+    #[error(
+        "the other side speaks version {found} of the broker's protocol and this side speaks version {PROTOCOL_VERSION}; run the same release of onecopy on both sides"
+    )]
+    Version {
+        /// The other side's version.
+        found: u16,
+    },
+    /// The body is none of the messages.
+    #[error("the body of a packet is garbled ({0}); run the same release of onecopy on both sides")]
+    Body(#[from] postcard::Error),
+    /// There is more behind the message.
+    #[error("{bytes} bytes follow the message in a packet; send one message a packet")]
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
+    /// A topic's name breaks the rules.
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
+    /// A type that can't be.
+    #[error(transparent)]
+    TypeDescription(#[from] TypeDescriptionError),
+    /// A node's name breaks the rules.
+    #[error(
+        "the name of a node must have 1 to {MAX_NODE_NAME_BYTES} bytes and no control characters, and has {bytes} bytes"
+    )]
+    NodeName {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A text is too long.
+    #[error("the detail of a refusal has {bytes} bytes; at most {MAX_DETAIL_BYTES} are allowed")]
+    Detail {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// Descriptors were cut off because more came than any packet may carry.
+    #[error("a packet came with more descriptors than one; send one with each packet that needs it")]
+    SurplusDescriptors,
+}
+
+impl Request {
+    /// The packet's bytes: at most [`MAX_PACKET_BYTES`], as long as every name in it obeys its limit.
+    ///
+    /// ```
+    /// use onecopy::broker::protocol::{NodeId, Request};
+    ///
+    /// let hello = Request::Hello { node: NodeId(7), name: "camera".to_owned() };
+    /// assert_eq!(Request::decode(&hello.encode()), Ok(hello));
+    /// ```
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a packet from a node.
+    ///
+    /// # Errors
+    ///
+    /// Whatever breaks the format or a limit.
+    pub fn decode(packet: &[u8]) -> Result<Self, DecodeError> {
+        let request: Self = decode(packet)?;
+        match &request {
+            Self::Hello { name, .. } => check_node_name(name)?,
+            Self::OpenPublisher { topic, payload, .. } => {
+                topic_name::check(topic)?;
+                payload.validate()?;
+            }
+            Self::OpenSubscriber { topic, payload, .. } => {
+                topic_name::check(topic)?;
+                check_payload(payload.as_ref())?;
+            }
+            Self::Inspect { topic: Some(topic), .. } => topic_name::check(topic)?,
+            Self::AddSegment { .. }
+            | Self::Attach { .. }
+            | Self::Attached { .. }
+            | Self::MaySleep { .. }
+            | Self::Detach { .. }
+            | Self::Close { .. }
+            | Self::Inspect { topic: None, .. } => {}
+        }
+        Ok(request)
+    }
+}
+
+impl Event {
+    /// The packet's bytes: at most [`MAX_PACKET_BYTES`], as long as every name in it obeys its limit.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a packet from the broker.
+    ///
+    /// # Errors
+    ///
+    /// Whatever breaks the format or a limit.
+    pub fn decode(packet: &[u8]) -> Result<Self, DecodeError> {
+        let event: Self = decode(packet)?;
+        match &event {
+            Self::Opened { payload, .. } => check_payload(payload.as_ref())?,
+            Self::Publisher { payload, .. } => payload.validate()?,
+            Self::OpenFailed { error, .. } => check_open_error(error)?,
+            Self::Refused { reason: Refusal::Malformed { detail } } if detail.len() > MAX_DETAIL_BYTES => {
+                return Err(DecodeError::Detail { bytes: detail.len() });
+            }
+            Self::NodeInfo { name, .. } => check_node_name(name)?,
+            Self::TopicInfo { name, payload, .. } => {
+                topic_name::check(name)?;
+                check_payload(payload.as_ref())?;
+            }
+            Self::PublisherInfo { topic, node_name, .. } | Self::SubscriberInfo { topic, node_name, .. } => {
+                topic_name::check(topic)?;
+                check_node_name(node_name)?;
+            }
+            Self::Welcome { .. }
+            | Self::Refused { .. }
+            | Self::Settled { .. }
+            | Self::Segment { .. }
+            | Self::PublisherGone { .. }
+            | Self::SubscriberGone { .. }
+            | Self::Attach { .. }
+            | Self::Attached { .. }
+            | Self::MaySleep { .. }
+            | Self::InspectEnd { .. } => {}
+        }
+        Ok(event)
+    }
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Version { found } => Self::Version { peer: found, broker: PROTOCOL_VERSION },
+            DecodeError::SurplusDescriptors => Self::DescriptorSurplus,
+            other => {
+                let mut detail = other.to_string();
+                detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+                Self::Malformed { detail }
+            }
+        }
+    }
+}
+
+/// Checks the name of a node.
+///
+/// # Errors
+///
+/// [`DecodeError::NodeName`] if it is empty, too long, or has control characters.
+pub fn check_node_name(name: &str) -> Result<(), DecodeError> {
+    let bytes = name.len();
+    if bytes == 0 || bytes > MAX_NODE_NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(DecodeError::NodeName { bytes });
+    }
+    Ok(())
+}
+
+fn check_payload(payload: Option<&PayloadType>) -> Result<(), TypeDescriptionError> {
+    payload.map_or(Ok(()), PayloadType::validate)
+}
+
+fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
+    match error {
+        OpenError::TypeMismatch { topic, existing, requested } => {
+            topic_name::check(topic)?;
+            existing.validate()?;
+            requested.validate()?;
+        }
+        OpenError::DeliveryMismatch { topic, .. } => topic_name::check(topic)?,
+        OpenError::DuplicatePort { .. } => {}
+    }
+    Ok(())
+}
+
+fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(128);
+    packet.extend_from_slice(&MAGIC.to_le_bytes());
+    packet.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    postcard::to_extend(message, packet)
+        .expect("a packet holds numbers, texts and enums only, which always encode")
+}
+
+fn decode<T: DeserializeOwned>(packet: &[u8]) -> Result<T, DecodeError> {
+    if packet.len() > MAX_PACKET_BYTES {
+        return Err(DecodeError::TooLong);
+    }
+    let ([magic_low, magic_high, version_low, version_high], body) =
+        packet.split_first_chunk::<4>().ok_or(DecodeError::TooShort { bytes: packet.len() })?;
+    let magic = u16::from_le_bytes([*magic_low, *magic_high]);
+    if magic != MAGIC {
+        return Err(DecodeError::Magic { found: magic });
+    }
+    let version = u16::from_le_bytes([*version_low, *version_high]);
+    if version != PROTOCOL_VERSION {
+        return Err(DecodeError::Version { found: version });
+    }
+    let (message, rest) = postcard::take_from_bytes(body)?;
+    if !rest.is_empty() {
+        return Err(DecodeError::TrailingBytes { bytes: rest.len() });
+    }
+    Ok(message)
+}

@@ -1,0 +1,25 @@
+//! The broker: it hands out names and memory, and knows who is alive; it never touches data.
+//!
+//! | file | one concept |
+//! |---|---|
+//! | `protocol.rs` | what nodes and the broker say to each other |
+//! | `codec.rs` | the same as bytes |
+//! | `transport.rs` | a socket that carries packets and descriptors |
+//! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
+//! | `peers.rs` | who is connected |
+//! | `server.rs` | the thread that drives the logic: epoll and sockets |
+//! | `instance_error.rs` | what can go wrong on the way to a broker |
+//! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
+
+mod codec;
+pub(crate) mod instance_error;
+mod peers;
+pub mod protocol;
+pub mod server;
+pub mod state;
+mod topics;
+pub mod transport;
+
+pub use codec::check_node_name;
+pub use peers::PeerId;
+pub use topics::Descriptor;

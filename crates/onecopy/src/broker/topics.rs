@@ -1,0 +1,386 @@
+//! What is open: topics by name, their publishers and subscribers, and how far each pair has come.
+//!
+//! The tie between a publisher and a subscriber (a *link*) is kept in one place, at the subscriber, so the two sides can't
+//! disagree. What happens to a link is told to whom it concerns through the [`Outbox`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Route};
+use crate::payload_type::PayloadType;
+
+/// A descriptor that the broker keeps for those who join later, or that waits to be sent.
+pub type Descriptor = Arc<OwnedFd>;
+
+/// What is to be told to nodes, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(pub(super) Vec<(NodeId, Event, Option<Descriptor>)>);
+
+impl Outbox {
+    pub(super) fn tell(&mut self, node: NodeId, event: Event) {
+        self.0.push((node, event, None));
+    }
+
+    pub(super) fn tell_with(&mut self, node: NodeId, event: Event, descriptor: &Descriptor) {
+        self.0.push((node, event, Some(Arc::clone(descriptor))));
+    }
+}
+
+/// How far a publisher and a subscriber have come with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// The subscriber was shown the publisher.
+    Offered,
+    /// The publisher was told where the subscriber's reader state is.
+    Requested,
+    /// The subscriber was told where to start.
+    Attached,
+}
+
+/// Publishers and subscribers that were there when a port opened, and that it still has to meet.
+type Awaited = BTreeSet<PortId>;
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) history: u64,
+    pub(super) ring: Descriptor,
+    segments: BTreeMap<u32, Descriptor>,
+    awaited: Awaited,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    links: BTreeMap<PortId, Link>,
+    awaited: Awaited,
+}
+
+/// What is agreed on for a topic, for as long as anybody has it open, and who has.
+#[derive(Debug, Default)]
+pub(super) struct Topic {
+    pub(super) payload: Option<PayloadType>,
+    pub(super) delivery: Option<Delivery>,
+    pub(super) publishers: BTreeMap<PortId, Publisher>,
+    pub(super) subscribers: BTreeMap<PortId, Subscriber>,
+}
+
+/// The wish to publish.
+#[derive(Debug)]
+pub(super) struct NewPublisher {
+    pub(super) port: PortId,
+    pub(super) topic: String,
+    pub(super) payload: PayloadType,
+    pub(super) delivery: Delivery,
+    pub(super) history: u64,
+    pub(super) ring: Descriptor,
+}
+
+/// All topics, found by name or by one of their ports.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    by_name: BTreeMap<Arc<str>, Topic>,
+    by_port: BTreeMap<PortId, Arc<str>>,
+}
+
+impl Topics {
+    pub(super) fn open_publisher(&mut self, new: NewPublisher, outbox: &mut Outbox) -> Result<(), OpenError> {
+        self.check_open(new.port, &new.topic, Some(&new.payload), Some(new.delivery))?;
+        let topic = Self::join(&mut self.by_name, &mut self.by_port, new.port, new.topic);
+        let payload = topic.payload.get_or_insert(new.payload).clone();
+        let delivery = *topic.delivery.get_or_insert(new.delivery);
+        topic.tell_opened(new.port, outbox);
+        for (subscriber, record) in &mut topic.subscribers {
+            record.links.insert(new.port, Link::Offered);
+            let route = Route { publisher: new.port, subscriber: *subscriber };
+            outbox.tell_with(
+                subscriber.node,
+                Event::Publisher { route, payload: payload.clone(), delivery },
+                &new.ring,
+            );
+        }
+        let awaited: Awaited = topic.subscribers.keys().copied().collect();
+        tell_if_settled(new.port, &awaited, outbox);
+        let publisher =
+            Publisher { history: new.history, ring: new.ring, segments: BTreeMap::new(), awaited };
+        topic.publishers.insert(new.port, publisher);
+        Ok(())
+    }
+
+    pub(super) fn open_subscriber(
+        &mut self,
+        port: PortId,
+        topic: String,
+        payload: Option<PayloadType>,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        self.check_open(port, &topic, payload.as_ref(), None)?;
+        let topic = Self::join(&mut self.by_name, &mut self.by_port, port, topic);
+        topic.payload = topic.payload.take().or(payload);
+        topic.tell_opened(port, outbox);
+        if let (Some(payload), Some(delivery)) = (&topic.payload, topic.delivery) {
+            for (publisher, record) in &topic.publishers {
+                let route = Route { publisher: *publisher, subscriber: port };
+                let event = Event::Publisher { route, payload: payload.clone(), delivery };
+                outbox.tell_with(port.node, event, &record.ring);
+                for (index, segment) in &record.segments {
+                    outbox.tell_with(port.node, Event::Segment { route, index: *index }, segment);
+                }
+            }
+        }
+        let awaited: Awaited = topic.publishers.keys().copied().collect();
+        tell_if_settled(port, &awaited, outbox);
+        let links = awaited.iter().map(|publisher| (*publisher, Link::Offered)).collect();
+        topic.subscribers.insert(port, Subscriber { links, awaited });
+        Ok(())
+    }
+
+    fn check_open(
+        &self,
+        port: PortId,
+        name: &str,
+        payload: Option<&PayloadType>,
+        delivery: Option<Delivery>,
+    ) -> Result<(), OpenError> {
+        if self.by_port.contains_key(&port) {
+            return Err(OpenError::DuplicatePort { port });
+        }
+        let Some(topic) = self.by_name.get(name) else { return Ok(()) };
+        if let (Some(existing), Some(requested)) = (&topic.payload, payload)
+            && existing != requested
+        {
+            let (existing, requested) = (Box::new(existing.clone()), Box::new(requested.clone()));
+            return Err(OpenError::TypeMismatch { topic: name.to_owned(), existing, requested });
+        }
+        if let (Some(existing), Some(requested)) = (topic.delivery, delivery)
+            && existing != requested
+        {
+            return Err(OpenError::DeliveryMismatch { topic: name.to_owned(), existing, requested });
+        }
+        Ok(())
+    }
+
+    fn join<'a>(
+        by_name: &'a mut BTreeMap<Arc<str>, Topic>,
+        by_port: &mut BTreeMap<PortId, Arc<str>>,
+        port: PortId,
+        name: String,
+    ) -> &'a mut Topic {
+        let name = by_name
+            .get_key_value(name.as_str())
+            .map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
+        by_port.insert(port, Arc::clone(&name));
+        by_name.entry(name).or_default()
+    }
+
+    pub(super) fn add_segment(
+        &mut self,
+        port: PortId,
+        index: u32,
+        segment: &Descriptor,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let Some(topic) = self.topic_of(port) else { return Ok(()) };
+        let publisher = topic.publishers.get_mut(&port).ok_or(Refusal::WrongRole { port })?;
+        if publisher.segments.contains_key(&index) {
+            return Err(Refusal::DuplicateSegment { publisher: port, index });
+        }
+        publisher.segments.insert(index, Arc::clone(segment));
+        for (subscriber, record) in &topic.subscribers {
+            if record.links.contains_key(&port) {
+                let route = Route { publisher: port, subscriber: *subscriber };
+                outbox.tell_with(subscriber.node, Event::Segment { route, index }, segment);
+            }
+        }
+        Ok(())
+    }
+
+    /// The subscriber's first step. Like every word from one side to the other it may cross the other's end, so it is
+    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side alone could have
+    /// brought that about, by closing its port and opening it again.
+    pub(super) fn attach(
+        &mut self,
+        route: Route,
+        event: Event,
+        readers: &Descriptor,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
+        let Some(link) = topic.subscriber(route.subscriber)?.links.get_mut(&route.publisher) else {
+            return Ok(());
+        };
+        if *link == Link::Offered {
+            *link = Link::Requested;
+            outbox.tell_with(route.publisher.node, event, readers);
+            topic.publisher_met(route, outbox);
+        }
+        Ok(())
+    }
+
+    /// The publisher's answer to [`attach`](Self::attach).
+    pub(super) fn attached(&mut self, route: Route, start: u64, outbox: &mut Outbox) -> Result<(), Refusal> {
+        let port = route.publisher;
+        let Some(topic) = self.topic_of(port) else { return Ok(()) };
+        if !topic.publishers.contains_key(&port) {
+            return Err(Refusal::WrongRole { port });
+        }
+        let Some(subscriber) = topic.subscribers.get_mut(&route.subscriber) else { return Ok(()) };
+        if let Some(link @ Link::Requested) = subscriber.links.get_mut(&port) {
+            *link = Link::Attached;
+            outbox.tell(route.subscriber.node, Event::Attached { route, start });
+            topic.subscriber_met(route, outbox);
+        }
+        Ok(())
+    }
+
+    pub(super) fn may_sleep(
+        &mut self,
+        route: Route,
+        event: Event,
+        doorbell: Option<&Descriptor>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
+        let link = topic.subscriber(route.subscriber)?.links.get(&route.publisher);
+        if let Some(Link::Requested | Link::Attached) = link {
+            outbox.0.push((route.publisher.node, event, doorbell.map(Arc::clone)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, route: Route, outbox: &mut Outbox) -> Result<(), Refusal> {
+        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
+        if let Some(link) = topic.subscriber(route.subscriber)?.links.remove(&route.publisher) {
+            topic.subscriber_left(route, link, outbox);
+            topic.subscriber_met(route, outbox);
+        }
+        Ok(())
+    }
+
+    /// Ends a port, and its topic with the last one; a port that is not open stays so.
+    pub(super) fn close(&mut self, port: PortId, outbox: &mut Outbox) {
+        let Some(name) = self.by_port.remove(&port) else { return };
+        let Some(topic) = self.by_name.get_mut(&name) else { return };
+        if topic.publishers.remove(&port).is_some() {
+            topic.publisher_ended(port, outbox);
+        }
+        if let Some(subscriber) = topic.subscribers.remove(&port) {
+            for (publisher, link) in subscriber.links {
+                topic.subscriber_left(Route { publisher, subscriber: port }, link, outbox);
+            }
+        }
+        if topic.publishers.is_empty() && topic.subscribers.is_empty() {
+            self.by_name.remove(&name);
+        }
+    }
+
+    /// Every port that a node has open.
+    pub(super) fn ports_of(&self, node: NodeId) -> Vec<PortId> {
+        let all = PortId { node, serial: 0 }..=PortId { node, serial: u32::MAX };
+        self.by_port.range(all).map(|(port, _)| *port).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Topic)> {
+        self.by_name.iter().map(|(name, topic)| (&**name, topic))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<(&str, &Topic)> {
+        self.by_name.get_key_value(name).map(|(name, topic)| (&**name, topic))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty() && self.by_port.is_empty()
+    }
+
+    fn topic_of(&mut self, port: PortId) -> Option<&mut Topic> {
+        self.by_name.get_mut(self.by_port.get(&port)?)
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let mut ports = 0;
+        for (name, topic) in &self.by_name {
+            topic.check_invariants();
+            for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
+                assert_eq!(self.by_port.get(port), Some(name), "port {port} leads to another topic");
+                ports += 1;
+            }
+        }
+        assert_eq!(ports, self.by_port.len(), "a port without its topic");
+    }
+}
+
+impl Topic {
+    fn subscriber(&mut self, port: PortId) -> Result<&mut Subscriber, Refusal> {
+        self.subscribers.get_mut(&port).ok_or(Refusal::WrongRole { port })
+    }
+
+    fn tell_opened(&self, port: PortId, outbox: &mut Outbox) {
+        let (payload, delivery) = (self.payload.clone(), self.delivery);
+        outbox.tell(port.node, Event::Opened { port, payload, delivery });
+    }
+
+    fn publisher_ended(&mut self, publisher: PortId, outbox: &mut Outbox) {
+        let subscribers: Vec<PortId> = self.subscribers.keys().copied().collect();
+        for subscriber in subscribers {
+            let route = Route { publisher, subscriber };
+            let links = self.subscribers.get_mut(&subscriber).map(|record| &mut record.links);
+            if links.is_some_and(|links| links.remove(&publisher).is_some()) {
+                outbox.tell(subscriber.node, Event::PublisherGone { route });
+                self.subscriber_met(route, outbox);
+            }
+        }
+    }
+
+    /// A subscriber's end as its publisher sees it, which knows of it only since it was asked to attach it.
+    fn subscriber_left(&mut self, route: Route, link: Link, outbox: &mut Outbox) {
+        if link != Link::Offered {
+            outbox.tell(route.publisher.node, Event::SubscriberGone { route });
+        }
+        self.publisher_met(route, outbox);
+    }
+
+    /// The publisher need not wait for this subscriber any more.
+    fn publisher_met(&mut self, route: Route, outbox: &mut Outbox) {
+        let Some(publisher) = self.publishers.get_mut(&route.publisher) else { return };
+        if publisher.awaited.remove(&route.subscriber) {
+            tell_if_settled(route.publisher, &publisher.awaited, outbox);
+        }
+    }
+
+    /// The subscriber need not wait for this publisher any more.
+    fn subscriber_met(&mut self, route: Route, outbox: &mut Outbox) {
+        let Some(subscriber) = self.subscribers.get_mut(&route.subscriber) else { return };
+        if subscriber.awaited.remove(&route.publisher) {
+            tell_if_settled(route.subscriber, &subscriber.awaited, outbox);
+        }
+    }
+
+    fn check_invariants(&self) {
+        assert!(!self.publishers.is_empty() || !self.subscribers.is_empty(), "a topic that nobody has open");
+        assert!(self.publishers.is_empty() || self.payload.is_some(), "publishers of an unknown type");
+        assert!(self.publishers.is_empty() || self.delivery.is_some(), "publishers of an unknown delivery");
+        for (port, subscriber) in &self.subscribers {
+            for publisher in subscriber.links.keys() {
+                assert!(self.publishers.contains_key(publisher), "{port} is linked to an ended publisher");
+            }
+            for publisher in &subscriber.awaited {
+                let link = subscriber.links.get(publisher);
+                assert!(
+                    link.is_some_and(|link| *link != Link::Attached),
+                    "{port} waits for {publisher} in vain"
+                );
+            }
+        }
+        for (port, publisher) in &self.publishers {
+            for subscriber in &publisher.awaited {
+                let link = self.subscribers.get(subscriber).and_then(|record| record.links.get(port));
+                assert_eq!(link, Some(&Link::Offered), "{port} waits for {subscriber} in vain");
+            }
+        }
+    }
+}
+
+fn tell_if_settled(port: PortId, awaited: &Awaited, outbox: &mut Outbox) {
+    if awaited.is_empty() {
+        outbox.tell(port.node, Event::Settled { port });
+    }
+}

@@ -1,0 +1,178 @@
+//! What can go wrong, apart by who has to act: each operation has its own small error, and all of them convert into
+//! [`Error`] for callers that only pass them on.
+
+use onecopy_memory::hold::HoldError;
+use onecopy_memory::ring::BudgetExhausted;
+use onecopy_memory::segment::SegmentError;
+
+use crate::broker::protocol;
+use crate::broker::transport::TransportError;
+use crate::instance::InstanceError;
+use crate::topic_name::TopicNameError;
+
+/// Any error of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A node, publisher or subscriber could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No memory for a message.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
+    /// Receiving failed.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// Waiting ended without a message.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Not a name for a topic.
+    #[error(transparent)]
+    TopicName(#[from] TopicNameError),
+    /// This process inherited the node by `fork`.
+    #[error("this process is a fork of the one that opened the node: open a node of its own")]
+    Forked,
+}
+
+/// Why a node, a publisher or a subscriber could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The instance's directory, socket or lock.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The topic carries another type, or is delivered otherwise.
+    #[error(transparent)]
+    Refused(#[from] protocol::OpenError),
+    /// The broker ended the connection for a fault of this node.
+    #[error("the broker refused this node: {0}")]
+    Fault(protocol::Refusal),
+    /// Memory for the ring, or for reader state.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The connection to the broker.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The broker's process ended. What is open goes on; nothing new can be opened on this node.
+    #[error("the broker of this instance has ended: messages go on, but to open something new, open a new node")]
+    BrokerGone,
+    /// The broker did not answer in time.
+    #[error("the broker did not answer within {} s: its process is stopped or stuck (`onecopy status` names it)", crate::limits::HANDSHAKE_TIMEOUT.as_secs())]
+    BrokerSilent,
+    /// More history than the longest ring can keep.
+    #[error("a history of {requested} messages is more than a ring can keep: {most} at most")]
+    HistoryTooLong {
+        /// What was asked for.
+        requested: u64,
+        /// What is possible.
+        most: u64,
+    },
+    /// This process inherited the node by `fork`.
+    #[error("this process is a fork of the one that opened the node: open a node of its own")]
+    Forked,
+    /// The system refused a thread, a random number or a descriptor.
+    #[error("the system refused to {operation}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn system(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { operation, source }
+    }
+}
+
+/// Why there is no memory for a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoanError {
+    /// Reliable delivery, and a subscriber has not read the oldest message of the ring yet.
+    #[error("a subscriber of this reliable topic lags by the whole ring: wait with loan_within(), or try again later")]
+    Full,
+    /// Subscribers hold, or have not read, all the memory that the publisher may use.
+    #[error(transparent)]
+    Budget(#[from] BudgetExhausted),
+    /// Nothing came free in time.
+    #[error("subscribers did not catch up in time")]
+    Timeout,
+    /// More messages than one batch can have.
+    #[error("a batch of {requested} messages is too long: {most} at most, or use publish_batch()")]
+    BatchTooLong {
+        /// What was asked for.
+        requested: usize,
+        /// What is possible.
+        most: usize,
+    },
+    /// Only part of a list of messages could be published.
+    #[error("published {published} messages, then: {cause}")]
+    Partial {
+        /// How many are out.
+        published: usize,
+        /// Why not the rest.
+        #[source]
+        cause: Box<LoanError>,
+    },
+    /// More bytes than memory has addresses.
+    #[error("a message of {elements} elements of {element_bytes} bytes is larger than any memory")]
+    TooLong {
+        /// How many elements.
+        elements: usize,
+        /// Bytes of one.
+        element_bytes: usize,
+    },
+    /// The pool could not grow.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The pool's growth could not be announced.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// This process inherited the node by `fork`.
+    #[error("this process is a fork of the one that opened the node: open a node of its own")]
+    Forked,
+}
+
+/// Why no message was received, other than that there is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// A publisher broke the protocol. It is not heard any more; the others are.
+    #[error("publisher {publisher} is ignored from now on: {reason}")]
+    Publisher {
+        /// Which one, as `onecopy topic info` shows it.
+        publisher: String,
+        /// What it did.
+        reason: String,
+    },
+    /// More held messages than can be noted.
+    #[error(transparent)]
+    TooManyHeld(HoldError),
+    /// A new publisher could not be given a doorbell, so it can't wake this subscriber's event loop.
+    #[error("no doorbell for a new publisher: {0}")]
+    NoDoorbell(String),
+    /// This process inherited the node by `fork`.
+    #[error("this process is a fork of the one that opened the node: open a node of its own")]
+    Forked,
+}
+
+/// Why waiting ended without a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// Nothing came in time.
+    #[error("no message came in time")]
+    Timeout,
+    /// Receiving failed.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The publishers could not be told that this subscriber sleeps.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The system refused a descriptor, or to wait.
+    #[error("cannot wait")]
+    System(#[from] std::io::Error),
+}

@@ -1,0 +1,389 @@
+//! A subscriber's publishers: for each the reader of its ring, and how this subscriber is woken by it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use onecopy_memory::layout::LINE_BYTES;
+use onecopy_memory::mailbox::Mailbox;
+use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
+use onecopy_memory::sync::{Barrier, Futex, heavy_barrier};
+use onecopy_memory::wait::{Doorbell, Ringer};
+
+use crate::broker::protocol::{PortId, Route};
+use crate::error::{ReceiveError, WaitError};
+use crate::node::NodeHandle;
+use crate::readiness::Readiness;
+use crate::sleep::Sleeper;
+use crate::subscriber::publisher_name;
+
+/// News for a subscriber from its node's control thread.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A publisher attached the reader.
+    Attached { publisher: PortId, reader: RingReader, header_bytes: usize, accepts_any: bool },
+    /// A publisher has a further segment.
+    Segment { publisher: PortId, index: u32, descriptor: OwnedFd },
+    /// A publisher ended. What it published before is still to be received.
+    Gone { publisher: PortId },
+    /// A publisher offered something that is no ring of this topic.
+    Refused(ReceiveError),
+}
+
+/// Where the control thread leaves news, and how it gets a subscriber's event loop to look.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    pub(crate) news: Mailbox<News>,
+    ringer: std::sync::OnceLock<Ringer>,
+}
+
+impl Inbox {
+    pub(crate) fn post(&self, news: News) {
+        self.news.post(news);
+        if let Some(ringer) = self.ringer.get() {
+            ringer.ring();
+        }
+    }
+}
+
+/// One publisher, as a subscriber hears it.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    publisher: PortId,
+    pub(crate) reader: RingReader,
+    /// Bytes of the user header of this publisher's messages.
+    header_bytes: usize,
+    pub(crate) accepts_any: bool,
+    gone: bool,
+    /// The next message lies in a segment that has not arrived yet.
+    starved: bool,
+    announced: Announced,
+    doorbell: Option<Doorbell>,
+    /// Value of the ring's wake word to sleep with.
+    wake_value: u32,
+}
+
+/// What the publisher knows of how this reader sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Futex,
+    Doorbell,
+}
+
+impl Feed {
+    pub(crate) fn chunk_header_bytes(&self) -> usize {
+        self.header_bytes.next_multiple_of(LINE_BYTES)
+    }
+
+    /// The next message has to wait for its segment.
+    pub(crate) fn starve(&mut self) {
+        self.starved = true;
+    }
+
+    /// Whether there is something to receive, or the end of it to be noticed.
+    fn is_ready(&self) -> bool {
+        self.gone || (self.reader.is_ready() && !self.starved)
+    }
+
+    /// Receives with lengths known only at run time; a header of unknown type is read past.
+    pub(crate) fn receive_any(&mut self, header: &mut [u8], payload: &mut [u8]) -> Result<Received, RingFault> {
+        if !self.accepts_any {
+            return self.reader.receive(&mut InlineParts { header, payload, exact: false });
+        }
+        let mut ignored = [0; onecopy_memory::layout::INLINE_BYTES_MAX];
+        let header = &mut ignored[..self.header_bytes.min(onecopy_memory::layout::INLINE_BYTES_MAX)];
+        self.reader.receive(&mut InlineParts { header, payload, exact: false })
+    }
+}
+
+/// All publishers of a subscriber.
+#[derive(Debug)]
+pub(crate) struct Feeds {
+    node: Arc<NodeHandle>,
+    port: PortId,
+    inbox: Arc<Inbox>,
+    seen: u64,
+    feeds: Vec<Feed>,
+    /// Whose turn it is.
+    current: usize,
+    lost_with_the_gone: u64,
+    errors: Vec<ReceiveError>,
+    event_loop: Option<EventLoop>,
+    posted_value: u32,
+}
+
+/// A subscriber that is waited for through a descriptor.
+#[derive(Debug)]
+struct EventLoop {
+    readiness: Readiness,
+    inbox_bell: Doorbell,
+    /// The descriptor was promised to become readable at the next message.
+    armed: bool,
+    /// The user asked for the descriptor; otherwise only [`Sleeper`] uses it.
+    for_user: bool,
+}
+
+impl Feeds {
+    pub(crate) fn new(node: Arc<NodeHandle>, port: PortId, inbox: Arc<Inbox>) -> Self {
+        Self {
+            node,
+            port,
+            inbox,
+            seen: 0,
+            feeds: Vec::new(),
+            current: 0,
+            lost_with_the_gone: 0,
+            errors: Vec::new(),
+            event_loop: None,
+            posted_value: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.feeds.len()
+    }
+
+    #[inline]
+    pub(crate) fn current(&mut self) -> Option<&mut Feed> {
+        self.feeds.get_mut(self.current)
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost_with_the_gone + self.feeds.iter().map(|feed| feed.reader.lost()).sum::<u64>()
+    }
+
+    /// The current publisher has nothing: turns to the next, and forgets one that has ended.
+    #[inline]
+    pub(crate) fn turn(&mut self) {
+        if self.feeds.get(self.current).is_some_and(|feed| feed.gone && (feed.starved || !feed.reader.is_ready())) {
+            self.forget_current();
+        } else {
+            self.current += 1;
+        }
+        if self.current >= self.feeds.len() {
+            self.current = 0;
+        }
+    }
+
+    /// Takes news in, if there is any.
+    #[inline]
+    pub(crate) fn refresh(&mut self) -> Result<(), ReceiveError> {
+        if self.inbox.news.has_news(self.seen) || self.is_armed() || !self.errors.is_empty() {
+            return self.take_news();
+        }
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn take_news(&mut self) -> Result<(), ReceiveError> {
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked);
+        }
+        self.disarm();
+        for news in self.inbox.news.take(&mut self.seen) {
+            if let Err(error) = self.take_one(news) {
+                self.errors.push(error);
+            }
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors.remove(0)) }
+    }
+
+    fn take_one(&mut self, news: News) -> Result<(), ReceiveError> {
+        match news {
+            News::Attached { publisher, reader, header_bytes, accepts_any } => {
+                let mut feed = Feed {
+                    publisher,
+                    reader,
+                    header_bytes,
+                    accepts_any,
+                    gone: false,
+                    starved: false,
+                    announced: Announced::Nothing,
+                    doorbell: None,
+                    wake_value: 0,
+                };
+                if let Some(event_loop) = &self.event_loop {
+                    install_doorbell(&self.node, self.port, &mut feed, &event_loop.readiness)
+                        .map_err(|error| ReceiveError::NoDoorbell(error.to_string()))?;
+                }
+                self.feeds.push(feed);
+            }
+            News::Segment { publisher, index, descriptor } => {
+                if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
+                    feed.starved = false;
+                    feed.reader.add_segment(index, descriptor).map_err(|error| ReceiveError::Publisher {
+                        publisher: publisher_name(publisher),
+                        reason: error.to_string(),
+                    })?;
+                }
+            }
+            News::Gone { publisher } => {
+                if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
+                    feed.gone = true;
+                }
+            }
+            News::Refused(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Ends the connection to the current publisher, which broke the protocol.
+    pub(crate) fn drop_current(&mut self, fault: RingFault) -> ReceiveError {
+        self.drop_because(&fault.to_string())
+    }
+
+    pub(crate) fn drop_misfit(&mut self) -> ReceiveError {
+        self.drop_because("a message has not the size of the topic's payload")
+    }
+
+    fn drop_because(&mut self, reason: &str) -> ReceiveError {
+        let publisher = self.feeds.get(self.current).map(|feed| publisher_name(feed.publisher)).unwrap_or_default();
+        if self.current < self.feeds.len() {
+            self.forget_current();
+        }
+        ReceiveError::Publisher { publisher, reason: reason.to_owned() }
+    }
+
+    fn forget_current(&mut self) {
+        let feed = self.feeds.swap_remove(self.current);
+        self.lost_with_the_gone += feed.reader.lost();
+        if self.current >= self.feeds.len() {
+            self.current = 0;
+        }
+    }
+
+    /// Arms the doorbells of a subscriber with an event loop. Returns `true` if a message came meanwhile.
+    #[inline]
+    pub(crate) fn arm(&mut self) -> Result<bool, ReceiveError> {
+        if !self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
+            return Ok(false);
+        }
+        self.prepare(true);
+        heavy_barrier();
+        if let Some(event_loop) = &mut self.event_loop {
+            event_loop.armed = true;
+        }
+        Ok(self.is_ready())
+    }
+
+    fn is_armed(&self) -> bool {
+        self.event_loop.as_ref().is_some_and(|event_loop| event_loop.armed)
+    }
+
+    fn disarm(&mut self) {
+        if self.is_armed() {
+            self.cancel();
+        }
+    }
+
+    /// A descriptor for the user's event loop.
+    pub(crate) fn readiness(&mut self) -> Result<Readiness, WaitError> {
+        self.announce(true)?;
+        let event_loop = self.event_loop.as_mut().expect("announcing a doorbell makes the event loop");
+        event_loop.for_user = true;
+        let readiness = event_loop.readiness.try_clone()?;
+        // Readable at once if something is there already.
+        if self.arm().map_err(WaitError::Receive)? {
+            self.ring_own_bell();
+        }
+        Ok(readiness)
+    }
+
+    fn ring_own_bell(&self) {
+        if let Some(ringer) = self.inbox.ringer.get() {
+            ringer.ring();
+        }
+    }
+
+    fn make_event_loop(&mut self) -> Result<(), WaitError> {
+        if self.event_loop.is_none() {
+            let (inbox_bell, ringer) = Doorbell::pair()?;
+            let readiness = Readiness::new()?;
+            readiness.add(inbox_bell.as_fd())?;
+            // Only this subscriber sets it, and only here.
+            let _ = self.inbox.ringer.set(ringer);
+            self.event_loop = Some(EventLoop { readiness, inbox_bell, armed: false, for_user: false });
+        }
+        Ok(())
+    }
+}
+
+fn install_doorbell(node: &NodeHandle, port: PortId, feed: &mut Feed, readiness: &Readiness) -> Result<(), WaitError> {
+    if feed.announced == Announced::Doorbell {
+        return Ok(());
+    }
+    let (doorbell, ringer) = Doorbell::pair()?;
+    readiness.add(doorbell.as_fd())?;
+    let route = Route { publisher: feed.publisher, subscriber: port };
+    node.may_sleep(route, feed.reader.state().barrier() == Barrier::Full, Some(ringer))?;
+    feed.doorbell = Some(doorbell);
+    feed.announced = Announced::Doorbell;
+    Ok(())
+}
+
+impl Sleeper for Feeds {
+    fn words(&self) -> usize {
+        self.feeds.len() + 1
+    }
+
+    fn announce(&mut self, on_doorbell: bool) -> Result<(), WaitError> {
+        if on_doorbell {
+            self.make_event_loop()?;
+        }
+        for feed in &mut self.feeds {
+            if let (true, Some(event_loop)) = (on_doorbell, &self.event_loop) {
+                install_doorbell(&self.node, self.port, feed, &event_loop.readiness)?;
+            } else if feed.announced == Announced::Nothing {
+                let route = Route { publisher: feed.publisher, subscriber: self.port };
+                self.node.may_sleep(route, feed.reader.state().barrier() == Barrier::Full, None)?;
+                feed.announced = Announced::Futex;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, on_doorbell: bool) {
+        self.posted_value = self.inbox.news.posted().value();
+        for feed in &mut self.feeds {
+            feed.wake_value = feed.reader.prepare_sleep(on_doorbell);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inbox.news.has_news(self.seen)
+            || self.feeds.iter().any(Feed::is_ready)
+            || !self.errors.is_empty()
+    }
+
+    fn futexes<'a>(&'a self, futexes: &mut Vec<(&'a Futex, u32)>) {
+        futexes.push((self.inbox.news.posted(), self.posted_value));
+        futexes.extend(self.feeds.iter().map(|feed| (feed.reader.wake_word(), feed.wake_value)));
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.event_loop.as_ref().map(|event_loop| event_loop.readiness.as_fd())
+    }
+
+    fn cancel(&mut self) {
+        if let Some(event_loop) = &mut self.event_loop {
+            event_loop.armed = false;
+            event_loop.inbox_bell.was_rung();
+        }
+        for feed in &self.feeds {
+            feed.reader.cancel_sleep();
+            if let Some(doorbell) = &feed.doorbell {
+                doorbell.was_rung();
+            }
+        }
+    }
+}
+
+impl Drop for Feeds {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}

@@ -1,0 +1,425 @@
+//! Where an instance lives, and how a process finds its broker or becomes it.
+//!
+//! An instance is one broker's world, chosen by name. Its runtime directory holds two files for each: `<instance>.sock`, where
+//! the broker listens, and `<instance>.lock`, which the broker holds locked for as long as it lives. The kernel lets go of a
+//! lock when its process dies, so neither file can be stale in a way that matters.
+//!
+//! Who starts up or shuts down holds the directory itself locked meanwhile. Under that lock there is either a
+//! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, statat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+
+pub use crate::broker::instance_error::InstanceError;
+
+use crate::broker::protocol::{Event, NodeId, Request};
+use crate::broker::server::{Server, ServerThread};
+use crate::broker::transport::{PacketSocket, TransportError};
+use crate::limits::{
+    HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
+};
+
+/// The instance that is meant when none is named.
+pub const DEFAULT_INSTANCE: &str = "default";
+/// The environment variable that says where instances live.
+pub const RUNTIME_DIRECTORY_VARIABLE: &str = "ONECOPY_RUNTIME_DIR";
+
+/// One broker's world: a name in a runtime directory.
+///
+/// ```
+/// use onecopy::instance::Instance;
+///
+/// let instance = Instance::in_directory("/run/user/1000/onecopy", "lab")?;
+/// assert_eq!(instance.socket_path().to_str(), Some("/run/user/1000/onecopy/lab.sock"));
+/// # Ok::<(), onecopy::instance::InstanceError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    directory: PathBuf,
+    name: String,
+    uid: u32,
+}
+
+/// A connection to the broker, and the broker itself where this process has become it.
+///
+/// The server must be run (see [`Server::spawn`]) before the connection is of use.
+#[derive(Debug)]
+pub struct Found {
+    /// Connected, with nothing sent yet.
+    pub socket: PacketSocket,
+    /// The broker, if there was none.
+    pub server: Option<Server>,
+}
+
+/// A node that the broker knows.
+#[derive(Debug)]
+pub struct Joined {
+    /// Connected, and introduced.
+    pub socket: PacketSocket,
+    /// The process that the broker runs in.
+    pub broker_pid: u32,
+    /// The broker, if this process has become it.
+    pub server: Option<ServerThread>,
+}
+
+/// The place of an instance's broker: its lock and its listening socket.
+///
+/// Dropped, it removes the socket, and only then lets go of the lock.
+#[derive(Debug)]
+pub struct Seat {
+    instance: Instance,
+    directory: OwnedFd,
+    listener: OwnedFd,
+    /// Device and inode of the socket, to remove no other.
+    socket_identity: (u64, u64),
+    _lock: OwnedFd,
+}
+
+enum Attempt {
+    Connected(PacketSocket),
+    /// There is no socket, or nobody listens on it.
+    Absent,
+    /// Somebody listens, with no room for another newcomer just now.
+    Busy,
+}
+
+enum Place {
+    Taken(PacketSocket),
+    Ours(Box<Seat>),
+}
+
+impl Instance {
+    /// The instance of that name where the environment says: `$ONECOPY_RUNTIME_DIR`, else
+    /// `$XDG_RUNTIME_DIR/onecopy`, else `/tmp/onecopy-$UID`.
+    ///
+    /// # Errors
+    ///
+    /// [`InstanceError::Name`] and [`InstanceError::PathTooLong`].
+    pub fn from_env(name: &str) -> Result<Self, InstanceError> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let directory = variable(RUNTIME_DIRECTORY_VARIABLE)
+            .or_else(|| variable("XDG_RUNTIME_DIR").map(|directory| directory.join("onecopy")))
+            .unwrap_or_else(|| {
+                PathBuf::from(format!("/tmp/onecopy-{}", rustix::process::geteuid().as_raw()))
+            });
+        Self::in_directory(directory, name)
+    }
+
+    /// The instance of that name in that directory, which is created when a broker needs it.
+    ///
+    /// # Errors
+    ///
+    /// [`InstanceError::Name`] and [`InstanceError::PathTooLong`].
+    pub fn in_directory(directory: impl Into<PathBuf>, name: &str) -> Result<Self, InstanceError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let length_allowed = (1..=MAX_INSTANCE_NAME_BYTES).contains(&name.len());
+        if !length_allowed || name.starts_with('.') || !name.bytes().all(allowed) {
+            return Err(InstanceError::Name { name: name.chars().take(MAX_INSTANCE_NAME_BYTES).collect() });
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        let instance = Self { directory: directory.into(), name: name.to_owned(), uid };
+        let path = instance.socket_path();
+        let bytes = path.as_os_str().len();
+        if bytes > MAX_SOCKET_PATH_BYTES {
+            return Err(InstanceError::PathTooLong { path, bytes });
+        }
+        Ok(instance)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory that it lives in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where its broker listens.
+    pub fn socket_path(&self) -> PathBuf {
+        self.directory.join(self.socket_name())
+    }
+
+    /// What its broker holds locked.
+    pub fn lock_path(&self) -> PathBuf {
+        self.directory.join(self.lock_name())
+    }
+
+    fn socket_name(&self) -> String {
+        format!("{}.sock", self.name)
+    }
+
+    fn lock_name(&self) -> String {
+        format!("{}.lock", self.name)
+    }
+
+    /// A connection to the broker, or `None` if there is none. Nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// When directory or socket are not ours, or the broker does not accept in time.
+    pub fn connect(&self) -> Result<Option<PacketSocket>, InstanceError> {
+        if self.open_directory()?.is_none() {
+            return Ok(None);
+        }
+        match self.attempt(SocketFlags::empty())? {
+            Attempt::Connected(socket) => Ok(Some(socket)),
+            Attempt::Absent => Ok(None),
+            Attempt::Busy => {
+                Err(InstanceError::NoAnswer { path: self.socket_path(), process: String::new() })
+            }
+        }
+    }
+
+    /// A connection to the broker; where there is none, this process becomes it.
+    ///
+    /// # Errors
+    ///
+    /// When directory or socket are not ours, the directory can't be created, or the broker does not accept in time.
+    pub fn connect_or_serve(&self) -> Result<Found, InstanceError> {
+        match self.find_place()? {
+            Place::Taken(socket) => Ok(Found { socket, server: None }),
+            Place::Ours(seat) => {
+                let server = self.server(*seat)?;
+                // The kernel keeps the connection until the server runs and accepts it.
+                let socket = self.connect()?.ok_or_else(|| self.socket_removed())?;
+                Ok(Found { socket, server: Some(server) })
+            }
+        }
+    }
+
+    /// Becomes the broker.
+    ///
+    /// # Errors
+    ///
+    /// [`InstanceError::AlreadyServed`] if there is one, else as for [`connect_or_serve`](Self::connect_or_serve).
+    pub fn serve(&self) -> Result<Server, InstanceError> {
+        match self.find_place()? {
+            Place::Taken(socket) => {
+                let credentials =
+                    socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
+                Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid: credentials.pid })
+            }
+            Place::Ours(seat) => self.server(*seat),
+        }
+    }
+
+    /// Finds the broker or becomes it (on a thread of its own), and introduces a node to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect_or_serve`](Self::connect_or_serve), and what the broker has against the node.
+    pub fn join(&self, node: NodeId, name: &str) -> Result<Joined, InstanceError> {
+        let mut attempts_left = HANDSHAKE_ATTEMPTS;
+        loop {
+            attempts_left -= 1;
+            let Found { socket, server } = self.connect_or_serve()?;
+            let server =
+                server.map(Server::spawn).transpose().map_err(|source| self.failed("serve", source))?;
+            match self.introduce(&socket, node, name) {
+                // It was just ending when we came; look again, and take its place if need be.
+                Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
+                Err(error) => return Err(error),
+                Ok(broker_pid) => return Ok(Joined { socket, broker_pid, server }),
+            }
+        }
+    }
+
+    /// Says Hello on a new connection, and waits for the answer; returns the broker's process.
+    ///
+    /// # Errors
+    ///
+    /// [`InstanceError::Refused`], [`InstanceError::NoAnswer`] after [`HANDSHAKE_TIMEOUT`], and
+    /// [`InstanceError::BrokerEnded`].
+    pub fn introduce(&self, socket: &PacketSocket, node: NodeId, name: &str) -> Result<u32, InstanceError> {
+        socket
+            .set_timeout(Some(HANDSHAKE_TIMEOUT))
+            .map_err(|source| self.failed("set a timeout on", source))?;
+        match socket.send_request(&Request::Hello { node, name: name.to_owned() }, None) {
+            // A broker that refused us at once has left its reason behind.
+            Ok(()) | Err(TransportError::Closed) => {}
+            Err(error) => return Err(self.handshake_error(socket, error)),
+        }
+        match socket.receive_event() {
+            Ok((Event::Welcome { broker_pid }, _)) => {
+                socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
+                Ok(broker_pid)
+            }
+            Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
+            Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
+            Err(error) => Err(self.handshake_error(socket, error)),
+        }
+    }
+
+    fn handshake_error(&self, socket: &PacketSocket, error: TransportError) -> InstanceError {
+        let path = self.socket_path();
+        match error {
+            TransportError::NotReady => {
+                let pid = socket.peer_credentials().map(|peer| format!(" (process {})", peer.pid));
+                InstanceError::NoAnswer { path, process: pid.unwrap_or_default() }
+            }
+            TransportError::Closed => InstanceError::BrokerEnded { path },
+            error => InstanceError::Transport(error),
+        }
+    }
+
+    fn find_place(&self) -> Result<Place, InstanceError> {
+        loop {
+            if let Some(socket) = self.connect()? {
+                return Ok(Place::Taken(socket));
+            }
+            self.create_directory()?;
+            // Somebody may remove the directory at any time: then it is created again.
+            let Some(directory) = self.open_directory()? else { continue };
+            retry_on_intr(|| flock(&directory, FlockOperation::LockExclusive))
+                .map_err(|source| self.failed("lock the directory of", source))?;
+            match self.attempt(SocketFlags::NONBLOCK)? {
+                Attempt::Connected(socket) => return Ok(Place::Taken(socket)),
+                Attempt::Absent => return Ok(Place::Ours(Box::new(Seat::take(self, directory)?))),
+                // Wait for room without keeping everybody else from starting up.
+                Attempt::Busy => {}
+            }
+        }
+    }
+
+    fn create_directory(&self) -> Result<(), InstanceError> {
+        match rustix::fs::mkdir(&self.directory, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(source) => {
+                Err(InstanceError::CreateDirectory { path: self.directory.clone(), source: source.into() })
+            }
+        }
+    }
+
+    /// The runtime directory, if there is one. Only one that nobody else can change will do, since whoever could change
+    /// it could put a socket of their own there.
+    fn open_directory(&self) -> Result<Option<OwnedFd>, InstanceError> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = || self.directory.clone();
+        let directory = match rustix::fs::open(&self.directory, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(InstanceError::NotADirectory { path: path() }),
+            Err(source) => return Err(self.failed("open the directory of", source)),
+        };
+        let stat = fstat(&directory).map_err(|source| self.failed("look at the directory of", source))?;
+        if stat.st_uid != self.uid {
+            return Err(InstanceError::ForeignDirectory { path: path(), owner: stat.st_uid, uid: self.uid });
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if mode.intersects(Mode::WGRP | Mode::WOTH) {
+            return Err(InstanceError::WritableDirectory { path: path(), mode: mode.as_raw_mode() });
+        }
+        Ok(Some(directory))
+    }
+
+    fn address(&self) -> Result<SocketAddrUnix, InstanceError> {
+        SocketAddrUnix::new(&self.socket_path()).map_err(|source| self.failed("name the socket of", source))
+    }
+
+    fn attempt(&self, flags: SocketFlags) -> Result<Attempt, InstanceError> {
+        let failed = |source: Errno| self.failed("connect to the broker of", source);
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags | SocketFlags::CLOEXEC, None)
+                .map_err(failed)?;
+        let socket = PacketSocket::from(socket);
+        socket
+            .set_timeout(Some(HANDSHAKE_TIMEOUT))
+            .map_err(|source| self.failed("set a timeout on", source))?;
+        let address = self.address()?;
+        match retry_on_intr(|| connect(&socket, &address)) {
+            Ok(()) => {}
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(Attempt::Absent),
+            Err(Errno::AGAIN) => return Ok(Attempt::Busy),
+            Err(source) => return Err(failed(source)),
+        }
+        let peer = socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
+        if peer.uid != self.uid {
+            let path = self.socket_path();
+            return Err(InstanceError::ForeignSocket { path, pid: peer.pid, owner: peer.uid, uid: self.uid });
+        }
+        rustix::io::ioctl_fionbio(&socket, false).map_err(failed)?;
+        socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
+        Ok(Attempt::Connected(socket))
+    }
+
+    fn server(&self, seat: Seat) -> Result<Server, InstanceError> {
+        Server::new(seat).map_err(|source| self.failed("serve", source))
+    }
+
+    fn socket_removed(&self) -> InstanceError {
+        InstanceError::SocketRemoved { socket: self.socket_path(), lock: self.lock_path() }
+    }
+
+    fn failed(&self, operation: &'static str, source: impl Into<std::io::Error>) -> InstanceError {
+        InstanceError::Kernel { operation, path: self.socket_path(), source: source.into() }
+    }
+}
+
+impl Seat {
+    /// Takes the place; the directory is locked, and there was nobody to connect to.
+    fn take(instance: &Instance, directory: OwnedFd) -> Result<Self, InstanceError> {
+        let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&directory, instance.lock_name(), lock_flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|source| instance.failed("open the lock of", source))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // Nobody starts up or shuts down now, so the one who holds the lock should have a socket.
+            Err(Errno::WOULDBLOCK) => return Err(instance.socket_removed()),
+            Err(source) => return Err(instance.failed("lock", source)),
+        }
+        remove_stale_socket(instance, &directory)?;
+        let failed = |source: Errno| instance.failed("listen on", source);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+        bind(&listener, &instance.address()?).map_err(failed)?;
+        listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
+        let socket_identity = identity(instance, &directory).map_err(failed)?;
+        flock(&directory, FlockOperation::Unlock).map_err(failed)?;
+        Ok(Self { instance: instance.clone(), directory, listener, socket_identity, _lock: lock })
+    }
+
+    pub(crate) fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Closing the descriptors lets go of both locks.
+        let result = retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive))
+            .and_then(|()| identity(&self.instance, &self.directory))
+            .and_then(|found| match found == self.socket_identity {
+                true => unlinkat(&self.directory, self.instance.socket_name(), AtFlags::empty()),
+                false => Ok(()),
+            });
+        if let Err(error) = result {
+            tracing::debug!(%error, "the broker's socket was gone before the broker");
+        }
+    }
+}
+
+fn identity(instance: &Instance, directory: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
+    let stat = statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Removes what a killed broker left; anything but a socket is not ours to remove, and makes `bind` fail.
+fn remove_stale_socket(instance: &Instance, directory: &OwnedFd) -> Result<(), InstanceError> {
+    let failed = |source: Errno| instance.failed("remove", source);
+    match statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
+            unlinkat(directory, instance.socket_name(), AtFlags::empty()).map_err(failed)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}

@@ -1,0 +1,94 @@
+//! Every limit of the control plane, by name, each with the reason for its value.
+//!
+//! None of them bounds how much a user may share: the number of nodes, topics, publishers and subscribers is bounded
+//! by memory and by the kernel's limit on open files only. What is bounded here is what one packet, one name or one
+//! slow peer may cost the broker.
+
+use std::time::Duration;
+
+/// Largest packet on a broker socket, in bytes.
+///
+/// The largest that the protocol can produce is a type mismatch: a topic name and two payload types of two type names
+/// each, five names of at most 255 bytes, plus less than 150 bytes of numbers. One page holds that more than twice over,
+/// and one page is what the kernel allocates for a packet without looking for contiguous memory.
+pub const MAX_PACKET_BYTES: usize = 4096;
+
+/// Most descriptors in one packet: each packet speaks of one segment, one block of reader state or one doorbell.
+pub const MAX_DESCRIPTORS_PER_PACKET: usize = 1;
+
+/// Largest name of a topic, in bytes of UTF-8: what file systems allow for a name, so that a topic may be named after
+/// a file, and a file (a recording, say) after a topic's level.
+pub const MAX_TOPIC_NAME_BYTES: usize = 255;
+
+/// Largest name of a node, in bytes of UTF-8; the same as for topics, so that there is one number to remember.
+pub const MAX_NODE_NAME_BYTES: usize = 255;
+
+/// Largest name of a type, in bytes of UTF-8; longer ones (deeply nested generics) are abbreviated with a hash.
+pub const MAX_TYPE_NAME_BYTES: usize = 255;
+
+/// Largest alignment of a payload, in bytes: a mapping starts on a page, so no stronger promise can be kept.
+pub const MAX_ALIGN_BYTES: u64 = 4096;
+
+/// Largest size of one element of a payload, in bytes (1 TiB).
+///
+/// No real type is near it, and it keeps every sum and product of sizes from outside far from overflowing 64 bits.
+pub const MAX_ELEMENT_BYTES: u64 = 1 << 40;
+
+/// Largest piece of free text that the broker puts into a refusal, in bytes: a line or two on a terminal.
+pub const MAX_DETAIL_BYTES: usize = 255;
+
+/// Largest name of an instance, in bytes: it is part of a socket path, which has room for 107 bytes in all.
+pub const MAX_INSTANCE_NAME_BYTES: usize = 64;
+
+/// Largest path of a Unix socket, in bytes: `sun_path` has 108, the last of which ends the string.
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Connections that the kernel keeps for the broker until it accepts them.
+///
+/// The kernel lowers it to `net.core.somaxconn`, whose default this is. A node that finds the queue full sleeps
+/// until there is room.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// How long a node waits for the broker to accept it and to answer its first packet.
+///
+/// A healthy broker answers within microseconds and never waits for anything itself, so seconds mean that it is
+/// stopped (a debugger, `SIGSTOP`) or that the machine is swapping. Long enough for the second, short enough for a person to
+/// see the error rather than a hanging program.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a node looks for a broker again when the one it found ended during the handshake.
+///
+/// Each further attempt needs another broker to end in the microseconds between accepting and answering; four of
+/// them in a row mean that something else is wrong.
+pub const HANDSHAKE_ATTEMPTS: u32 = 4;
+
+/// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
+///
+/// The largest burst that a healthy peer meets is the death of a node with which it shares many routes: one packet a
+/// route. 65,536 routes between two nodes are beyond any use seen so far, and cost the broker about 10 MiB while
+/// they wait. The answer to one of the peer's own requests is not counted, so a list may be of any length.
+pub const MAX_QUEUED_PACKETS: usize = 65_536;
+
+/// Packets taken from one peer before the others get their turn, so that a flood from one delays the rest by less
+/// than a millisecond.
+pub const PACKETS_PER_TURN: usize = 64;
+
+/// Ready descriptors that the broker takes from the kernel in one call: more only fill the cache.
+pub const EVENTS_PER_WAIT: usize = 64;
+
+/// How long opening a publisher or subscriber waits for the other side to attach.
+///
+/// A running process attaches within a millisecond. One that is stopped would hold up everybody else for ever; it is
+/// connected when it runs again.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Slots of a ring, unless the publisher says otherwise: a second of lag at 1 kHz. With one-line slots the ring
+/// is 64 KiB and stays in a core's own cache.
+pub const DEPTH_DEFAULT: u64 = 1024;
+
+/// Longest history: half of the longest ring (the other half is for messages under way).
+pub const HISTORY_MAX: u64 = onecopy_memory::layout::CAPACITY_MAX / 2;
+
+/// Bytes of large messages that a publisher may have out with subscribers, unless it says otherwise. Only what messages
+/// touch takes memory; this bounds the harm that a subscriber does which never lets go.
+pub const BUDGET_BYTES_DEFAULT: usize = 1 << 30;

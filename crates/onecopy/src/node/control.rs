@@ -1,0 +1,204 @@
+//! The node's control thread: takes the broker's events and hands them to whoever they concern. It sleeps in the
+//! kernel until there is one, and no message ever passes through it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use onecopy_memory::hold::PeerReader;
+use onecopy_memory::layout::SegmentKind;
+use onecopy_memory::ring::RingReader;
+use onecopy_memory::segment::View;
+use onecopy_memory::wait::{Doorbell, Ringer};
+use rustix::event::{PollFd, PollFlags};
+
+use super::inspection::Answer;
+use super::ports::{Attaching, Connection, Opening, reader_key};
+use super::session::{DetachToken, Session};
+use crate::broker::protocol::{Event, PortId, Request, Route};
+use crate::broker::transport::TransportError;
+use crate::error::{OpenError, ReceiveError};
+use crate::feed::News;
+use crate::payload_type::PayloadType;
+use crate::subscriber::publisher_name;
+
+/// Runs until the connection ends. `outbox_bell` rings when requests wait for room in the socket.
+pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell) {
+    let ended = loop {
+        if let Err(error) = wait_and_handle(session, outbox_bell) {
+            break error;
+        }
+    };
+    tracing::debug!(node = %session.node, reason = %ended, "connection to the broker ended");
+    session.connection_ended(Connection::Gone);
+}
+
+fn wait_and_handle(session: &Arc<Session>, outbox_bell: &Doorbell) -> Result<(), TransportError> {
+    let waits_for_room = session.outbox.flush()?;
+    let interest = if waits_for_room { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+    let socket = session.outbox.socket();
+    let bell = outbox_bell.as_fd();
+    let mut polled = [PollFd::new(socket, interest), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
+    match rustix::event::poll(&mut polled, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(TransportError::Kernel { operation: "wait", source: error.into() }),
+    }
+    outbox_bell.was_rung();
+    loop {
+        match socket.try_receive_event() {
+            Ok((event, descriptor)) => handle(session, event, descriptor),
+            Err(TransportError::NotReady) => return Ok(()),
+            // One event is lost with its descriptor; the connection is whole.
+            Err(TransportError::DescriptorLost) => tracing::error!("{}", TransportError::DescriptorLost),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
+    match (event, descriptor) {
+        (Event::Opened { port, .. }, _) => session.set_opening(port, Opening::Opened),
+        (Event::Settled { port }, _) => session.set_opening(port, Opening::Settled),
+        (Event::OpenFailed { port, error }, _) => session.set_opening(port, Opening::Failed(OpenError::Refused(error))),
+        (Event::Publisher { route, payload, .. }, Some(ring)) => meet_publisher(session, route, payload, ring),
+        (Event::Segment { route, index }, Some(segment)) => take_segment(session, route, index, segment),
+        (Event::Attached { route, start }, _) => take_attached(session, route, start),
+        (Event::PublisherGone { route }, _) => lose_publisher(session, route),
+        (Event::Attach { route, reader_segment, block }, Some(memory)) => {
+            attach_subscriber(session, route, reader_segment, block, memory);
+        }
+        (Event::SubscriberGone { route }, _) => lose_subscriber(session, route),
+        (Event::MaySleep { route, fenced, .. }, doorbell) => note_sleeper(session, route, fenced, doorbell),
+        (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
+        (Event::NodeInfo { request, node, name, pid, uid }, _) => {
+            session.inspections.add(request, Answer::Node { node, name, pid, uid });
+        }
+        (Event::TopicInfo { request, name, payload, delivery, .. }, _) => {
+            session.inspections.add(request, Answer::Topic { name, payload, delivery });
+        }
+        (Event::PublisherInfo { request, topic, publisher, node_name, history, .. }, ring) => {
+            session.inspections.add(request, Answer::Publisher { topic, publisher, node_name, history, ring });
+        }
+        (Event::SubscriberInfo { request, topic, subscriber, node_name }, _) => {
+            session.inspections.add(request, Answer::Subscriber { topic, subscriber, node_name });
+        }
+        (Event::InspectEnd { request }, _) => session.inspections.end(request),
+        // The transport makes sure that a descriptor comes with exactly those events that have one.
+        (Event::Welcome { .. } | Event::Publisher { .. } | Event::Segment { .. } | Event::Attach { .. }, _) => {}
+    }
+}
+
+/// A publisher of one of our subscribers: map its ring, enter a reader, and tell it where that is.
+fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ring: OwnedFd) {
+    let opened = open_reader(session, route, &payload, ring);
+    let mut ports = session.ports();
+    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+    match opened {
+        Ok(reader) => {
+            let block = reader.state().block();
+            subscriber.attaching.insert(route.publisher, Attaching { reader, payload });
+            let request = Request::Attach { route, reader_segment: 0, block };
+            session.send_or_log(&request, Some(session.table.descriptor()));
+        }
+        Err(error) => {
+            subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
+            session.send_or_log(&Request::Detach { route }, None);
+        }
+    }
+}
+
+fn open_reader(
+    session: &Arc<Session>,
+    route: Route,
+    payload: &PayloadType,
+    ring: OwnedFd,
+) -> Result<RingReader, Box<dyn std::error::Error>> {
+    let view = View::open(ring, SegmentKind::Ring)?;
+    view.expect_layout(payload.layout_hash())?;
+    let token = DetachToken { session: Arc::downgrade(session), route };
+    Ok(RingReader::open(&view, &session.table, Box::new(token))?)
+}
+
+fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
+    ReceiveError::Publisher { publisher: publisher_name(publisher), reason: error.to_string() }
+}
+
+fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
+    let mut ports = session.ports();
+    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+    match subscriber.attaching.get_mut(&route.publisher) {
+        Some(attaching) => {
+            if let Err(error) = attaching.reader.add_segment(index, segment) {
+                subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
+                subscriber.attaching.remove(&route.publisher);
+            }
+        }
+        None => subscriber.inbox.post(News::Segment { publisher: route.publisher, index, descriptor: segment }),
+    }
+}
+
+/// The publisher knows our reader: it may start.
+fn take_attached(session: &Session, route: Route, start: u64) {
+    let mut ports = session.ports();
+    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+    let Some(Attaching { mut reader, payload }) = subscriber.attaching.remove(&route.publisher) else { return };
+    reader.start(start);
+    let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
+    let accepts_any = subscriber.expected.is_none();
+    subscriber.inbox.post(News::Attached { publisher: route.publisher, reader, header_bytes, accepts_any });
+}
+
+fn lose_publisher(session: &Session, route: Route) {
+    let mut ports = session.ports();
+    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+    subscriber.attaching.remove(&route.publisher);
+    subscriber.inbox.post(News::Gone { publisher: route.publisher });
+}
+
+/// A subscriber of one of our publishers: look at its reader state from now on, and tell it where to start.
+fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block: u32, memory: OwnedFd) {
+    let mut ports = session.ports();
+    let Some(publisher) = ports.publishers.get(&route.publisher) else { return };
+    let readers = Arc::clone(&publisher.readers);
+    let segment = (route.subscriber.node, reader_segment);
+    let peer = match ports.view(segment, || View::open(memory, SegmentKind::Readers)) {
+        Ok(view) => PeerReader::open(&view, block),
+        Err(error) => {
+            tracing::warn!(%route, %error, "reader state of a subscriber is unusable");
+            None
+        }
+    };
+    match peer {
+        Some(peer) => {
+            let start = readers.attach(reader_key(route), peer);
+            ports.note_attached(route, segment);
+            session.send_or_log(&Request::Attached { route, start }, None);
+        }
+        None => ports.forget_routes(|_| false),
+    }
+}
+
+fn lose_subscriber(session: &Session, route: Route) {
+    let readers = {
+        let mut ports = session.ports();
+        ports.forget_routes(|gone| *gone == route);
+        ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
+    };
+    // Not under the lock: it may have to wait until the publisher's thread has woken up.
+    if let Some(readers) = readers {
+        readers.detach(reader_key(route));
+    }
+}
+
+fn note_sleeper(session: &Session, route: Route, fenced: bool, doorbell: Option<OwnedFd>) {
+    let ringer = match doorbell.map(Ringer::from_descriptor).transpose() {
+        Ok(ringer) => ringer,
+        Err(error) => {
+            tracing::warn!(%route, %error, "doorbell of a subscriber is unusable");
+            return;
+        }
+    };
+    let ports = session.ports();
+    if let Some(publisher) = ports.publishers.get(&route.publisher) {
+        publisher.readers.may_sleep(reader_key(route), fenced, ringer);
+    }
+}

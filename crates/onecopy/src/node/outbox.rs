@@ -1,0 +1,67 @@
+//! Requests to the broker, sent from any thread without ever waiting for it. If the broker does not read (it may be
+//! stopped), they queue here and the control thread sends them when it does.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use onecopy_memory::wait::{Doorbell, Ringer};
+
+use crate::broker::protocol::Request;
+use crate::broker::transport::{PacketSocket, TransportError};
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    socket: PacketSocket,
+    queue: Mutex<VecDeque<Queued>>,
+    /// Rung when the queue stops being empty, for the control thread to wait for room in the socket.
+    ringer: Ringer,
+}
+
+#[derive(Debug)]
+struct Queued {
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Outbox {
+    pub(super) fn new(socket: PacketSocket) -> std::io::Result<(Self, Doorbell)> {
+        let (doorbell, ringer) = Doorbell::pair()?;
+        Ok((Self { socket, queue: Mutex::default(), ringer }, doorbell))
+    }
+
+    pub(super) fn socket(&self) -> &PacketSocket {
+        &self.socket
+    }
+
+    /// Sends `request`, or queues it behind those that wait already.
+    pub(super) fn send(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) -> Result<(), TransportError> {
+        let bytes = request.encode();
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_empty() {
+            match self.socket.try_send(&bytes, descriptor) {
+                Err(TransportError::NotReady | TransportError::TooManyDescriptorsInFlight) => {}
+                sent => return sent,
+            }
+        }
+        let descriptor = descriptor.map(|descriptor| descriptor.try_clone_to_owned()).transpose();
+        let descriptor =
+            descriptor.map_err(|source| TransportError::Kernel { operation: "queue a packet", source })?;
+        queue.push_back(Queued { bytes, descriptor });
+        self.ringer.ring();
+        Ok(())
+    }
+
+    /// Sends what is queued, as far as the broker takes it. Returns whether something is left.
+    pub(super) fn flush(&self) -> Result<bool, TransportError> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(Queued { bytes, descriptor }) = queue.front() {
+            match self.socket.try_send(bytes, descriptor.as_ref().map(AsFd::as_fd)) {
+                Ok(()) => drop(queue.pop_front()),
+                Err(TransportError::NotReady | TransportError::TooManyDescriptorsInFlight) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}

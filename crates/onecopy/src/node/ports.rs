@@ -1,0 +1,130 @@
+//! What a node has open, as its control thread needs it: publishers with the readers attached to them, subscribers
+//! with their inboxes, and everything that would have to be announced again to another broker.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use onecopy_memory::readers::{ReaderKey, Readers};
+use onecopy_memory::ring::RingReader;
+use onecopy_memory::segment::View;
+
+use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::error::OpenError;
+use crate::feed::Inbox;
+use crate::payload_type::PayloadType;
+
+/// Publishers and subscribers of one node.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    pub(super) publishers: HashMap<PortId, PublisherPort>,
+    pub(super) subscribers: HashMap<PortId, SubscriberPort>,
+    /// Reader segments of other nodes that our publishers look at.
+    views: HashMap<ReaderSegment, View>,
+    /// Which reader segment each attached subscriber lies in.
+    attached: HashMap<Route, ReaderSegment>,
+    pub(super) connection: Connection,
+    next_serial: u32,
+}
+
+type ReaderSegment = (NodeId, u32);
+
+/// How the node stands with its broker.
+#[derive(Debug, Default)]
+pub(super) enum Connection {
+    #[default]
+    Up,
+    /// The broker ended it, saying why.
+    Refused(crate::broker::protocol::Refusal),
+    /// The broker's process ended.
+    Gone,
+}
+
+/// A publisher, to the control thread.
+#[derive(Debug)]
+pub(super) struct PublisherPort {
+    pub(super) readers: Arc<Readers>,
+    pub(super) opening: Opening,
+    /// What a further broker would have to be told, with the descriptors that go along.
+    pub(super) announcement: Request,
+    pub(super) ring: Arc<OwnedFd>,
+    pub(super) segments: Vec<Arc<OwnedFd>>,
+}
+
+/// A subscriber, to the control thread.
+#[derive(Debug)]
+pub(super) struct SubscriberPort {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) expected: Option<PayloadType>,
+    pub(super) opening: Opening,
+    /// What a further broker would have to be told.
+    pub(super) announcement: Request,
+    /// Readers that their publishers have not attached yet.
+    pub(super) attaching: HashMap<PortId, Attaching>,
+}
+
+/// A reader on its way to the subscriber.
+#[derive(Debug)]
+pub(super) struct Attaching {
+    pub(super) reader: RingReader,
+    pub(super) payload: PayloadType,
+}
+
+/// How far the opening of a port has come.
+#[derive(Debug, Default)]
+pub(super) enum Opening {
+    /// Not answered yet.
+    #[default]
+    Asked,
+    /// Open; those who were there are on their way.
+    Opened,
+    /// Everyone who was there is connected.
+    Settled,
+    /// Not to be.
+    Failed(OpenError),
+}
+
+impl Ports {
+    /// A number that no other port of this node has had.
+    pub(super) fn next_serial(&mut self) -> u32 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+
+    pub(super) fn opening_mut(&mut self, port: PortId) -> Option<&mut Opening> {
+        match self.publishers.get_mut(&port) {
+            Some(publisher) => Some(&mut publisher.opening),
+            None => self.subscribers.get_mut(&port).map(|subscriber| &mut subscriber.opening),
+        }
+    }
+
+    /// The mapping of another node's reader segment: made once, however many of its subscribers we serve.
+    pub(super) fn view(
+        &mut self,
+        segment: ReaderSegment,
+        open: impl FnOnce() -> Result<View, onecopy_memory::segment::SegmentError>,
+    ) -> Result<View, onecopy_memory::segment::SegmentError> {
+        if let Some(view) = self.views.get(&segment) {
+            return Ok(view.clone());
+        }
+        let view = open()?;
+        self.views.insert(segment, view.clone());
+        Ok(view)
+    }
+
+    pub(super) fn note_attached(&mut self, route: Route, segment: ReaderSegment) {
+        self.attached.insert(route, segment);
+    }
+
+    /// Forgets routes and the mappings that only they needed.
+    pub(super) fn forget_routes(&mut self, gone: impl Fn(&Route) -> bool) {
+        self.attached.retain(|route, _| !gone(route));
+        let Self { views, attached, .. } = self;
+        views.retain(|segment, _| attached.values().any(|used| used == segment));
+    }
+}
+
+/// How a publisher's list of readers calls the subscriber at the end of `route`.
+pub(super) fn reader_key(route: Route) -> ReaderKey {
+    (route.subscriber.node.0, route.subscriber.serial)
+}

@@ -1,0 +1,163 @@
+//! A node's connection to its broker, and what hangs on it. Shared between the user's threads, which open and close
+//! ports, and the control thread, which learns what others do.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use onecopy_memory::hold::ReaderTable;
+
+use super::inspection::Inspections;
+use super::outbox::Outbox;
+use super::ports::{Connection, Opening, Ports, PublisherPort, SubscriberPort};
+use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::error::OpenError;
+use crate::limits;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(super) node: NodeId,
+    pub(super) outbox: Outbox,
+    /// State of all readers of this process.
+    pub(super) table: Arc<ReaderTable>,
+    pub(super) inspections: Inspections,
+    ports: Mutex<Ports>,
+    /// The opening of some port has moved on.
+    opening_moved: Condvar,
+}
+
+impl Session {
+    pub(super) fn new(node: NodeId, outbox: Outbox, table: Arc<ReaderTable>) -> Self {
+        let (inspections, ports, opening_moved) = Default::default();
+        Self { node, outbox, table, inspections, ports, opening_moved }
+    }
+
+    pub(super) fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn new_port(&self) -> PortId {
+        PortId { node: self.node, serial: self.ports().next_serial() }
+    }
+
+    /// Sends a request whose failure nobody waits for: the broker is gone then, which the control thread notices.
+    pub(super) fn send_or_log(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) {
+        if let Err(error) = self.outbox.send(request, descriptor) {
+            tracing::debug!(?request, %error, "request not sent");
+        }
+    }
+
+    /// Announces a publisher and waits until the subscribers that were there have attached.
+    pub(super) fn open_publisher(&self, port: PortId, publisher: PublisherPort) -> Result<(), OpenError> {
+        let (request, ring) = (publisher.announcement.clone(), Arc::clone(&publisher.ring));
+        self.ports().publishers.insert(port, publisher);
+        let opened = self.open(port, &request, Some(ring.as_fd()));
+        if opened.is_err() {
+            self.ports().publishers.remove(&port);
+        }
+        opened
+    }
+
+    /// Announces a subscriber and waits until the publishers that were there have attached it.
+    pub(super) fn open_subscriber(&self, port: PortId, subscriber: SubscriberPort) -> Result<(), OpenError> {
+        let request = subscriber.announcement.clone();
+        self.ports().subscribers.insert(port, subscriber);
+        let opened = self.open(port, &request, None);
+        if opened.is_err() {
+            self.close(port);
+        }
+        opened
+    }
+
+    fn open(&self, port: PortId, request: &Request, descriptor: Option<BorrowedFd<'_>>) -> Result<(), OpenError> {
+        self.outbox.send(request, descriptor)?;
+        let answered = self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
+        if !answered? {
+            self.send_or_log(&Request::Close { port }, None);
+            return Err(OpenError::BrokerSilent);
+        }
+        let settled = |opening: &Opening| matches!(opening, Opening::Settled | Opening::Failed(_));
+        if !self.wait_for(port, limits::SETTLE_TIMEOUT, settled)? {
+            tracing::warn!(%port, "some counterpart did not attach in time: it is stopped or stuck, and joins when it runs again");
+        }
+        match self.ports().opening_mut(port).map(std::mem::take) {
+            Some(Opening::Failed(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until `done` says so of the port's opening; `false` when `timeout` has passed.
+    fn wait_for(&self, port: PortId, timeout: Duration, done: impl Fn(&Opening) -> bool) -> Result<bool, OpenError> {
+        let deadline = Instant::now() + timeout;
+        let mut ports = self.ports();
+        loop {
+            match ports.opening_mut(port) {
+                Some(opening) if done(opening) => return Ok(true),
+                _ => match std::mem::take(&mut ports.connection) {
+                    Connection::Up => {}
+                    Connection::Gone => {
+                        ports.connection = Connection::Gone;
+                        return Err(OpenError::BrokerGone);
+                    }
+                    Connection::Refused(reason) => {
+                        ports.connection = Connection::Refused(reason.clone());
+                        return Err(OpenError::Fault(reason));
+                    }
+                },
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            ports = self.opening_moved.wait_timeout(ports, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn set_opening(&self, port: PortId, moved_to: Opening) {
+        if let Some(opening) = self.ports().opening_mut(port) {
+            *opening = moved_to;
+        }
+        self.opening_moved.notify_all();
+    }
+
+    /// The broker has ended the connection. A reason that it gave is not replaced by the end that follows it.
+    pub(super) fn connection_ended(&self, how: Connection) {
+        {
+            let mut ports = self.ports();
+            if !matches!(ports.connection, Connection::Refused(_)) {
+                ports.connection = how;
+            }
+        }
+        self.inspections.abandon();
+        self.opening_moved.notify_all();
+    }
+
+    pub(super) fn close(&self, port: PortId) {
+        let (publisher, subscriber) = {
+            let mut ports = self.ports();
+            ports.forget_routes(|route| route.publisher == port);
+            (ports.publishers.remove(&port), ports.subscribers.remove(&port))
+        };
+        if let Some(publisher) = &publisher {
+            publisher.readers.wake_all();
+        }
+        // Readers on their way are dropped here, outside the lock.
+        drop((publisher, subscriber));
+        self.send_or_log(&Request::Close { port }, None);
+    }
+}
+
+/// Tells the publisher, when a reader and all it holds are gone, that it may forget the reader.
+#[derive(Debug)]
+pub(super) struct DetachToken {
+    pub(super) session: Weak<Session>,
+    pub(super) route: Route,
+}
+
+impl Drop for DetachToken {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.send_or_log(&Request::Detach { route: self.route }, None);
+        }
+    }
+}

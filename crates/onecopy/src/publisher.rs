@@ -1,0 +1,341 @@
+//! The publishing end of a topic: one ring, and a pool for messages too large for its slots.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES, SegmentKind};
+use onecopy_memory::pool::Pool;
+use onecopy_memory::ring::{Allocation, Geometry, RingWriter};
+use onecopy_memory::segment::Segment;
+use onecopy_memory::wait::Woken;
+use zerocopy::IntoBytes;
+
+use crate::broker::protocol::{Delivery, PortId, Request};
+use crate::error::{Error, LoanError, OpenError};
+use crate::limits;
+use crate::loan::{Batch, Loan, Memory};
+use crate::message::InlineBytes;
+use crate::node::NodeHandle;
+use crate::payload::{Payload, PlainData, describe};
+
+/// How a publisher is to be set up; from [`crate::Topic::publisher`].
+#[derive(Debug)]
+#[must_use = "nothing happens until open()"]
+pub struct PublisherBuilder<P: Payload + ?Sized, H: PlainData = ()> {
+    node: Arc<NodeHandle>,
+    topic: String,
+    history: u64,
+    depth: u64,
+    budget_bytes: usize,
+    delivery: Delivery,
+    payload: PhantomData<fn() -> (Box<P>, H)>,
+}
+
+impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
+    pub(crate) fn new(node: Arc<NodeHandle>, topic: String) -> Self {
+        Self {
+            node,
+            topic,
+            history: 0,
+            depth: limits::DEPTH_DEFAULT,
+            budget_bytes: limits::BUDGET_BYTES_DEFAULT,
+            delivery: Delivery::Overwrite,
+            payload: PhantomData,
+        }
+    }
+
+    /// Subscribers that come later start up to so many messages back. Default 0.
+    pub fn history(mut self, messages: u64) -> Self {
+        self.history = messages;
+        self
+    }
+
+    /// How many messages a subscriber may lag behind before it loses some, or before a reliable publisher has to wait.
+    /// Rounded up to a power of two; default 1024. A slot is 64 to 256 bytes, whatever the size of the messages.
+    pub fn depth(mut self, messages: u64) -> Self {
+        self.depth = messages;
+        self
+    }
+
+    /// Most bytes of memory for messages that don't fit a slot. Memory is used as messages need it; this bounds what
+    /// subscribers that hold or lag can make it grow to. Default 1 GiB.
+    pub fn budget_bytes(mut self, bytes: usize) -> Self {
+        self.budget_bytes = bytes;
+        self
+    }
+
+    /// Nothing is lost: if a subscriber lags by the whole ring, [`Publisher::loan`] says [`LoanError::Full`]. All
+    /// publishers of a topic must agree on this. The default is to overwrite: who lags loses the oldest messages, and is
+    /// told how many.
+    pub fn reliable(mut self) -> Self {
+        self.delivery = Delivery::Reliable;
+        self
+    }
+
+    /// Opens the publisher. When it returns, every subscriber that was there hears it (one that is stopped or stuck is
+    /// waited for a second, and joins when it runs again).
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: another payload type or delivery on this topic, a history beyond the longest ring, no memory or
+    /// descriptors, no broker.
+    pub fn open(self) -> Result<Publisher<P, H>, OpenError> {
+        if self.history > limits::HISTORY_MAX {
+            return Err(OpenError::HistoryTooLong { requested: self.history, most: limits::HISTORY_MAX });
+        }
+        let payload = describe::<P, H>();
+        let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
+        let reliable = self.delivery == Delivery::Reliable;
+        let geometry = Geometry::new(self.depth, self.history, inline_bytes, reliable);
+        let writer = RingWriter::create(geometry, payload.layout_hash())?;
+        let port = self.node.new_port();
+        let request = Request::OpenPublisher {
+            publisher: port,
+            topic: self.topic,
+            payload,
+            delivery: self.delivery,
+            history: geometry.history(),
+        };
+        self.node.open_publisher(port, &writer, request)?;
+        Ok(Publisher {
+            slot_payload_bytes: geometry.inline_bytes_max().checked_sub(size_of::<H>().next_multiple_of(8)),
+            sender: Sender { pool: Pool::new(self.budget_bytes), port, node: self.node, writer },
+            staging: InlineBytes::new(),
+            header: H::new_zeroed(),
+            payload: PhantomData,
+        })
+    }
+}
+
+/// Publishes messages on a topic; see [`crate::Topic::publisher`].
+///
+/// ```no_run
+/// # fn main() -> Result<(), onecopy::Error> {
+/// let node = onecopy::Node::open()?;
+/// let mut publisher = node.topic::<u64>("counter")?.publisher().history(8).open()?;
+/// publisher.publish(&7)?;
+/// # Ok(()) }
+/// ```
+pub struct Publisher<P: Payload + ?Sized, H: PlainData = ()> {
+    pub(crate) sender: Sender,
+    /// Where a small message is written before it is stored into its slot.
+    pub(crate) staging: InlineBytes,
+    pub(crate) header: H,
+    /// Payload bytes that a slot takes beside the header; `None` if not even the header fits.
+    slot_payload_bytes: Option<usize>,
+    payload: PhantomData<fn() -> Box<P>>,
+}
+
+/// Ring, pool and connection: what does not depend on the payload's type.
+pub(crate) struct Sender {
+    pub(crate) node: Arc<NodeHandle>,
+    port: PortId,
+    pub(crate) writer: RingWriter,
+    pub(crate) pool: Pool,
+}
+
+/// Bytes before the payload in a chunk: the header, then up to the next line.
+pub(crate) const fn chunk_header_bytes<H>() -> usize {
+    size_of::<H>().next_multiple_of(LINE_BYTES)
+}
+
+impl<T: PlainData, H: PlainData> Publisher<T, H> {
+    /// Memory for one message, to be written in place and then published. It has the value of an earlier message, or
+    /// zeros: write every field.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::Full`] on a reliable topic with a subscriber that lags; [`LoanError::Budget`] if subscribers hold
+    /// all memory.
+    #[inline]
+    pub fn loan(&mut self) -> Result<Loan<'_, T, H>, LoanError> {
+        let memory = self.reserve(size_of::<T>())?;
+        Ok(Loan::new(self, memory, size_of::<T>()))
+    }
+
+    /// Like [`Self::loan`], but waits for subscribers to catch up or to let go.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::Timeout`] after `timeout`.
+    pub fn loan_within(&mut self, timeout: Duration) -> Result<Loan<'_, T, H>, LoanError> {
+        let memory = self.reserve_within(size_of::<T>(), timeout)?;
+        Ok(Loan::new(self, memory, size_of::<T>()))
+    }
+
+    /// Publishes a copy of `value`, with the header's last value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::loan`].
+    #[inline]
+    pub fn publish(&mut self, value: &T) -> Result<(), Error> {
+        let mut loan = self.loan()?;
+        loan.as_bytes_mut().copy_from_slice(value.as_bytes());
+        loan.publish()
+    }
+
+    /// Memory for `count` messages that one call publishes: they share a slot, which is several times cheaper for small
+    /// messages. Subscribers receive them one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::BatchTooLong`] beyond [`Self::batch_max`]; else as for [`Self::loan`].
+    ///
+    /// # Panics
+    ///
+    /// If `count` is 0.
+    pub fn loan_batch(&mut self, count: usize) -> Result<Batch<'_, T, H>, LoanError> {
+        assert!(count > 0, "a batch has at least one message");
+        if count > self.batch_max() {
+            return Err(LoanError::BatchTooLong { requested: count, most: self.batch_max() });
+        }
+        self.sender.check_room(count as u64)?;
+        let length = chunk_header_bytes::<H>() + count * size_of::<T>();
+        let chunk = self.sender.chunk(length)?;
+        Ok(Batch::new(self, chunk, count))
+    }
+
+    /// Publishes copies of all `values`, in batches.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::loan_batch`]; then the first `published` of them are out and the rest are not, as
+    /// [`LoanError::Partial`] says.
+    pub fn publish_batch(&mut self, values: &[T]) -> Result<(), Error> {
+        let most = self.batch_max();
+        for (index, part) in values.chunks(most).enumerate() {
+            let mut batch = self.loan_batch(part.len()).map_err(|cause| match index {
+                0 => cause,
+                _ => LoanError::Partial { published: index * most, cause: Box::new(cause) },
+            })?;
+            batch.as_mut_bytes().copy_from_slice(part.as_bytes());
+            batch.publish()?;
+        }
+        Ok(())
+    }
+
+    /// Most messages in one batch.
+    pub fn batch_max(&self) -> usize {
+        self.sender.writer.geometry().batch_max() as usize
+    }
+}
+
+impl<T: PlainData, H: PlainData> Publisher<[T], H> {
+    /// Memory for one message of `len` elements; see [`Publisher::loan`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Publisher::loan`]; [`LoanError::Budget`] also for a message larger than the whole budget.
+    #[inline]
+    pub fn loan_slice(&mut self, len: usize) -> Result<Loan<'_, [T], H>, LoanError> {
+        let bytes = slice_bytes::<T>(len)?;
+        let memory = self.reserve(bytes)?;
+        Ok(Loan::new(self, memory, bytes))
+    }
+
+    /// Like [`Self::loan_slice`], but waits for subscribers to catch up or to let go.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::Timeout`] after `timeout`.
+    pub fn loan_slice_within(&mut self, len: usize, timeout: Duration) -> Result<Loan<'_, [T], H>, LoanError> {
+        let bytes = slice_bytes::<T>(len)?;
+        let memory = self.reserve_within(bytes, timeout)?;
+        Ok(Loan::new(self, memory, bytes))
+    }
+
+    /// Publishes a copy of `values`, with the header's last value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::loan_slice`].
+    pub fn publish(&mut self, values: &[T]) -> Result<(), Error> {
+        let mut loan = self.loan_slice(values.len())?;
+        loan.as_bytes_mut().copy_from_slice(values.as_bytes());
+        loan.publish()
+    }
+}
+
+impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
+    /// Number of subscribers attached right now.
+    pub fn subscribers(&self) -> usize {
+        self.sender.writer.readers().count()
+    }
+
+    /// Bytes of memory set aside for messages that don't fit a slot (of which only what was touched is real).
+    pub fn committed_bytes(&self) -> usize {
+        self.sender.pool.committed_bytes()
+    }
+
+    #[inline]
+    fn reserve(&mut self, bytes: usize) -> Result<Memory, LoanError> {
+        self.sender.check_room(1)?;
+        if self.fits_slot(bytes) {
+            return Ok(Memory::Staged);
+        }
+        Ok(Memory::Chunk(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?))
+    }
+
+    #[inline]
+    fn fits_slot(&self, bytes: usize) -> bool {
+        P::INLINE_BYTES <= INLINE_BYTES_MAX && self.slot_payload_bytes.is_some_and(|most| bytes <= most)
+    }
+
+    fn reserve_within(&mut self, bytes: usize, timeout: Duration) -> Result<Memory, LoanError> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match self.reserve(bytes) {
+                Err(LoanError::Full | LoanError::Budget(_)) => {}
+                other => return other,
+            }
+            let in_slot = self.fits_slot(bytes);
+            let Sender { writer, pool, .. } = &mut self.sender;
+            let woken = writer.wait_for_readers(deadline, |writer| {
+                writer.has_room(1) && (in_slot || writer.may_allocate(pool, chunk_header_bytes::<H>() + bytes))
+            });
+            if woken == Woken::TimedOut {
+                return Err(LoanError::Timeout);
+            }
+        }
+    }
+}
+
+impl Sender {
+    #[inline]
+    fn check_room(&mut self, count: u64) -> Result<(), LoanError> {
+        if self.node.is_forked() {
+            return Err(LoanError::Forked);
+        }
+        if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
+    }
+
+    fn chunk(&mut self, length: usize) -> Result<onecopy_memory::pool::Chunk, LoanError> {
+        loop {
+            match self.writer.allocate(&mut self.pool, length)? {
+                Allocation::Chunk(chunk) => return Ok(chunk),
+                Allocation::Grow(bytes) => {
+                    let segment = Segment::create(SegmentKind::Pool, bytes, 0)?;
+                    let index = self.pool.segments() as u32;
+                    // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
+                    self.node.announce_segment(self.port, index, &segment)?;
+                    self.pool.add(segment);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}
+
+fn slice_bytes<T>(len: usize) -> Result<usize, LoanError> {
+    // Beyond the address space there is no memory to lend: the budget's error names both sizes.
+    len.checked_mul(size_of::<T>())
+        .filter(|bytes| *bytes < isize::MAX as usize - 2 * LINE_BYTES)
+        .ok_or(LoanError::TooLong { elements: len, element_bytes: size_of::<T>() })
+}

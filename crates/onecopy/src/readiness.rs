@@ -1,0 +1,41 @@
+//! One descriptor that stands for all doorbells of a subscriber: an epoll instance, which can itself be waited on.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::event::epoll;
+
+/// Readable when its [`crate::Subscriber`] may have messages; from [`crate::Subscriber::readiness`].
+///
+/// It only ever says "look": after it became readable, call [`crate::Subscriber::receive`] until that returns `None`.
+#[derive(Debug)]
+pub struct Readiness {
+    epoll: OwnedFd,
+}
+
+impl Readiness {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+    }
+
+    /// Adds a doorbell. It leaves by being closed.
+    pub(crate) fn add(&self, doorbell: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, doorbell, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { epoll: self.epoll.try_clone()? })
+    }
+}
+
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl AsRawFd for Readiness {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+}

@@ -1,0 +1,54 @@
+//! Going to sleep without missing a message. All of a sleeper's rings are told, then one barrier, then a last look;
+//! whatever is published after that look changes a word that we sleep with, or rings a doorbell.
+
+use std::time::Instant;
+
+use onecopy_memory::kernel;
+use onecopy_memory::sync::{Futex, heavy_barrier};
+use onecopy_memory::wait::{FUTEXES_MAX, Woken, poll_readable, wait_any};
+
+use crate::error::WaitError;
+
+/// Something that can be waited for: the feeds of a subscriber.
+pub(crate) trait Sleeper {
+    /// How many futexes it sleeps on.
+    fn words(&self) -> usize;
+    /// Makes sure that every publisher knows that this reader may sleep, and how it is woken.
+    fn announce(&mut self, on_doorbell: bool) -> Result<(), WaitError>;
+    /// Says that it is about to sleep.
+    fn prepare(&mut self, on_doorbell: bool);
+    /// Whether there is something to do.
+    fn is_ready(&self) -> bool;
+    /// The words to sleep on, with their values as of [`Self::prepare`].
+    fn futexes<'a>(&'a self, futexes: &mut Vec<(&'a Futex, u32)>);
+    /// The descriptor to sleep on, after [`Self::announce`] with a doorbell.
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
+    /// Says that it is awake.
+    fn cancel(&mut self);
+}
+
+/// Sleeps until one of the sleepers is ready (`true`) or the deadline has passed (`false`). May wake up too early.
+pub(crate) fn until_ready(sleepers: &mut [&mut dyn Sleeper], deadline: Option<Instant>) -> Result<bool, WaitError> {
+    let words: usize = sleepers.iter().map(|sleeper| sleeper.words()).sum();
+    let on_doorbell = words > FUTEXES_MAX || !kernel::features().futex_waitv;
+    for sleeper in sleepers.iter_mut() {
+        sleeper.announce(on_doorbell)?;
+        sleeper.prepare(on_doorbell);
+    }
+    // Pairs with the light barrier of every publisher between storing a message and looking at our tickets.
+    heavy_barrier();
+    let woken = if sleepers.iter().any(|sleeper| sleeper.is_ready()) {
+        Ok(Woken::Maybe)
+    } else if on_doorbell {
+        let descriptors: Vec<_> = sleepers.iter().filter_map(|sleeper| sleeper.descriptor()).collect();
+        poll_readable(&descriptors, deadline)
+    } else {
+        let mut futexes = Vec::with_capacity(words);
+        sleepers.iter().for_each(|sleeper| sleeper.futexes(&mut futexes));
+        Ok(wait_any(&futexes, deadline))
+    };
+    for sleeper in sleepers.iter_mut() {
+        sleeper.cancel();
+    }
+    Ok(woken? == Woken::Maybe)
+}

@@ -1,0 +1,92 @@
+//! A topic: a name and a payload type, from which publishers and subscribers are opened.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::node::NodeHandle;
+use crate::payload::{Payload, PlainData};
+use crate::publisher::PublisherBuilder;
+use crate::subscriber::SubscriberBuilder;
+
+/// Messages of type `P` under one name, from any number of publishers to any number of subscribers; see
+/// [`crate::Node::topic`].
+///
+/// `P` is plain data (`Pose`), or a slice of it with any length per message (`[f32]`, `[u8]`). Each message may carry
+/// a header `H` besides.
+///
+/// ```no_run
+/// # fn main() -> Result<(), onecopy::Error> {
+/// let node = onecopy::Node::open()?;
+/// let samples = node.topic::<[f32]>("microphone/left")?;
+/// let mut publisher = samples.publisher().open()?;
+/// let mut loan = publisher.loan_slice(480)?;
+/// loan.fill(0.0);
+/// loan.publish()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Topic<P: Payload + ?Sized, H: PlainData = ()> {
+    node: Arc<NodeHandle>,
+    name: String,
+    payload: PhantomData<fn() -> (Box<P>, H)>,
+}
+
+impl<P: Payload + ?Sized, H: PlainData> Topic<P, H> {
+    pub(crate) fn new(node: Arc<NodeHandle>, name: String) -> Self {
+        Self { node, name, payload: PhantomData }
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The same topic with a header per message: a time stamp, a frame number. It is part of the topic's type, so
+    /// publishers and subscribers must agree on it.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), onecopy::Error> {
+    /// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    /// #[repr(C)]
+    /// struct Stamp { nanoseconds: u64 }
+    ///
+    /// let node = onecopy::Node::open()?;
+    /// let mut publisher = node.topic::<[u8]>("camera")?.header::<Stamp>().publisher().open()?;
+    /// let mut frame = publisher.loan_slice(640 * 480)?;
+    /// frame.header_mut().nanoseconds = 1;
+    /// frame.publish()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header<G: PlainData>(self) -> Topic<P, G> {
+        Topic::new(self.node, self.name)
+    }
+
+    /// Sets up a publisher.
+    pub fn publisher(&self) -> PublisherBuilder<P, H> {
+        PublisherBuilder::new(Arc::clone(&self.node), self.name.clone())
+    }
+
+    /// Sets up a subscriber.
+    pub fn subscriber(&self) -> SubscriberBuilder<P, H> {
+        SubscriberBuilder::new(Arc::clone(&self.node), self.name.clone())
+    }
+}
+
+/// A topic of whatever type, read as bytes; see [`crate::Node::any_topic`].
+#[derive(Debug)]
+pub struct AnyTopic {
+    topic: Topic<[u8]>,
+}
+
+impl AnyTopic {
+    pub(crate) fn new(node: Arc<NodeHandle>, name: String) -> Self {
+        Self { topic: Topic::new(node, name) }
+    }
+
+    /// Sets up a subscriber that takes the payload's bytes as they are, without the header.
+    pub fn subscriber(&self) -> SubscriberBuilder<[u8]> {
+        self.topic.subscriber().accept_any()
+    }
+}

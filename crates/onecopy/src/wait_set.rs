@@ -1,0 +1,66 @@
+//! Waiting on several subscribers at once, whatever their types.
+
+use std::time::{Duration, Instant};
+
+use crate::error::WaitError;
+use crate::payload::{Payload, PlainData};
+use crate::sleep::{self, Sleeper};
+use crate::subscriber::Subscriber;
+
+/// Something that [`wait_any`] can wait for: a [`Subscriber`] of any type.
+///
+/// Sealed: implemented for subscribers only.
+pub trait Waitable: sealed::Sealed {}
+
+impl<P: Payload + ?Sized, H: PlainData> Waitable for Subscriber<P, H> {}
+
+impl<P: Payload + ?Sized, H: PlainData> sealed::Sealed for Subscriber<P, H> {
+    fn sleeper(&mut self) -> &mut dyn Sleeper {
+        Subscriber::sleeper(self)
+    }
+
+    fn has_rest(&self) -> bool {
+        self.has_batch()
+    }
+}
+
+mod sealed {
+    use crate::sleep::Sleeper;
+
+    #[expect(unreachable_pub, reason = "public only as the bound that seals `Waitable`")]
+    #[expect(private_interfaces, reason = "callable inside this crate only")]
+    pub trait Sealed {
+        fn sleeper(&mut self) -> &mut dyn Sleeper;
+        /// Whether a batch was begun, which no publisher will wake anybody for.
+        fn has_rest(&self) -> bool;
+    }
+}
+
+/// Sleeps until one of `subscribers` may have a message. Then look into each with [`Subscriber::receive`].
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), onecopy::Error> {
+/// let node = onecopy::Node::open()?;
+/// let mut poses = node.topic::<u64>("pose")?.subscriber().open()?;
+/// let mut logs = node.topic::<[u8]>("logs")?.subscriber().open()?;
+/// loop {
+///     onecopy::wait_any(&mut [&mut poses, &mut logs], Duration::from_secs(1))?;
+///     while let Some(pose) = poses.receive()? { println!("{}", *pose); }
+///     while let Some(line) = logs.receive()? { println!("{} bytes", line.len()); }
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`WaitError::Timeout`] if nothing came within `timeout`.
+pub fn wait_any(subscribers: &mut [&mut dyn Waitable], timeout: Duration) -> Result<(), WaitError> {
+    let deadline = Instant::now().checked_add(timeout);
+    if subscribers.iter().any(|subscriber| subscriber.has_rest()) {
+        return Ok(());
+    }
+    let mut sleepers: Vec<&mut dyn Sleeper> =
+        subscribers.iter_mut().map(|subscriber| subscriber.sleeper()).collect();
+    if sleep::until_ready(&mut sleepers, deadline)? { Ok(()) } else { Err(WaitError::Timeout) }
+}
