@@ -85,15 +85,16 @@ impl Link {
 
 /// Runs `work` in this process, linked with a second one that runs the same job in [`serve`].
 pub(crate) fn run<R>(
-    mut job: Job, suite: &str, work: impl FnOnce(&mut Link) -> anyhow::Result<R>,
+    mut job: Job,
+    suite: &str,
+    work: impl FnOnce(&mut Link) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
     let memory = SharedMemory::create()?;
-    job.parent_pid = std::process::id();
     job.memory_fd = memory.descriptor();
     let (control, other) = UnixStream::pair().context("cannot create a socket pair")?;
     let executable = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(executable)
-        .arg(suite)
+        .args(["child", suite])
         .arg(serde_json::to_string(&job)?)
         .stdin(Stdio::from(OwnedFd::from(other)))
         .stdout(Stdio::null())

@@ -86,11 +86,16 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
     pin::pin_to(parent_core)?;
     let mut report = Report::new(options.json.as_deref())?;
     report.add(crate::report::timer_record()?)?;
-    let rows = suite.rows.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.bench));
+    let rows = suite
+        .rows
+        .iter()
+        .filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.bench));
     for (number, row) in rows.enumerate() {
         let peers: Vec<Peer> = Peer::ALL
             .into_iter()
-            .filter(|peer| (options.peers.is_empty() || options.peers.contains(peer)) && (suite.offers)(row, *peer))
+            .filter(|peer| {
+                (options.peers.is_empty() || options.peers.contains(peer)) && (suite.offers)(row, *peer)
+            })
             .collect();
         eprintln!("{} {} B, {} reader(s): {} peer(s)", row.bench, row.payload, row.readers, peers.len());
         let job = Job {
@@ -101,7 +106,7 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
             duration: options.slice(),
             instance: format!("{}-{number}", std::process::id()),
             child_core,
-            parent_pid: 0,
+            parent_pid: std::process::id(),
             memory_fd: 0,
         };
         for record in measure_row(suite, row, &peers, &job, options.rounds())? {
@@ -111,7 +116,13 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
     report.finish()
 }
 
-fn measure_row(suite: &Suite, row: &Row, peers: &[Peer], job: &Job, rounds: usize) -> anyhow::Result<Vec<Record>> {
+fn measure_row(
+    suite: &Suite,
+    row: &Row,
+    peers: &[Peer],
+    job: &Job,
+    rounds: usize,
+) -> anyhow::Result<Vec<Record>> {
     let mut measured = Vec::new();
     for round in 0..rounds {
         measure_round(suite, peers, job, round, &mut measured)?;
@@ -126,8 +137,11 @@ fn measure_row(suite: &Suite, row: &Row, peers: &[Peer], job: &Job, rounds: usiz
     let regime = row_regime(&measured, peers);
     let mut records = Vec::new();
     for &peer in peers {
-        let slices: Vec<&Samples> =
-            measured.iter().filter(|slice| slice.peer == peer && slice.regime == regime).map(|slice| &slice.samples).collect();
+        let slices: Vec<&Samples> = measured
+            .iter()
+            .filter(|slice| slice.peer == peer && slice.regime == regime)
+            .map(|slice| &slice.samples)
+            .collect();
         match Summary::of(&slices, row.unit)? {
             Some(summary) => records.push(Record::new(row, peer, regime, &summary)),
             None => eprintln!("  {}: no undisturbed slice in the regime {}", peer.name(), regime.name()),
@@ -137,7 +151,11 @@ fn measure_row(suite: &Suite, row: &Row, peers: &[Peer], job: &Job, rounds: usiz
 }
 
 fn measure_round(
-    suite: &Suite, peers: &[Peer], job: &Job, round: usize, measured: &mut Vec<Measured>,
+    suite: &Suite,
+    peers: &[Peer],
+    job: &Job,
+    round: usize,
+    measured: &mut Vec<Measured>,
 ) -> anyhow::Result<()> {
     // Each round begins with another peer, so that none always follows the same one.
     for &peer in peers.iter().cycle().skip(round % peers.len().max(1)).take(peers.len()) {
@@ -145,7 +163,8 @@ fn measure_round(
             let what = format!("{} with {}", job.bench, peer.name());
             let _watchdog = Watchdog::start(what.clone());
             let instance = format!("{}-{}-{round}-{attempt}", job.instance, peer.name());
-            let slice = (suite.measure)(Job { peer, instance, ..job.clone() }).with_context(|| what.clone())?;
+            let slice =
+                (suite.measure)(Job { peer, instance, ..job.clone() }).with_context(|| what.clone())?;
             if let Some(regime) = slice.regime() {
                 measured.push(Measured { peer, regime, samples: slice.samples });
                 break;
@@ -170,7 +189,10 @@ fn row_regime(measured: &[Measured], peers: &[Peer]) -> Regime {
         let counts = peers.iter().map(|&peer| count(measured, peer, regime));
         (counts.clone().min().unwrap_or(0), counts.sum::<usize>())
     };
-    [Regime::Any, Regime::Far, Regime::Near].into_iter().max_by_key(|&regime| weight(regime)).unwrap_or(Regime::Any)
+    [Regime::Any, Regime::Far, Regime::Near]
+        .into_iter()
+        .max_by_key(|&regime| weight(regime))
+        .unwrap_or(Regime::Any)
 }
 
 #[cfg(test)]
@@ -178,7 +200,10 @@ mod tests {
     use super::*;
 
     fn measured(slices: &[(Peer, Regime)]) -> Vec<Measured> {
-        slices.iter().map(|&(peer, regime)| Measured { peer, regime, samples: Samples::new().unwrap() }).collect()
+        slices
+            .iter()
+            .map(|&(peer, regime)| Measured { peer, regime, samples: Samples::new().unwrap() })
+            .collect()
     }
 
     #[test]

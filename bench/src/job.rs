@@ -22,7 +22,8 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 5] = [Self::Raw, Self::Iceoryx2, Self::UnixSocket, Self::Pipe, Self::Onecopy];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Raw, Self::Iceoryx2, Self::UnixSocket, Self::Pipe, Self::Onecopy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

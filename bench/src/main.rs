@@ -16,11 +16,15 @@ mod shared_memory;
 mod topics;
 mod watchdog;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "bench", about = "Side-by-side benchmarks of communication between processes", disable_version_flag = true)]
+#[command(
+    name = "bench",
+    about = "Side-by-side benchmarks of communication between processes",
+    disable_version_flag = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +37,8 @@ enum Command {
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
+        /// The subject
+        suite: String,
         /// What to do, as JSON
         job: String,
     },
@@ -41,9 +47,13 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Topics(options) => topics::run(&options),
-        Command::Child { job } => {
-            let job: job::Job = serde_json::from_str(&job).context("the order for this process is not valid")?;
-            child::serve(job, topics::answer)
+        Command::Child { suite, job } => {
+            let job: job::Job =
+                serde_json::from_str(&job).context("the order for this process is not valid")?;
+            match suite.as_str() {
+                topics::NAME => child::serve(job, topics::answer),
+                _ => bail!("there is no subject {suite}"),
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(row: &Row, peer: Peer, regime: Regime, summary: &Summary) -> Self {
         let tenths = |value: f64| (value * 10.0).round() / 10.0;
-        let percentile = |index: usize| summary.percentiles.and_then(|all| all.get(index).copied()).map(tenths);
+        let percentile =
+            |index: usize| summary.percentiles.and_then(|all| all.get(index).copied()).map(tenths);
         Self {
             bench: row.bench,
             peer,
@@ -82,9 +83,9 @@ impl Report {
         let json: Option<Box<dyn Write>> = match json {
             None => None,
             Some(_) if is_table_on_stderr => Some(Box::new(std::io::stdout())),
-            Some(path) => {
-                Some(Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?))
-            }
+            Some(path) => Some(Box::new(
+                File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+            )),
         };
         Ok(Self { records: Vec::new(), json, is_table_on_stderr })
     }
@@ -112,7 +113,8 @@ fn table(records: &[Record]) -> String {
         Peer::ALL.into_iter().filter(|&peer| records.iter().any(|record| record.peer == peer)).collect();
     // Ratios are this project's where it was measured, else the rival's, which then has none to itself.
     let subject = if peers.contains(&Peer::Onecopy) { Peer::Onecopy } else { Peer::Iceoryx2 };
-    let mut text = format!("{:<17}{:>9}{:>8}{:>12}{:>7} {:<5}", "bench", "payload", "readers", "unit", "regime", "");
+    let mut text =
+        format!("{:<17}{:>9}{:>8}{:>12}{:>7} {:<5}", "bench", "payload", "readers", "unit", "regime", "");
     for peer in &peers {
         let _ = write!(text, "{:>13}", peer.name());
     }
@@ -123,10 +125,8 @@ fn table(records: &[Record]) -> String {
             continue;
         }
         let row: Vec<&Record> = records.iter().filter(|other| other.is_in_row_of(record)).collect();
-        let ratios = [
-            ratio(records, &row, subject, Peer::Iceoryx2),
-            ratio(records, &row, subject, Peer::Raw),
-        ];
+        let ratios =
+            [ratio(records, &row, subject, Peer::Iceoryx2), ratio(records, &row, subject, Peer::Raw)];
         write_line(&mut text, &peers, &row, "mean", |record| Some(record.mean), &ratios);
         write_line(&mut text, &peers, &row, "p50", |record| record.p50, &[]);
         write_line(&mut text, &peers, &row, "p99", |record| record.p99, &[]);
@@ -136,7 +136,11 @@ fn table(records: &[Record]) -> String {
 }
 
 fn write_line(
-    text: &mut String, peers: &[Peer], row: &[&Record], label: &str, value: impl Fn(&Record) -> Option<f64>,
+    text: &mut String,
+    peers: &[Peer],
+    row: &[&Record],
+    label: &str,
+    value: impl Fn(&Record) -> Option<f64>,
     ratios: &[Option<f64>],
 ) {
     let Some(record) = row.first() else { return };
@@ -211,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_row_without_the_rival_is_compared_with_its_single_messages() {
-        let records = [record("throughput", Peer::Iceoryx2, 4.0), record("throughput-batch", Peer::Onecopy, 60.0)];
+        let records =
+            [record("throughput", Peer::Iceoryx2, 4.0), record("throughput-batch", Peer::Onecopy, 60.0)];
         assert_eq!(ratio(&records, &[&records[1]], Peer::Onecopy, Peer::Iceoryx2), Some(15.0));
         assert_eq!(ratio(&records, &[&records[1]], Peer::Onecopy, Peer::Raw), None);
     }

@@ -35,7 +35,8 @@ pub(crate) struct SharedMemory {
 impl SharedMemory {
     /// Zeroed memory that goes when both processes are gone.
     pub(crate) fn create() -> anyhow::Result<Self> {
-        let descriptor = rustix::fs::memfd_create("bench", MemfdFlags::CLOEXEC).context("cannot create shared memory")?;
+        let descriptor =
+            rustix::fs::memfd_create("bench", MemfdFlags::CLOEXEC).context("cannot create shared memory")?;
         let file = File::from(descriptor);
         file.set_len(TOTAL_BYTES as u64).context("cannot size shared memory")?;
         Self::map(file)
@@ -49,7 +50,8 @@ impl SharedMemory {
     }
 
     fn map(file: File) -> anyhow::Result<Self> {
-        let mapping = MmapOptions::new().len(TOTAL_BYTES).map_raw(&file).context("cannot map shared memory")?;
+        let mapping =
+            MmapOptions::new().len(TOTAL_BYTES).map_raw(&file).context("cannot map shared memory")?;
         Ok(Self { file, mapping })
     }
 
@@ -64,7 +66,9 @@ impl SharedMemory {
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is TOTAL_BYTES long, page-aligned, readable and writable, and lives as long as `self`.
         // In this part of it every access, here and in the other process, is through these atomics.
-        unsafe { slice::from_raw_parts(self.mapping.as_mut_ptr().cast(), WORD_BYTES / size_of::<AtomicU64>()) }
+        unsafe {
+            slice::from_raw_parts(self.mapping.as_mut_ptr().cast(), WORD_BYTES / size_of::<AtomicU64>())
+        }
     }
 
     /// Futex words, each the first of its cache line when `line` differs.
@@ -99,7 +103,10 @@ impl Turns {
     /// Takes the memory's buffers for messages of `words`; the side that begins is the one that writes first.
     /// There is one of either side, and the harness starts them so.
     pub(crate) fn new(memory: SharedMemory, words: usize, begins: bool) -> Self {
-        assert!(words * size_of::<u64>() <= BUFFER_BYTES, "a message of {words} words is larger than the buffer");
+        assert!(
+            words * size_of::<u64>() <= BUFFER_BYTES,
+            "a message of {words} words is larger than the buffer"
+        );
         Self { memory, words, own: usize::from(!begins), turn: 0, is_own_turn: begins }
     }
 

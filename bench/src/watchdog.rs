@@ -17,7 +17,10 @@ impl Watchdog {
         let (alive, watched) = channel::<()>();
         std::thread::spawn(move || {
             if watched.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("error: {what} did not end within {} s: its second process is stuck or gone", LIMIT.as_secs());
+                eprintln!(
+                    "error: {what} did not end within {} s: its second process is stuck or gone",
+                    LIMIT.as_secs()
+                );
                 std::process::exit(1);
             }
         });

@@ -27,8 +27,12 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     ///
     /// Outside a tokio runtime with its I/O driver enabled.
     pub fn into_async(mut self) -> Result<AsyncSubscriber<P, H>, WaitError> {
-        let readiness = AsyncFd::register_with_interest(self.readiness()?, Interest::READABLE)
-            .map_err(|error| error.into_parts().1)?;
+        #[expect(
+            deprecated,
+            reason = "unsound only for types that may lose their descriptor while registered, and Readiness owns its \
+                      own; the replacement is an unsafe function"
+        )]
+        let readiness = AsyncFd::with_interest(self.readiness()?, Interest::READABLE)?;
         Ok(AsyncSubscriber { subscriber: self, readiness })
     }
 }

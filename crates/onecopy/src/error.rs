@@ -54,7 +54,9 @@ pub enum OpenError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The broker's process ended. What is open goes on; nothing new can be opened on this node.
-    #[error("the broker of this instance has ended: messages go on, but to open something new, open a new node")]
+    #[error(
+        "the broker of this instance has ended: messages go on, but to open something new, open a new node"
+    )]
     BrokerGone,
     /// The broker did not answer in time.
     #[error("the broker did not answer within {} s: its process is stopped or stuck (`onecopy status` names it)", crate::limits::HANDSHAKE_TIMEOUT.as_secs())]
@@ -92,7 +94,9 @@ impl OpenError {
 #[non_exhaustive]
 pub enum LoanError {
     /// Reliable delivery, and a subscriber has not read the oldest message of the ring yet.
-    #[error("a subscriber of this reliable topic lags by the whole ring: wait with loan_within(), or try again later")]
+    #[error(
+        "a subscriber of this reliable topic lags by the whole ring: wait with loan_within(), or try again later"
+    )]
     Full,
     /// Subscribers hold, or have not read, all the memory that the publisher may use.
     #[error(transparent)]

@@ -86,7 +86,11 @@ impl Feed {
     }
 
     /// Receives with lengths known only at run time; a header of unknown type is read past.
-    pub(crate) fn receive_any(&mut self, header: &mut [u8], payload: &mut [u8]) -> Result<Received, RingFault> {
+    pub(crate) fn receive_any(
+        &mut self,
+        header: &mut [u8],
+        payload: &mut [u8],
+    ) -> Result<Received, RingFault> {
         if !self.accepts_any {
             return self.reader.receive(&mut InlineParts { header, payload, exact: false });
         }
@@ -156,7 +160,11 @@ impl Feeds {
     /// The current publisher has nothing: turns to the next, and forgets one that has ended.
     #[inline]
     pub(crate) fn turn(&mut self) {
-        if self.feeds.get(self.current).is_some_and(|feed| feed.gone && (feed.starved || !feed.reader.is_ready())) {
+        if self
+            .feeds
+            .get(self.current)
+            .is_some_and(|feed| feed.gone && (feed.starved || !feed.reader.is_ready()))
+        {
             self.forget_current();
         } else {
             self.current += 1;
@@ -241,7 +249,8 @@ impl Feeds {
     }
 
     fn drop_because(&mut self, reason: &str) -> ReceiveError {
-        let publisher = self.feeds.get(self.current).map(|feed| publisher_name(feed.publisher)).unwrap_or_default();
+        let publisher =
+            self.feeds.get(self.current).map(|feed| publisher_name(feed.publisher)).unwrap_or_default();
         if self.current < self.feeds.len() {
             self.forget_current();
         }
@@ -312,7 +321,12 @@ impl Feeds {
     }
 }
 
-fn install_doorbell(node: &NodeHandle, port: PortId, feed: &mut Feed, readiness: &Readiness) -> Result<(), WaitError> {
+fn install_doorbell(
+    node: &NodeHandle,
+    port: PortId,
+    feed: &mut Feed,
+    readiness: &Readiness,
+) -> Result<(), WaitError> {
     if feed.announced == Announced::Doorbell {
         return Ok(());
     }

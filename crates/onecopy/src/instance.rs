@@ -7,6 +7,8 @@
 //! Who starts up or shuts down holds the directory itself locked meanwhile. Under that lock there is either a
 //! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.
 
+mod error;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-pub use crate::broker::instance_error::InstanceError;
+pub use error::InstanceError;
 
 use crate::broker::protocol::{Event, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
@@ -74,11 +76,12 @@ pub struct Joined {
 #[derive(Debug)]
 pub struct Seat {
     instance: Instance,
-    directory: OwnedFd,
-    listener: OwnedFd,
     /// Device and inode of the socket, to remove no other.
     socket_identity: (u64, u64),
+    // Fields are dropped in this order: whoever waits for the directory must find the lock free.
+    listener: OwnedFd,
     _lock: OwnedFd,
+    directory: OwnedFd,
 }
 
 enum Attempt {
@@ -321,7 +324,7 @@ impl Instance {
     }
 
     fn address(&self) -> Result<SocketAddrUnix, InstanceError> {
-        SocketAddrUnix::new(&self.socket_path()).map_err(|source| self.failed("name the socket of", source))
+        SocketAddrUnix::new(self.socket_path()).map_err(|source| self.failed("name the socket of", source))
     }
 
     fn attempt(&self, flags: SocketFlags) -> Result<Attempt, InstanceError> {

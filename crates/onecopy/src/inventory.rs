@@ -121,7 +121,12 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
             Answer::Publisher { topic, publisher, node_name, history, ring } => {
                 let ring = ring.and_then(|ring| Observer::open(ring).ok());
                 let id = publisher_name(publisher);
-                publishers.entry(topic).or_default().push(PublisherEntry { id, node: node_name, history, ring });
+                publishers.entry(topic).or_default().push(PublisherEntry {
+                    id,
+                    node: node_name,
+                    history,
+                    ring,
+                });
             }
             Answer::Subscriber { topic, subscriber, node_name } => {
                 let entry = SubscriberEntry { id: publisher_name(subscriber), node: node_name };

@@ -150,7 +150,8 @@ impl<T: PlainData, H: PlainData> Deref for Batch<'_, T, H> {
     #[inline]
     fn deref(&self) -> &[T] {
         let chunk = self.chunk.as_ref().expect("a batch has its memory until it is published");
-        <[T]>::from_bytes(&chunk.bytes()[self.range()]).expect("a batch has its messages' length and alignment")
+        <[T]>::from_bytes(&chunk.bytes()[self.range()])
+            .expect("a batch has its messages' length and alignment")
     }
 }
 
@@ -159,7 +160,8 @@ impl<T: PlainData, H: PlainData> DerefMut for Batch<'_, T, H> {
     fn deref_mut(&mut self) -> &mut [T] {
         let range = self.range();
         let chunk = self.chunk.as_mut().expect("a batch has its memory until it is published");
-        <[T]>::from_bytes_mut(&mut chunk.bytes_mut()[range]).expect("a batch has its messages' length and alignment")
+        <[T]>::from_bytes_mut(&mut chunk.bytes_mut()[range])
+            .expect("a batch has its messages' length and alignment")
     }
 }
 

@@ -70,7 +70,11 @@ pub(crate) enum Body {
     /// The payload begins at this offset of the chunk and ends with it.
     Held(HeldChunk, usize),
     /// One of several messages of a chunk.
-    Shared { chunk: Arc<HeldChunk>, offset: usize, length: usize },
+    Shared {
+        chunk: Arc<HeldChunk>,
+        offset: usize,
+        length: usize,
+    },
 }
 
 impl Body {

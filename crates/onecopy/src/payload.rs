@@ -1,6 +1,8 @@
 //! What may travel on a topic: plain data of a fixed size, or slices of it with a length per message. The checks are
 //! zerocopy's traits, derived on the type; nothing of a payload is ever parsed or encoded.
 
+use std::marker::PhantomData;
+
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -46,6 +48,9 @@ pub trait Payload: sealed::Sealed {
     #[doc(hidden)]
     fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut Self>;
 }
+
+/// Marks a type that carries `P` and `H` without owning either.
+pub(crate) type Carries<P, H> = PhantomData<fn() -> (Box<P>, H)>;
 
 /// The description of a topic with payload `P` and header `H`.
 pub(crate) fn describe<P: Payload + ?Sized, H: PlainData>() -> PayloadType {

@@ -17,7 +17,7 @@ use crate::limits;
 use crate::loan::{Batch, Loan, Memory};
 use crate::message::InlineBytes;
 use crate::node::NodeHandle;
-use crate::payload::{Payload, PlainData, describe};
+use crate::payload::{Carries, Payload, PlainData, describe};
 
 /// How a publisher is to be set up; from [`crate::Topic::publisher`].
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct PublisherBuilder<P: Payload + ?Sized, H: PlainData = ()> {
     depth: u64,
     budget_bytes: usize,
     delivery: Delivery,
-    payload: PhantomData<fn() -> (Box<P>, H)>,
+    payload: Carries<P, H>,
 }
 
 impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
@@ -240,7 +240,11 @@ impl<T: PlainData, H: PlainData> Publisher<[T], H> {
     /// # Errors
     ///
     /// [`LoanError::Timeout`] after `timeout`.
-    pub fn loan_slice_within(&mut self, len: usize, timeout: Duration) -> Result<Loan<'_, [T], H>, LoanError> {
+    pub fn loan_slice_within(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<Loan<'_, [T], H>, LoanError> {
         let bytes = slice_bytes::<T>(len)?;
         let memory = self.reserve_within(bytes, timeout)?;
         Ok(Loan::new(self, memory, bytes))
@@ -293,7 +297,8 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
             let in_slot = self.fits_slot(bytes);
             let Sender { writer, pool, .. } = &mut self.sender;
             let woken = writer.wait_for_readers(deadline, |writer| {
-                writer.has_room(1) && (in_slot || writer.may_allocate(pool, chunk_header_bytes::<H>() + bytes))
+                writer.has_room(1)
+                    && (in_slot || writer.may_allocate(pool, chunk_header_bytes::<H>() + bytes))
             });
             if woken == Woken::TimedOut {
                 return Err(LoanError::Timeout);

@@ -28,7 +28,10 @@ pub(crate) trait Sleeper {
 }
 
 /// Sleeps until one of the sleepers is ready (`true`) or the deadline has passed (`false`). May wake up too early.
-pub(crate) fn until_ready(sleepers: &mut [&mut dyn Sleeper], deadline: Option<Instant>) -> Result<bool, WaitError> {
+pub(crate) fn until_ready(
+    sleepers: &mut [&mut dyn Sleeper],
+    deadline: Option<Instant>,
+) -> Result<bool, WaitError> {
     let words: usize = sleepers.iter().map(|sleeper| sleeper.words()).sum();
     let on_doorbell = words > FUTEXES_MAX || !kernel::features().futex_waitv;
     for sleeper in sleepers.iter_mut() {

@@ -13,7 +13,7 @@ use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::feed::Feeds;
 use crate::message::{Body, InlineBytes, Message};
 use crate::node::NodeHandle;
-use crate::payload::{Payload, PlainData, describe};
+use crate::payload::{Carries, Payload, PlainData, describe};
 use crate::payload_type::PayloadType;
 use crate::publisher::chunk_header_bytes;
 use crate::readiness::Readiness;
@@ -27,7 +27,7 @@ pub struct SubscriberBuilder<P: Payload + ?Sized, H: PlainData = ()> {
     topic: String,
     /// `None` takes messages of any type as bytes.
     expected: Option<PayloadType>,
-    payload: PhantomData<fn() -> (Box<P>, H)>,
+    payload: Carries<P, H>,
 }
 
 impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
@@ -191,7 +191,12 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         }
     }
 
-    fn open_chunk(&mut self, chunk: HeldChunk, count: u64, skip: u64) -> Result<Option<Message<P, H>>, ReceiveError> {
+    fn open_chunk(
+        &mut self,
+        chunk: HeldChunk,
+        count: u64,
+        skip: u64,
+    ) -> Result<Option<Message<P, H>>, ReceiveError> {
         let accepts_any = self.feeds.current().is_some_and(|feed| feed.accepts_any);
         let header_bytes = self.feeds.current().map_or(0, |feed| feed.chunk_header_bytes());
         let offset = if accepts_any { header_bytes } else { chunk_header_bytes::<H>() };

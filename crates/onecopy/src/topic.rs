@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::node::NodeHandle;
-use crate::payload::{Payload, PlainData};
+use crate::payload::{Carries, Payload, PlainData};
 use crate::publisher::PublisherBuilder;
 use crate::subscriber::SubscriberBuilder;
 
@@ -28,7 +28,7 @@ use crate::subscriber::SubscriberBuilder;
 pub struct Topic<P: Payload + ?Sized, H: PlainData = ()> {
     node: Arc<NodeHandle>,
     name: String,
-    payload: PhantomData<fn() -> (Box<P>, H)>,
+    payload: Carries<P, H>,
 }
 
 impl<P: Payload + ?Sized, H: PlainData> Topic<P, H> {

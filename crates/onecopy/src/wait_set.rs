@@ -6,6 +6,7 @@ use crate::error::WaitError;
 use crate::payload::{Payload, PlainData};
 use crate::sleep::{self, Sleeper};
 use crate::subscriber::Subscriber;
+use sealed::SleeperRef;
 
 /// Something that [`wait_any`] can wait for: a [`Subscriber`] of any type.
 ///
@@ -15,8 +16,8 @@ pub trait Waitable: sealed::Sealed {}
 impl<P: Payload + ?Sized, H: PlainData> Waitable for Subscriber<P, H> {}
 
 impl<P: Payload + ?Sized, H: PlainData> sealed::Sealed for Subscriber<P, H> {
-    fn sleeper(&mut self) -> &mut dyn Sleeper {
-        Subscriber::sleeper(self)
+    fn sleeper(&mut self) -> SleeperRef<'_> {
+        SleeperRef(Subscriber::sleeper(self))
     }
 
     fn has_rest(&self) -> bool {
@@ -27,10 +28,10 @@ impl<P: Payload + ?Sized, H: PlainData> sealed::Sealed for Subscriber<P, H> {
 mod sealed {
     use crate::sleep::Sleeper;
 
-    #[expect(unreachable_pub, reason = "public only as the bound that seals `Waitable`")]
-    #[expect(private_interfaces, reason = "callable inside this crate only")]
+    pub struct SleeperRef<'a>(pub(crate) &'a mut dyn Sleeper);
+
     pub trait Sealed {
-        fn sleeper(&mut self) -> &mut dyn Sleeper;
+        fn sleeper(&mut self) -> SleeperRef<'_>;
         /// Whether a batch was begun, which no publisher will wake anybody for.
         fn has_rest(&self) -> bool;
     }
@@ -61,6 +62,6 @@ pub fn wait_any(subscribers: &mut [&mut dyn Waitable], timeout: Duration) -> Res
         return Ok(());
     }
     let mut sleepers: Vec<&mut dyn Sleeper> =
-        subscribers.iter_mut().map(|subscriber| subscriber.sleeper()).collect();
+        subscribers.iter_mut().map(|subscriber| subscriber.sleeper().0).collect();
     if sleep::until_ready(&mut sleepers, deadline)? { Ok(()) } else { Err(WaitError::Timeout) }
 }

@@ -8,15 +8,15 @@
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
 //! | `peers.rs` | who is connected |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
-//! | `instance_error.rs` | what can go wrong on the way to a broker |
 //! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
 
 mod codec;
-pub(crate) mod instance_error;
 mod peers;
 pub mod protocol;
 pub mod server;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod topics;
 pub mod transport;
 

@@ -51,6 +51,8 @@ struct Connection {
     queue: VecDeque<Queued>,
     /// How many in the queue were not caused by the peer's own requests.
     unsolicited: usize,
+    /// Epoll reports when there is room for the queue.
+    waits_for_room: bool,
 }
 
 #[derive(Debug)]
@@ -183,7 +185,10 @@ impl Server {
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => return self.turn_away(),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(%error, "the broker can't accept");
+                    return self.set_accepting(false);
+                }
             }
         }
         Ok(())
@@ -225,7 +230,8 @@ impl Server {
             return tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
         }
         self.next_peer += 1;
-        self.connections.insert(peer, Connection { socket, queue: VecDeque::new(), unsolicited: 0 });
+        let queue = VecDeque::new();
+        self.connections.insert(peer, Connection { socket, queue, unsolicited: 0, waits_for_room: false });
         self.broker.connect(peer, credentials);
         self.perform_outputs(None);
     }
@@ -280,27 +286,28 @@ impl Server {
             let queued = connection.queue.len() as u64;
             return self.broker.refuse(peer, Refusal::TooSlow { queued });
         }
-        let was_idle = connection.queue.is_empty();
-        connection.push(packet);
-        if was_idle {
+        connection.unsolicited += usize::from(!packet.solicited);
+        connection.queue.push_back(packet);
+        if !connection.waits_for_room {
             self.flush(peer);
-            if self.connections.get(&peer).is_some_and(|connection| !connection.queue.is_empty()) {
-                self.watch(peer, EventFlags::IN | EventFlags::OUT);
-            }
         }
     }
 
-    /// Sends what waits for a peer, as far as there is room.
+    /// Sends what is queued for a peer as far as there is room, and has epoll report room exactly as long as it is
+    /// needed: reported for an empty queue, it would keep this thread spinning.
     fn flush(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        let had_to_wait = connection.queue.len() > 1;
         match connection.send_queued() {
-            Ok(()) if had_to_wait => self.watch(peer, EventFlags::IN),
             Ok(()) | Err(TransportError::NotReady) => {}
             Err(TransportError::TooManyDescriptorsInFlight) => {
-                self.broker.refuse(peer, Refusal::OutOfDescriptors)
+                return self.broker.refuse(peer, Refusal::OutOfDescriptors);
             }
-            Err(_) => self.forget(peer),
+            Err(_) => return self.forget(peer),
+        }
+        let needs_room = !connection.queue.is_empty();
+        if connection.waits_for_room != needs_room {
+            connection.waits_for_room = needs_room;
+            self.watch(peer, if needs_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN });
         }
     }
 
@@ -314,13 +321,22 @@ impl Server {
     }
 
     fn forget(&mut self, peer: PeerId) {
-        self.connections.remove(&peer);
+        self.remove(peer);
         self.broker.handle_gone(peer);
+    }
+
+    fn remove(&mut self, peer: PeerId) -> Option<Connection> {
+        let connection = self.connections.remove(&peer)?;
+        // Closing alone would leave it watched if the embedding process has forked meanwhile.
+        if let Err(error) = epoll::delete(&self.epoll, &connection.socket) {
+            tracing::error!(%error, "a peer was not watched");
+        }
+        Some(connection)
     }
 
     fn disconnect(&mut self, peer: PeerId, reason: Refusal) {
         tracing::warn!(peer = peer.0, %reason, "the broker lets go of a peer");
-        if let Some(mut connection) = self.connections.remove(&peer)
+        if let Some(mut connection) = self.remove(peer)
             && connection.send_queued().is_ok()
         {
             refuse(&connection.socket, reason);
@@ -329,11 +345,6 @@ impl Server {
 }
 
 impl Connection {
-    fn push(&mut self, packet: Queued) {
-        self.unsolicited += usize::from(!packet.solicited);
-        self.queue.push_back(packet);
-    }
-
     fn send_queued(&mut self) -> Result<(), TransportError> {
         while let Some(packet) = self.queue.front() {
             let descriptor = packet.descriptor.as_ref().map(|descriptor| descriptor.as_fd());

@@ -58,8 +58,12 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
     match (event, descriptor) {
         (Event::Opened { port, .. }, _) => session.set_opening(port, Opening::Opened),
         (Event::Settled { port }, _) => session.set_opening(port, Opening::Settled),
-        (Event::OpenFailed { port, error }, _) => session.set_opening(port, Opening::Failed(OpenError::Refused(error))),
-        (Event::Publisher { route, payload, .. }, Some(ring)) => meet_publisher(session, route, payload, ring),
+        (Event::OpenFailed { port, error }, _) => {
+            session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
+        }
+        (Event::Publisher { route, payload, .. }, Some(ring)) => {
+            meet_publisher(session, route, payload, ring)
+        }
         (Event::Segment { route, index }, Some(segment)) => take_segment(session, route, index, segment),
         (Event::Attached { route, start }, _) => take_attached(session, route, start),
         (Event::PublisherGone { route }, _) => lose_publisher(session, route),
@@ -76,14 +80,19 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             session.inspections.add(request, Answer::Topic { name, payload, delivery });
         }
         (Event::PublisherInfo { request, topic, publisher, node_name, history, .. }, ring) => {
-            session.inspections.add(request, Answer::Publisher { topic, publisher, node_name, history, ring });
+            session
+                .inspections
+                .add(request, Answer::Publisher { topic, publisher, node_name, history, ring });
         }
         (Event::SubscriberInfo { request, topic, subscriber, node_name }, _) => {
             session.inspections.add(request, Answer::Subscriber { topic, subscriber, node_name });
         }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),
         // The transport makes sure that a descriptor comes with exactly those events that have one.
-        (Event::Welcome { .. } | Event::Publisher { .. } | Event::Segment { .. } | Event::Attach { .. }, _) => {}
+        (
+            Event::Welcome { .. } | Event::Publisher { .. } | Event::Segment { .. } | Event::Attach { .. },
+            _,
+        ) => {}
     }
 }
 
@@ -132,7 +141,9 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
                 subscriber.attaching.remove(&route.publisher);
             }
         }
-        None => subscriber.inbox.post(News::Segment { publisher: route.publisher, index, descriptor: segment }),
+        None => {
+            subscriber.inbox.post(News::Segment { publisher: route.publisher, index, descriptor: segment })
+        }
     }
 }
 
@@ -140,7 +151,9 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
 fn take_attached(session: &Session, route: Route, start: u64) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
-    let Some(Attaching { mut reader, payload }) = subscriber.attaching.remove(&route.publisher) else { return };
+    let Some(Attaching { mut reader, payload }) = subscriber.attaching.remove(&route.publisher) else {
+        return;
+    };
     reader.start(start);
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();

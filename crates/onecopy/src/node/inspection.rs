@@ -13,29 +13,10 @@ use crate::payload_type::PayloadType;
 /// One item of an answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Node {
-        node: NodeId,
-        name: String,
-        pid: u32,
-        uid: u32,
-    },
-    Topic {
-        name: String,
-        payload: Option<PayloadType>,
-        delivery: Option<Delivery>,
-    },
-    Publisher {
-        topic: String,
-        publisher: PortId,
-        node_name: String,
-        history: u64,
-        ring: Option<OwnedFd>,
-    },
-    Subscriber {
-        topic: String,
-        subscriber: PortId,
-        node_name: String,
-    },
+    Node { node: NodeId, name: String, pid: u32, uid: u32 },
+    Topic { name: String, payload: Option<PayloadType>, delivery: Option<Delivery> },
+    Publisher { topic: String, publisher: PortId, node_name: String, history: u64, ring: Option<OwnedFd> },
+    Subscriber { topic: String, subscriber: PortId, node_name: String },
 }
 
 /// Questions under way.

@@ -209,7 +209,12 @@ impl NodeHandle {
         self.session.new_port()
     }
 
-    pub(crate) fn open_publisher(&self, port: PortId, writer: &RingWriter, request: Request) -> Result<(), OpenError> {
+    pub(crate) fn open_publisher(
+        &self,
+        port: PortId,
+        writer: &RingWriter,
+        request: Request,
+    ) -> Result<(), OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
@@ -223,7 +228,12 @@ impl NodeHandle {
         self.session.open_publisher(port, publisher)
     }
 
-    pub(crate) fn announce_segment(&self, port: PortId, index: u32, segment: &Segment) -> Result<(), TransportError> {
+    pub(crate) fn announce_segment(
+        &self,
+        port: PortId,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
         let descriptor = segment.share_descriptor();
         let request = Request::AddSegment { publisher: port, index };
@@ -255,7 +265,12 @@ impl NodeHandle {
         Ok(inbox)
     }
 
-    pub(crate) fn may_sleep(&self, route: Route, fenced: bool, ringer: Option<Ringer>) -> Result<(), TransportError> {
+    pub(crate) fn may_sleep(
+        &self,
+        route: Route,
+        fenced: bool,
+        ringer: Option<Ringer>,
+    ) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
         let request = Request::MaySleep { route, fenced, doorbell: ringer.is_some() };
         match self.session.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {

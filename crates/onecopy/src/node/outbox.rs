@@ -35,7 +35,11 @@ impl Outbox {
     }
 
     /// Sends `request`, or queues it behind those that wait already.
-    pub(super) fn send(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) -> Result<(), TransportError> {
+    pub(super) fn send(
+        &self,
+        request: &Request,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), TransportError> {
         let bytes = request.encode();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.is_empty() {
@@ -58,7 +62,9 @@ impl Outbox {
         while let Some(Queued { bytes, descriptor }) = queue.front() {
             match self.socket.try_send(bytes, descriptor.as_ref().map(AsFd::as_fd)) {
                 Ok(()) => drop(queue.pop_front()),
-                Err(TransportError::NotReady | TransportError::TooManyDescriptorsInFlight) => return Ok(true),
+                Err(TransportError::NotReady | TransportError::TooManyDescriptorsInFlight) => {
+                    return Ok(true);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -69,9 +69,15 @@ impl Session {
         opened
     }
 
-    fn open(&self, port: PortId, request: &Request, descriptor: Option<BorrowedFd<'_>>) -> Result<(), OpenError> {
+    fn open(
+        &self,
+        port: PortId,
+        request: &Request,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), OpenError> {
         self.outbox.send(request, descriptor)?;
-        let answered = self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
+        let answered =
+            self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
         if !answered? {
             self.send_or_log(&Request::Close { port }, None);
             return Err(OpenError::BrokerSilent);
@@ -87,7 +93,12 @@ impl Session {
     }
 
     /// Waits until `done` says so of the port's opening; `false` when `timeout` has passed.
-    fn wait_for(&self, port: PortId, timeout: Duration, done: impl Fn(&Opening) -> bool) -> Result<bool, OpenError> {
+    fn wait_for(
+        &self,
+        port: PortId,
+        timeout: Duration,
+        done: impl Fn(&Opening) -> bool,
+    ) -> Result<bool, OpenError> {
         let deadline = Instant::now() + timeout;
         let mut ports = self.ports();
         loop {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::protocol::Refusal;
-use super::transport::TransportError;
+use crate::broker::protocol::Refusal;
+use crate::broker::transport::TransportError;
 use crate::limits::{HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 
 /// Why there is no connection to a broker.

@@ -1,0 +1,413 @@
+//! The peer `iceoryx2`, set up as its examples do: payloads written in place in loaned memory, a fixed-size type for
+//! small messages and a slice for large ones, an event beside the topic for a subscriber that sleeps. Limits that
+//! it wants to know beforehand are set to what the row needs. Its files live under a prefix of this program's own and
+//! are removed at the end, because a measurement that was broken off leaves some behind.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::{
+    BackpressureStrategy, Config, FileName, IceoryxSend, LogLevel, Node, NodeBuilder, SemanticString,
+    ServiceName, ZeroCopySend, ipc,
+};
+
+use super::{Cell, Endpoint, join, latency, memory, publish_cost, throughput};
+use crate::child::Link;
+use crate::job::Job;
+use crate::payload::{self, Received};
+use crate::samples::Samples;
+
+/// The payload of most rows: 64 bytes.
+type Small = [u64; 8];
+/// The payload of the 48-byte row.
+type Smaller = [u64; 6];
+/// In a reliable stream: a buffer about as large as the other peers'.
+const STREAM_BUFFER: usize = 1024;
+const PREFIX: &str = "bench_iceoryx2_";
+
+pub(super) fn cell(bench: &str) -> Option<Cell> {
+    Some(match bench {
+        "latency-spin" => Cell::Pair {
+            parent: |link| match link.job.payload {
+                64 => latency::ask(link, &mut TwoWay::<Small>::open(link, Side::Parent)?),
+                _ => latency::ask(link, &mut TwoWay::<[u64]>::open(link, Side::Parent)?),
+            },
+            child: |link| match link.job.payload {
+                64 => latency::answer(link, &mut TwoWay::<Small>::open(link, Side::Child)?),
+                _ => latency::answer(link, &mut TwoWay::<[u64]>::open(link, Side::Child)?),
+            },
+        },
+        "latency-wait" => Cell::Pair {
+            parent: |link| latency::ask(link, &mut Sleeping::open(link, Side::Parent)?),
+            child: |link| latency::answer(link, &mut Sleeping::open(link, Side::Child)?),
+        },
+        "throughput" => Cell::Pair {
+            parent: |link| match link.job.payload {
+                48 => throughput::send(link, &mut Stream::<Smaller>::sender(link)?, 1),
+                _ => throughput::send(link, &mut Stream::<Small>::sender(link)?, 1),
+            },
+            child: |link| match link.job.payload {
+                48 => throughput::receive(link, &mut Stream::<Smaller>::receiver(link)?),
+                _ => throughput::receive(link, &mut Stream::<Small>::receiver(link)?),
+            },
+        },
+        "publish-cost" => Cell::Pair { parent: publish, child: poll },
+        "join" => Cell::Many { parent: join_parent, child: join_child },
+        "memory" => Cell::Pair { parent: memory_parent, child: memory_child },
+        _ => return None,
+    })
+}
+
+/// Removes what iceoryx2 left of this program's measurements, and of earlier runs that were broken off.
+pub(super) fn clean_up() {
+    let is_ours = |name: &str| {
+        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')) else {
+            return false;
+        };
+        pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+    };
+    for folder in ["/dev/shm", "/tmp"] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+            let path = entry.path();
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed {
+                eprintln!("cannot remove what iceoryx2 left at {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Parent,
+    Child,
+}
+
+/// What a service has to be told beforehand.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    subscribers: usize,
+    /// Messages that a subscriber may be behind
+    buffer: usize,
+    /// A publisher waits for a full subscriber instead of overwriting
+    is_reliable: bool,
+}
+
+impl Limits {
+    /// As iceoryx2 sets them if nobody says anything.
+    const DEFAULT: Self = Self { subscribers: 8, buffer: 2, is_reliable: false };
+    const STREAM: Self = Self { subscribers: 1, buffer: STREAM_BUFFER, is_reliable: true };
+}
+
+/// A node whose files the end of the run can tell from others.
+fn open_node(job: &Job) -> anyhow::Result<Node<ipc::Service>> {
+    iceoryx2::prelude::set_log_level(LogLevel::Error);
+    // By the first process's id, `clean_up` finds the files.
+    let prefix = format!("{PREFIX}{}_", job.parent_pid);
+    let mut config = Config::default();
+    config.global.prefix = FileName::new(prefix.as_bytes()).context("iceoryx2 refuses the file prefix")?;
+    let root = iceoryx2::prelude::Path::new(format!("/tmp/{prefix}/").as_bytes());
+    config.global.set_root_path(&root.context("iceoryx2 refuses the root path")?);
+    NodeBuilder::new().config(&config).create::<ipc::Service>().context("iceoryx2 cannot create a node")
+}
+
+fn service_name(job: &Job, direction: &str) -> anyhow::Result<ServiceName> {
+    ServiceName::new(&format!("{}/{direction}", job.instance)).context("iceoryx2 refuses the service name")
+}
+
+/// A payload type, and how to write and read it in place.
+trait Message: IceoryxSend + Debug + 'static {
+    fn publisher(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<Out<Self>>;
+    fn subscriber(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<In<Self>>;
+    fn send(publisher: &Out<Self>, words: usize, first: u64) -> anyhow::Result<()>;
+    fn receive(subscriber: &In<Self>) -> anyhow::Result<Option<Received>>;
+}
+
+type Out<M> = Publisher<ipc::Service, M, ()>;
+type In<M> = Subscriber<ipc::Service, M, ()>;
+
+/// The service of `$payload`; its builder has no type that a function could name for both kinds of payload.
+macro_rules! service {
+    ($payload:ty, $node:expr, $job:expr, $direction:expr, $limits:expr) => {
+        $node
+            .service_builder(&service_name($job, $direction)?)
+            .publish_subscribe::<$payload>()
+            .max_subscribers($limits.subscribers)
+            .subscriber_max_buffer_size($limits.buffer)
+            .enable_safe_overflow(!$limits.is_reliable)
+            .open_or_create()
+            .context("iceoryx2 cannot open a service")?
+    };
+}
+
+impl<const WORDS: usize> Message for [u64; WORDS]
+where
+    Self: ZeroCopySend,
+{
+    fn publisher(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<Out<Self>> {
+        let service = service!(Self, node, job, direction, limits);
+        let builder =
+            service.publisher_builder().backpressure_strategy(BackpressureStrategy::RetryUntilDelivered);
+        builder.create().context("iceoryx2 cannot create a publisher")
+    }
+
+    fn subscriber(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<In<Self>> {
+        let service = service!(Self, node, job, direction, limits);
+        service.subscriber_builder().create().context("iceoryx2 cannot create a subscriber")
+    }
+
+    #[inline]
+    fn send(publisher: &Out<Self>, _words: usize, first: u64) -> anyhow::Result<()> {
+        let sample = publisher.loan_uninit()?;
+        let sample = sample.write_payload(std::array::from_fn(|index| first + index as u64));
+        sample.send()?;
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(subscriber: &In<Self>) -> anyhow::Result<Option<Received>> {
+        Ok(subscriber.receive()?.map(|sample| Received::read(sample.payload())))
+    }
+}
+
+impl Message for [u64] {
+    fn publisher(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<Out<Self>> {
+        let service = service!(Self, node, job, direction, limits);
+        let builder = service.publisher_builder().initial_max_slice_len(job.words());
+        builder.create().context("iceoryx2 cannot create a publisher")
+    }
+
+    fn subscriber(
+        node: &Node<ipc::Service>,
+        job: &Job,
+        direction: &str,
+        limits: Limits,
+    ) -> anyhow::Result<In<Self>> {
+        let service = service!(Self, node, job, direction, limits);
+        service.subscriber_builder().create().context("iceoryx2 cannot create a subscriber")
+    }
+
+    #[inline]
+    fn send(publisher: &Out<Self>, words: usize, first: u64) -> anyhow::Result<()> {
+        let sample = publisher.loan_slice_uninit(words)?;
+        let sample = sample.write_from_fn(|index| first + index as u64);
+        sample.send()?;
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(subscriber: &In<Self>) -> anyhow::Result<Option<Received>> {
+        Ok(subscriber.receive()?.map(|sample| Received::read(sample.payload())))
+    }
+}
+
+/// A topic in each direction, polled.
+struct TwoWay<M: Message + ?Sized> {
+    publisher: Out<M>,
+    subscriber: In<M>,
+    words: usize,
+    node: Node<ipc::Service>,
+}
+
+impl<M: Message + ?Sized> TwoWay<M> {
+    fn open(link: &mut Link, side: Side) -> anyhow::Result<Self> {
+        let node = open_node(&link.job)?;
+        let (outward, inward) = if side == Side::Parent { ("there", "back") } else { ("back", "there") };
+        let publisher = M::publisher(&node, &link.job, outward, Limits::DEFAULT)?;
+        let subscriber = M::subscriber(&node, &link.job, inward, Limits::DEFAULT)?;
+        // What is sent before the other side's subscriber is there would be lost.
+        link.meet()?;
+        Ok(Self { publisher, subscriber, words: link.job.words(), node })
+    }
+}
+
+impl<M: Message + ?Sized> Endpoint for TwoWay<M> {
+    #[inline]
+    fn send(&mut self, first: u64) -> anyhow::Result<()> {
+        M::send(&self.publisher, self.words, first)
+    }
+
+    #[inline]
+    fn receive(&mut self) -> anyhow::Result<Received> {
+        loop {
+            if let Some(received) = M::receive(&self.subscriber)? {
+                return Ok(received);
+            }
+        }
+    }
+}
+
+/// A topic and an event in each direction: the subscriber sleeps in its listener.
+struct Sleeping {
+    topics: TwoWay<Small>,
+    notifier: Notifier<ipc::Service>,
+    listener: Listener<ipc::Service>,
+}
+
+impl Sleeping {
+    fn open(link: &mut Link, side: Side) -> anyhow::Result<Self> {
+        let topics = TwoWay::open(link, side)?;
+        let (outward, inward) = if side == Side::Parent { ("there", "back") } else { ("back", "there") };
+        let event = |direction| {
+            let service =
+                topics.node.service_builder(&service_name(&link.job, direction)?).event().open_or_create();
+            service.context("iceoryx2 cannot open an event service")
+        };
+        let notifier =
+            event(outward)?.notifier_builder().create().context("iceoryx2 cannot create a notifier")?;
+        let listener =
+            event(inward)?.listener_builder().create().context("iceoryx2 cannot create a listener")?;
+        link.meet()?;
+        Ok(Self { topics, notifier, listener })
+    }
+}
+
+impl Endpoint for Sleeping {
+    fn send(&mut self, first: u64) -> anyhow::Result<()> {
+        self.topics.send(first)?;
+        let notified = self.notifier.notify()?;
+        ensure!(notified == 1, "{notified} listeners were notified");
+        Ok(())
+    }
+
+    fn receive(&mut self) -> anyhow::Result<Received> {
+        loop {
+            self.listener.blocking_wait(|_| {})?;
+            if let Some(received) = Small::receive(&self.topics.subscriber)? {
+                return Ok(received);
+            }
+        }
+    }
+}
+
+/// One end of a reliable topic.
+struct Stream<M: Message> {
+    publisher: Option<Out<M>>,
+    subscriber: Option<In<M>>,
+    words: usize,
+    _node: Node<ipc::Service>,
+}
+
+impl<M: Message> Stream<M> {
+    fn sender(link: &mut Link) -> anyhow::Result<Self> {
+        let node = open_node(&link.job)?;
+        let publisher = M::publisher(&node, &link.job, "stream", Limits::STREAM)?;
+        link.meet()?;
+        Ok(Self { publisher: Some(publisher), subscriber: None, words: link.job.words(), _node: node })
+    }
+
+    fn receiver(link: &mut Link) -> anyhow::Result<Self> {
+        let node = open_node(&link.job)?;
+        let subscriber = M::subscriber(&node, &link.job, "stream", Limits::STREAM)?;
+        link.meet()?;
+        Ok(Self { publisher: None, subscriber: Some(subscriber), words: link.job.words(), _node: node })
+    }
+}
+
+impl<M: Message> Endpoint for Stream<M> {
+    #[inline]
+    fn send(&mut self, first: u64) -> anyhow::Result<()> {
+        M::send(self.publisher.as_ref().context("this end only receives")?, self.words, first)
+    }
+
+    #[inline]
+    fn receive(&mut self) -> anyhow::Result<Received> {
+        let subscriber = self.subscriber.as_ref().context("this end only sends")?;
+        loop {
+            if let Some(received) = M::receive(subscriber)? {
+                return Ok(received);
+            }
+        }
+    }
+}
+
+fn publish(link: &mut Link) -> anyhow::Result<Samples> {
+    let limits = Limits { subscribers: link.job.readers, ..Limits::DEFAULT };
+    let node = open_node(&link.job)?;
+    let publisher = Small::publisher(&node, &link.job, "cost", limits)?;
+    link.meet()?;
+    publish_cost::publish(link, |first| Small::send(&publisher, 0, first))
+}
+
+fn poll(link: &mut Link) -> anyhow::Result<()> {
+    let limits = Limits { subscribers: link.job.readers, ..Limits::DEFAULT };
+    let node = open_node(&link.job)?;
+    let subscribers = subscribers::<Small>(&node, &link.job, "cost", limits)?;
+    link.meet()?;
+    publish_cost::poll(link, subscribers, |subscriber| Small::receive(subscriber))
+}
+
+fn subscribers<M: Message + ?Sized>(
+    node: &Node<ipc::Service>,
+    job: &Job,
+    direction: &str,
+    limits: Limits,
+) -> anyhow::Result<Vec<In<M>>> {
+    (0..job.readers).map(|_| M::subscriber(node, job, direction, limits)).collect()
+}
+
+fn join_parent(job: &Job) -> anyhow::Result<Samples> {
+    let node = open_node(job)?;
+    let publisher = Small::publisher(&node, job, "join", Limits::DEFAULT)?;
+    join::publish(job, |_| Ok(|first| Small::send(&publisher, 0, first)))
+}
+
+fn join_child(link: &mut Link) -> anyhow::Result<()> {
+    join::receive(link, |link| {
+        let node = open_node(&link.job)?;
+        let subscriber = Small::subscriber(&node, &link.job, "join", Limits::DEFAULT)?;
+        loop {
+            if let Some(received) = Small::receive(&subscriber)? {
+                return Ok((received, (subscriber, node)));
+            }
+        }
+    })
+}
+
+fn memory_parent(link: &mut Link) -> anyhow::Result<Samples> {
+    let open = |link: &Link| {
+        let node = open_node(&link.job)?;
+        Ok((<[u64]>::publisher(&node, &link.job, "memory", Limits::DEFAULT)?, link.job.words(), node))
+    };
+    memory::publish(link, open, |(publisher, words, _), first| <[u64]>::send(publisher, *words, first))
+}
+
+fn memory_child(link: &mut Link) -> anyhow::Result<()> {
+    let open = |link: &Link| {
+        let node = open_node(&link.job)?;
+        subscribers::<[u64]>(&node, &link.job, "memory", Limits::DEFAULT)
+    };
+    memory::receive(link, open, |subscriber| <[u64]>::receive(subscriber))
+}

@@ -1,0 +1,320 @@
+//! A random history: several peers that follow the protocol, cheat, and die, in any order.
+//!
+//! The test watches what the broker sends and keeps its own, naive, books about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::broker::protocol::{Delivery, Event, NodeId, PortId, Request, Route};
+use crate::broker::state::{Broker, Output};
+use crate::broker::transport::{Credentials, PacketSocket};
+use crate::broker::{Descriptor, PeerId};
+use crate::payload_type::PayloadType;
+
+/// One step of a history; numbers choose among what is there.
+#[derive(Debug, Clone)]
+enum Step {
+    Connect,
+    OpenPublisher {
+        peer: usize,
+        topic: usize,
+        wide: bool,
+        reliable: bool,
+    },
+    OpenSubscriber {
+        peer: usize,
+        topic: usize,
+        wide: Option<bool>,
+    },
+    AddSegment {
+        port: usize,
+    },
+    /// Takes the next step that the protocol expects of the receiver of some event.
+    Answer {
+        choice: usize,
+    },
+    Detach {
+        choice: usize,
+    },
+    Close {
+        port: usize,
+    },
+    Foreign {
+        peer: usize,
+        port: usize,
+    },
+    Die {
+        peer: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (peer, topic, port) = (0_usize..8, 0_usize..3, 0_usize..64);
+    prop_oneof![
+        2 => Just(Step::Connect),
+        4 => (peer.clone(), topic.clone(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+            .prop_map(|(peer, topic, wide, reliable)| Step::OpenPublisher { peer, topic, wide, reliable }),
+        4 => (peer.clone(), topic, prop::option::of(prop::bool::weighted(0.1)))
+            .prop_map(|(peer, topic, wide)| Step::OpenSubscriber { peer, topic, wide }),
+        2 => port.clone().prop_map(|port| Step::AddSegment { port }),
+        12 => (0_usize..64).prop_map(|choice| Step::Answer { choice }),
+        2 => (0_usize..64).prop_map(|choice| Step::Detach { choice }),
+        2 => port.clone().prop_map(|port| Step::Close { port }),
+        1 => (peer.clone(), port).prop_map(|(peer, port)| Step::Foreign { peer, port }),
+        1 => peer.prop_map(|peer| Step::Die { peer }),
+    ]
+}
+
+/// What the outside knows.
+struct World {
+    broker: Broker,
+    descriptor: Descriptor,
+    next_peer: u64,
+    next_serial: u32,
+    alive: BTreeMap<NodeId, PeerId>,
+    /// Open ports, and how often each was told that it is settled.
+    settled: BTreeMap<PortId, u32>,
+    publishers: BTreeSet<PortId>,
+    /// Routes that subscribers were shown, and answers that are due.
+    offered: BTreeSet<Route>,
+    due: Vec<Request>,
+    /// Routes on which a publisher knows the subscriber.
+    known_to_publisher: BTreeSet<Route>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (socket, _) = PacketSocket::pair().unwrap();
+        Self {
+            broker: Broker::new(Credentials { pid: 1, uid: 1000 }),
+            descriptor: Arc::new(OwnedFd::from(socket)),
+            next_peer: 0,
+            next_serial: 0,
+            alive: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            publishers: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            due: Vec::new(),
+            known_to_publisher: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Connect => self.connect(),
+            Step::OpenPublisher { peer, topic, wide, reliable } => {
+                let Some(publisher) = self.new_port(peer) else { return };
+                let delivery = if reliable { Delivery::Reliable } else { Delivery::Overwrite };
+                let (topic, payload) = (format!("topic/{topic}"), payload(wide));
+                self.send(Request::OpenPublisher { publisher, topic, payload, delivery, history: 1 });
+            }
+            Step::OpenSubscriber { peer, topic, wide } => {
+                let Some(subscriber) = self.new_port(peer) else { return };
+                let (topic, payload) = (format!("topic/{topic}"), wide.map(payload));
+                self.send(Request::OpenSubscriber { subscriber, topic, payload });
+            }
+            Step::AddSegment { port } => {
+                let Some(publisher) = pick(self.publishers.iter(), port) else { return };
+                self.next_serial += 1;
+                self.send(Request::AddSegment { publisher, index: self.next_serial });
+            }
+            Step::Answer { choice } => {
+                if !self.due.is_empty() {
+                    let request = self.due.remove(choice % self.due.len());
+                    self.send(request);
+                }
+            }
+            Step::Detach { choice } => {
+                let Some(route) = pick(self.offered.iter(), choice) else { return };
+                self.offered.remove(&route);
+                self.known_to_publisher
+                    .retain(|known| *known != route || self.publishers.contains(&known.publisher));
+                self.send(Request::Detach { route });
+            }
+            Step::Close { port } => {
+                let Some(port) = pick(self.settled.keys(), port) else { return };
+                self.port_ended(port);
+                self.send(Request::Close { port });
+            }
+            Step::Foreign { peer, port } => self.cheat(peer, port),
+            Step::Die { peer } => {
+                let Some(node) = pick(self.alive.keys(), peer) else { return };
+                let peer = self.alive[&node];
+                self.node_ended(node);
+                self.broker.handle_gone(peer);
+                self.observe();
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let (peer, node) = (PeerId(self.next_peer), NodeId(1000 + self.next_peer));
+        self.next_peer += 1;
+        self.broker.connect(peer, Credentials { pid: 2, uid: 1000 });
+        self.alive.insert(node, peer);
+        self.broker.handle_request(peer, Request::Hello { node, name: "node".to_owned() }, None);
+        self.observe();
+    }
+
+    /// Closes a port of another node: costs the cheat its connection, and the port nothing.
+    fn cheat(&mut self, peer: usize, port: usize) {
+        let Some(node) = pick(self.alive.keys(), peer) else { return };
+        let Some(port) = pick(self.settled.keys(), port) else { return };
+        if port.node == node {
+            return;
+        }
+        let peer = self.alive[&node];
+        self.node_ended(node);
+        self.broker.handle_request(peer, Request::Close { port }, None);
+        assert!(
+            matches!(self.broker.poll_output(), Some(Output::Disconnect { peer: refused, .. }) if refused == peer)
+        );
+        self.observe();
+    }
+
+    fn new_port(&mut self, peer: usize) -> Option<PortId> {
+        let node = pick(self.alive.keys(), peer)?;
+        self.next_serial += 1;
+        Some(PortId { node, serial: self.next_serial })
+    }
+
+    /// Sends in the name of the node whose port the request names, if that is alive.
+    fn send(&mut self, request: Request) {
+        let node = match &request {
+            Request::OpenPublisher { publisher: port, .. }
+            | Request::OpenSubscriber { subscriber: port, .. }
+            | Request::AddSegment { publisher: port, .. }
+            | Request::Close { port } => port.node,
+            Request::Attached { route, .. } => route.publisher.node,
+            Request::Attach { route, .. } | Request::Detach { route } | Request::MaySleep { route, .. } => {
+                route.subscriber.node
+            }
+            Request::Hello { .. } | Request::Inspect { .. } => unreachable!("not part of histories"),
+        };
+        let Some(peer) = self.alive.get(&node) else { return };
+        let descriptor = request.carries_descriptor().then(|| Arc::clone(&self.descriptor));
+        self.broker.handle_request(*peer, request, descriptor);
+        self.observe();
+    }
+
+    fn observe(&mut self) {
+        self.broker.check_invariants();
+        while let Some(output) = self.broker.poll_output() {
+            let Output::Send { peer, event, descriptor } = output else {
+                panic!("an honest peer was let go of: {output:?}");
+            };
+            let node = self.alive.iter().find(|(_, alive)| **alive == peer).map(|(node, _)| *node);
+            let node = node.expect("output to a dead peer");
+            assert_eq!(event.carries_descriptor(), descriptor.is_some());
+            self.note(node, event);
+        }
+    }
+
+    fn note(&mut self, receiver: NodeId, event: Event) {
+        match event {
+            Event::Welcome { .. } | Event::OpenFailed { .. } => {}
+            Event::Opened { port, .. } => {
+                assert_eq!((port.node, self.settled.insert(port, 0)), (receiver, None));
+            }
+            Event::Settled { port } => {
+                let times = self.settled.get_mut(&port).expect("a port that is not open was settled");
+                *times += 1;
+                assert_eq!((port.node, *times), (receiver, 1), "settled more than once");
+            }
+            Event::Publisher { route, .. } => {
+                assert_eq!(route.subscriber.node, receiver);
+                assert!(self.offered.insert(route), "shown twice");
+                self.publishers.insert(route.publisher);
+                self.due.push(Request::Attach { route, reader_segment: 0, block: 0 });
+            }
+            Event::Segment { route, .. } => assert!(self.offered.contains(&route), "a segment of nobody"),
+            Event::Attach { route, .. } => {
+                assert_eq!(route.publisher.node, receiver);
+                assert!(self.known_to_publisher.insert(route), "attached twice");
+                self.due.push(Request::MaySleep { route, fenced: false, doorbell: true });
+                self.due.push(Request::Attached { route, start: 0 });
+            }
+            Event::Attached { route, .. } => assert!(self.offered.contains(&route), "attached to nobody"),
+            Event::MaySleep { route, .. } => {
+                assert!(self.known_to_publisher.contains(&route), "an unknown subscriber may sleep");
+            }
+            Event::PublisherGone { route } => {
+                assert_eq!(route.subscriber.node, receiver);
+                assert!(self.offered.remove(&route), "a publisher that was never shown is gone");
+            }
+            Event::SubscriberGone { route } => {
+                assert_eq!(route.publisher.node, receiver);
+                assert!(self.known_to_publisher.remove(&route), "a subscriber that was never known is gone");
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn port_ended(&mut self, port: PortId) {
+        self.settled.remove(&port);
+        self.publishers.remove(&port);
+        // What it knew itself it forgets; what others know of it the broker must take back.
+        self.offered.retain(|route| route.subscriber != port);
+        self.known_to_publisher.retain(|route| route.publisher != port);
+    }
+
+    fn node_ended(&mut self, node: NodeId) {
+        self.alive.remove(&node);
+        let ports: Vec<PortId> = self.settled.keys().copied().filter(|port| port.node == node).collect();
+        for port in ports {
+            self.port_ended(port);
+        }
+    }
+
+    /// Lets everybody answer what is due: then every port is settled.
+    fn settle(&mut self) {
+        while let Some(request) = self.due.pop() {
+            self.send(request);
+        }
+        for (port, times) in &self.settled {
+            assert_eq!(*times, 1, "{port} was never settled");
+        }
+    }
+
+    fn end(&mut self) {
+        while let Some((node, peer)) = self.alive.pop_first() {
+            self.node_ended(node);
+            self.broker.handle_gone(peer);
+            self.observe();
+        }
+        assert!(self.offered.is_empty(), "subscribers that were not told of a publisher's end");
+        assert!(self.known_to_publisher.is_empty(), "publishers that were not told of a subscriber's end");
+        assert!(self.broker.is_empty());
+        assert_eq!(Arc::strong_count(&self.descriptor), 1, "a descriptor was kept");
+    }
+}
+
+fn payload(wide: bool) -> PayloadType {
+    if wide { PayloadType::value::<u64>() } else { PayloadType::value::<u32>() }
+}
+
+fn pick<'a, T: Copy + 'a>(among: impl ExactSizeIterator<Item = &'a T>, choice: usize) -> Option<T> {
+    let count = among.len();
+    let mut among = among;
+    if count == 0 { None } else { among.nth(choice % count).copied() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_history_keeps_the_books_straight(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for _ in 0..3 {
+            world.connect();
+        }
+        for step in steps {
+            world.take(step);
+        }
+        world.settle();
+        world.end();
+    }
+}
