@@ -75,6 +75,7 @@ struct Measured {
     peer: Peer,
     regime: Regime,
     samples: Samples,
+    probes: Vec<f64>,
 }
 
 /// Measures `suite` and reports it.
@@ -135,6 +136,7 @@ fn measure_row(
         measure_round(suite, peers, job, round, &mut measured)?;
     }
     let regime = row_regime(&measured, peers);
+    tell_probes(&measured, regime);
     let mut records = Vec::new();
     for &peer in peers {
         let slices: Vec<&Samples> = measured
@@ -166,13 +168,25 @@ fn measure_round(
             let slice =
                 (suite.measure)(Job { peer, instance, ..job.clone() }).with_context(|| what.clone())?;
             if let Some(regime) = slice.regime() {
-                measured.push(Measured { peer, regime, samples: slice.samples });
+                measured.push(Measured { peer, regime, samples: slice.samples, probes: slice.probes });
                 break;
             }
             eprintln!("  {what}: the cores moved meanwhile; again");
         }
     }
     Ok(())
+}
+
+/// How far the cores were from each other, within the regime.
+fn tell_probes(measured: &[Measured], regime: Regime) {
+    let in_regime = measured.iter().filter(|slice| slice.regime == regime);
+    let mut probes: Vec<f64> = in_regime.flat_map(|slice| slice.probes.iter().copied()).collect();
+    probes.sort_by(f64::total_cmp);
+    if let (Some(least), Some(median), Some(most)) =
+        (probes.first(), probes.get(probes.len() / 2), probes.last())
+    {
+        eprintln!("  {}: a cache line took {median:.0} ns one way ({least:.0} to {most:.0})", regime.name());
+    }
 }
 
 fn count(measured: &[Measured], peer: Peer, regime: Regime) -> usize {
@@ -202,7 +216,12 @@ mod tests {
     fn measured(slices: &[(Peer, Regime)]) -> Vec<Measured> {
         slices
             .iter()
-            .map(|&(peer, regime)| Measured { peer, regime, samples: Samples::new().unwrap() })
+            .map(|&(peer, regime)| Measured {
+                peer,
+                regime,
+                samples: Samples::new().unwrap(),
+                probes: Vec::new(),
+            })
             .collect()
     }
 

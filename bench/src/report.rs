@@ -118,15 +118,18 @@ fn table(records: &[Record]) -> String {
     for peer in &peers {
         let _ = write!(text, "{:>13}", peer.name());
     }
-    let subject_name = subject.name();
-    let _ = writeln!(text, "  {subject_name}/iceoryx2  {subject_name}/raw");
+    let bases: Vec<Peer> = [Peer::Iceoryx2, Peer::Raw].into_iter().filter(|&base| base != subject).collect();
+    for base in &bases {
+        let _ = write!(text, "{:>18}", format!("{}/{}", subject.name(), base.name()));
+    }
+    text.push('\n');
     for (index, record) in records.iter().enumerate() {
         if records[..index].iter().any(|earlier| earlier.is_in_row_of(record)) {
             continue;
         }
         let row: Vec<&Record> = records.iter().filter(|other| other.is_in_row_of(record)).collect();
-        let ratios =
-            [ratio(records, &row, subject, Peer::Iceoryx2), ratio(records, &row, subject, Peer::Raw)];
+        let ratios: Vec<Option<f64>> =
+            bases.iter().map(|&base| ratio(records, &row, subject, base)).collect();
         write_line(&mut text, &peers, &row, "mean", |record| Some(record.mean), &ratios);
         write_line(&mut text, &peers, &row, "p50", |record| record.p50, &[]);
         write_line(&mut text, &peers, &row, "p99", |record| record.p99, &[]);
@@ -175,7 +178,7 @@ fn ratio(records: &[Record], row: &[&Record], subject: Peer, base: Peer) -> Opti
             (other.bench, other.payload, other.readers, other.peer) == (bench, own.payload, own.readers, base)
         })
     };
-    Some(own.mean / same.or_else(single)?.mean).filter(|_| subject != base)
+    Some(own.mean / same.or_else(single)?.mean)
 }
 
 fn unit_name(unit: Unit) -> &'static str {

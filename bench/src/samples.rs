@@ -12,6 +12,9 @@ use crate::job::Unit;
 
 /// Percentiles are exact to this many digits.
 const DIGITS: u8 = 3;
+/// The largest sample, in picoseconds or messages a second; what is beyond counts as this. A fixed range, so that no
+/// sample is the one that pays for a larger histogram.
+const LARGEST: u64 = 100_000_000_000_000;
 const PICOSECONDS: f64 = 1000.0;
 
 /// The samples of one slice.
@@ -23,7 +26,7 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { histogram: Histogram::new(DIGITS)?, total: 0.0, count: 0.0 })
+        Ok(Self { histogram: histogram()?, total: 0.0, count: 0.0 })
     }
 
     /// `elapsed` over `count` operations, for the mean.
@@ -42,7 +45,6 @@ impl Samples {
     /// A rate or an amount, for the percentiles.
     #[inline]
     pub(crate) fn record(&mut self, value: u64) {
-        // Saturates at the range of the histogram, which resizes itself up to 2^64.
         self.histogram.saturating_record(value.max(1));
     }
 
@@ -69,7 +71,7 @@ impl Summary {
         let mut means: Vec<f64> = slices.iter().map(|slice| slice.mean()).collect();
         means.sort_by(f64::total_cmp);
         let Some(mean) = median(&means) else { return Ok(None) };
-        let mut all = Histogram::<u64>::new(DIGITS)?;
+        let mut all = histogram()?;
         for slice in slices {
             all.add(&slice.histogram)?;
         }
@@ -82,6 +84,10 @@ impl Summary {
         let at = |quantile| all.value_at_quantile(quantile) as f64 / scale;
         Ok(Some(Self { mean, percentiles: (!all.is_empty()).then(|| quantiles.map(at)) }))
     }
+}
+
+fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LARGEST, DIGITS)?)
 }
 
 fn median(sorted: &[f64]) -> Option<f64> {

@@ -19,7 +19,7 @@ use iceoryx2::prelude::{
 use super::{Cell, Endpoint, join, latency, memory, publish_cost, throughput};
 use crate::child::Link;
 use crate::job::Job;
-use crate::payload::{self, Received};
+use crate::payload::Received;
 use crate::samples::Samples;
 
 /// The payload of most rows: 64 bytes.
@@ -34,26 +34,26 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
         "latency-spin" => Cell::Pair {
             parent: |link| match link.job.payload {
-                64 => latency::ask(link, &mut TwoWay::<Small>::open(link, Side::Parent)?),
-                _ => latency::ask(link, &mut TwoWay::<[u64]>::open(link, Side::Parent)?),
+                64 => latency::ask(TwoWay::<Small>::open(link, Side::Parent)?, link),
+                _ => latency::ask(TwoWay::<[u64]>::open(link, Side::Parent)?, link),
             },
             child: |link| match link.job.payload {
-                64 => latency::answer(link, &mut TwoWay::<Small>::open(link, Side::Child)?),
-                _ => latency::answer(link, &mut TwoWay::<[u64]>::open(link, Side::Child)?),
+                64 => latency::answer(TwoWay::<Small>::open(link, Side::Child)?, link),
+                _ => latency::answer(TwoWay::<[u64]>::open(link, Side::Child)?, link),
             },
         },
         "latency-wait" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut Sleeping::open(link, Side::Parent)?),
-            child: |link| latency::answer(link, &mut Sleeping::open(link, Side::Child)?),
+            parent: |link| latency::ask(Sleeping::open(link, Side::Parent)?, link),
+            child: |link| latency::answer(Sleeping::open(link, Side::Child)?, link),
         },
         "throughput" => Cell::Pair {
             parent: |link| match link.job.payload {
-                48 => throughput::send(link, &mut Stream::<Smaller>::sender(link)?, 1),
-                _ => throughput::send(link, &mut Stream::<Small>::sender(link)?, 1),
+                48 => throughput::send(Stream::<Smaller>::sender(link)?, link, 1),
+                _ => throughput::send(Stream::<Small>::sender(link)?, link, 1),
             },
             child: |link| match link.job.payload {
-                48 => throughput::receive(link, &mut Stream::<Smaller>::receiver(link)?),
-                _ => throughput::receive(link, &mut Stream::<Small>::receiver(link)?),
+                48 => throughput::receive(Stream::<Smaller>::receiver(link)?, link),
+                _ => throughput::receive(Stream::<Small>::receiver(link)?, link),
             },
         },
         "publish-cost" => Cell::Pair { parent: publish, child: poll },
@@ -332,6 +332,8 @@ impl<M: Message> Stream<M> {
         let node = open_node(&link.job)?;
         let subscriber = M::subscriber(&node, &link.job, "stream", Limits::STREAM)?;
         link.meet()?;
+        // A subscriber connects when it first looks for messages, and until then a publisher does not wait for it.
+        ensure!(!subscriber.has_samples()?, "there is a message before any was sent");
         Ok(Self { publisher: None, subscriber: Some(subscriber), words: link.job.words(), _node: node })
     }
 }
@@ -349,6 +351,8 @@ impl<M: Message> Endpoint for Stream<M> {
             if let Some(received) = M::receive(subscriber)? {
                 return Ok(received);
             }
+            // A reader that looks without pause takes each line from the sender while it is being written.
+            std::hint::spin_loop();
         }
     }
 }

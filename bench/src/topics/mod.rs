@@ -6,6 +6,7 @@ mod iceoryx2;
 mod join;
 mod latency;
 mod memory;
+mod onecopy;
 mod pipe;
 mod publish_cost;
 mod raw;
@@ -67,7 +68,7 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
         Peer::Iceoryx2 => iceoryx2::cell(bench),
         Peer::UnixSocket => unix_socket::cell(bench),
         Peer::Pipe => pipe::cell(bench),
-        Peer::Onecopy => None,
+        Peer::Onecopy => onecopy::cell(bench),
     }
 }
 
@@ -97,5 +98,6 @@ pub(crate) fn answer(link: &mut Link) -> anyhow::Result<()> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let result = interleave::run(&Suite { rows: rows(), offers, measure }, options);
     iceoryx2::clean_up();
+    onecopy::clean_up();
     result
 }

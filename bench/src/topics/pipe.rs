@@ -12,20 +12,20 @@ use crate::child::Link;
 pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
         "latency-spin" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut polling(parent(link, 1)?)?),
-            child: |link| latency::answer(link, &mut polling(child(link, 1)?)?),
+            parent: |link| latency::ask(polling(parent(link, 1)?)?, link),
+            child: |link| latency::answer(polling(child(link, 1)?)?, link),
         },
         "latency-wait" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut parent(link, 1)?),
-            child: |link| latency::answer(link, &mut child(link, 1)?),
+            parent: |link| latency::ask(parent(link, 1)?, link),
+            child: |link| latency::answer(child(link, 1)?, link),
         },
         "throughput" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut parent(link, 1)?, 1),
-            child: |link| throughput::receive(link, &mut child(link, 1)?),
+            parent: |link| throughput::send(parent(link, 1)?, link, 1),
+            child: |link| throughput::receive(child(link, 1)?, link),
         },
         "throughput-batch" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut parent(link, throughput::BATCH)?, throughput::BATCH),
-            child: |link| throughput::receive(link, &mut child(link, throughput::BATCH)?),
+            parent: |link| throughput::send(parent(link, throughput::BATCH)?, link, throughput::BATCH),
+            child: |link| throughput::receive(child(link, throughput::BATCH)?, link),
         },
         _ => return None,
     })

@@ -1,7 +1,7 @@
 //! The peer `raw`: bare shared memory, nothing but the loads, stores and futex calls that the row cannot do without. It
 //! knows no names, no types, no late joiners and no deaths, so nothing that does can be expected to be faster.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use rustix::io::Errno;
@@ -20,16 +20,16 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
         "latency-spin" => Cell::Pair { parent: spin_parent, child: spin_child },
         "latency-wait" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut Sleeping::open(link, true)?),
-            child: |link| latency::answer(link, &mut Sleeping::open(link, false)?),
+            parent: |link| latency::ask(Sleeping::open(link, true)?, link),
+            child: |link| latency::answer(Sleeping::open(link, false)?, link),
         },
         "throughput" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut raw_ring::Slots::open(link)?, 1),
-            child: |link| throughput::receive(link, &mut raw_ring::Slots::open(link)?),
+            parent: |link| throughput::send(raw_ring::Slots::open(link)?, link, 1),
+            child: |link| throughput::receive(raw_ring::Slots::open(link)?, link),
         },
         "throughput-batch" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut raw_ring::Packed::open(link)?, throughput::BATCH),
-            child: |link| throughput::receive(link, &mut raw_ring::Packed::open(link)?),
+            parent: |link| throughput::send(raw_ring::Packed::open(link)?, link, throughput::BATCH),
+            child: |link| throughput::receive(raw_ring::Packed::open(link)?, link),
         },
         "publish-cost" => Cell::Pair { parent: publish, child: poll },
         "join" => Cell::Many { parent: |job| join::publish(job, join_publisher), child: join_child },
@@ -39,15 +39,15 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
 
 fn spin_parent(link: &mut Link) -> anyhow::Result<Samples> {
     match link.job.words() {
-        LINE_WORDS => latency::ask(link, &mut BareLine::open(link, true)?),
-        words => latency::ask(link, &mut Turns::new(SharedMemory::open(&link.job)?, words, true)),
+        LINE_WORDS => latency::ask(BareLine::open(link)?, link),
+        words => latency::ask(Turns::new(SharedMemory::open(&link.job)?, words, true), link),
     }
 }
 
 fn spin_child(link: &mut Link) -> anyhow::Result<()> {
     match link.job.words() {
-        LINE_WORDS => latency::answer(link, &mut BareLine::open(link, false)?),
-        words => latency::answer(link, &mut Turns::new(SharedMemory::open(&link.job)?, words, false)),
+        LINE_WORDS => latency::answer(BareLine::open(link)?, link),
+        words => latency::answer(Turns::new(SharedMemory::open(&link.job)?, words, false), link),
     }
 }
 
@@ -65,42 +65,39 @@ impl Endpoint for Turns {
 }
 
 /// A message that is exactly a cache line: its own last word, which no two messages in a row share, says that it is
-/// complete, so that the message costs one transfer of one line.
+/// complete. Both directions share the line: what comes back is written where the message was read, so that each costs
+/// one transfer of one line.
 struct BareLine {
     memory: SharedMemory,
-    own_at: usize,
-    other_at: usize,
     seen: u64,
 }
 
 impl BareLine {
-    fn open(link: &Link, is_parent: bool) -> anyhow::Result<Self> {
-        // Two lines apart, as the hardware fetches lines in pairs.
-        let (first, second) = (PEER_AT, PEER_AT + 2 * LINE_WORDS);
-        let (own_at, other_at) = if is_parent { (first, second) } else { (second, first) };
-        Ok(Self { memory: SharedMemory::open(&link.job)?, own_at, other_at, seen: 0 })
+    fn open(link: &Link) -> anyhow::Result<Self> {
+        Ok(Self { memory: SharedMemory::open(&link.job)?, seen: 0 })
+    }
+
+    #[inline]
+    fn line(&self) -> &[AtomicU64] {
+        &self.memory.words()[PEER_AT..][..LINE_WORDS]
     }
 }
 
 impl Endpoint for BareLine {
     #[inline]
     fn send(&mut self, first: u64) -> anyhow::Result<()> {
-        let line = &self.memory.words()[self.own_at..][..LINE_WORDS];
+        let last = first + LINE_WORDS as u64 - 1;
+        let line = self.line();
         raw_ring::write(&line[..LINE_WORDS - 1], first);
-        line[LINE_WORDS - 1].store(first + LINE_WORDS as u64 - 1, Ordering::Release);
+        line[LINE_WORDS - 1].store(last, Ordering::Release);
+        self.seen = last;
         Ok(())
     }
 
     #[inline]
     fn receive(&mut self) -> anyhow::Result<Received> {
-        let line = &self.memory.words()[self.other_at..][..LINE_WORDS];
-        let last = loop {
-            let last = line[LINE_WORDS - 1].load(Ordering::Acquire);
-            if last != self.seen {
-                break last;
-            }
-        };
-        self.seen = last;
+        let line = self.line();
+        while line[LINE_WORDS - 1].load(Ordering::Acquire) == self.seen {}
         Ok(raw_ring::read(line))
     }
 }
@@ -115,14 +112,14 @@ struct Sleeping {
 
 impl Sleeping {
     fn open(link: &Link, is_parent: bool) -> anyhow::Result<Self> {
-        let line = BareLine::open(link, is_parent)?;
+        let line = BareLine::open(link)?;
         Ok(Self { line, own_futex: usize::from(!is_parent) * 2, sent: 0, received: 0 })
     }
 }
 
 impl Endpoint for Sleeping {
     fn send(&mut self, first: u64) -> anyhow::Result<()> {
-        raw_ring::write(&self.line.memory.words()[self.line.own_at..][..LINE_WORDS], first);
+        raw_ring::write(self.line.line(), first);
         let word = self.line.memory.futex(self.own_futex);
         self.sent = self.sent.wrapping_add(1);
         word.store(self.sent, Ordering::Release);
@@ -139,7 +136,7 @@ impl Endpoint for Sleeping {
             }
         }
         self.received = self.received.wrapping_add(1);
-        Ok(raw_ring::read(&self.line.memory.words()[self.line.other_at..][..LINE_WORDS]))
+        Ok(raw_ring::read(self.line.line()))
     }
 }
 

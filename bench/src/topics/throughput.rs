@@ -16,7 +16,7 @@ const CHUNK: u64 = 1 << 14;
 pub(super) const BATCH: u64 = 16;
 
 /// The sender, of `batch` messages a call.
-pub(super) fn send(link: &mut Link, endpoint: &mut impl Endpoint, batch: u64) -> anyhow::Result<Samples> {
+pub(super) fn send(mut endpoint: impl Endpoint, link: &mut Link, batch: u64) -> anyhow::Result<Samples> {
     link.probe()?;
     let mut samples = Samples::new()?;
     let mut sent = 0;
@@ -42,7 +42,7 @@ pub(super) fn send(link: &mut Link, endpoint: &mut impl Endpoint, batch: u64) ->
 }
 
 /// The receiver.
-pub(super) fn receive(link: &mut Link, endpoint: &mut impl Endpoint) -> anyhow::Result<()> {
+pub(super) fn receive(mut endpoint: impl Endpoint, link: &mut Link) -> anyhow::Result<()> {
     link.probe()?;
     let mut count = 0;
     let mut total: u64 = 0;

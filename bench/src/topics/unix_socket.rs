@@ -15,20 +15,20 @@ use crate::samples::Samples;
 pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
         "latency-spin" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut polling(parent(link, 1)?)?),
-            child: |link| latency::answer(link, &mut polling(child(link, 1)?)?),
+            parent: |link| latency::ask(polling(parent(link, 1)?)?, link),
+            child: |link| latency::answer(polling(child(link, 1)?)?, link),
         },
         "latency-wait" => Cell::Pair {
-            parent: |link| latency::ask(link, &mut parent(link, 1)?),
-            child: |link| latency::answer(link, &mut child(link, 1)?),
+            parent: |link| latency::ask(parent(link, 1)?, link),
+            child: |link| latency::answer(child(link, 1)?, link),
         },
         "throughput" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut parent(link, 1)?, 1),
-            child: |link| throughput::receive(link, &mut child(link, 1)?),
+            parent: |link| throughput::send(parent(link, 1)?, link, 1),
+            child: |link| throughput::receive(child(link, 1)?, link),
         },
         "throughput-batch" => Cell::Pair {
-            parent: |link| throughput::send(link, &mut parent(link, throughput::BATCH)?, throughput::BATCH),
-            child: |link| throughput::receive(link, &mut child(link, throughput::BATCH)?),
+            parent: |link| throughput::send(parent(link, throughput::BATCH)?, link, throughput::BATCH),
+            child: |link| throughput::receive(child(link, throughput::BATCH)?, link),
         },
         "join" => Cell::Many { parent: join_parent, child: join_child },
         _ => return None,
@@ -48,31 +48,31 @@ fn parent(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
     let listener = UnixListener::bind_addr(&address(&link.job)?).context("cannot listen on a socket")?;
     link.meet()?;
     let (stream, _) = listener.accept().context("cannot accept a connection")?;
-    byte_stream(stream, link, batch)
+    byte_stream(stream, link.job.words(), batch)
 }
 
 fn child(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
     link.meet()?;
-    byte_stream(connect(&link.job)?, link, batch)
+    byte_stream(connect(&link.job)?, link.job.words(), batch)
 }
 
 fn connect(job: &Job) -> anyhow::Result<UnixStream> {
     UnixStream::connect_addr(&address(job)?).context("cannot connect a socket")
 }
 
-fn byte_stream(stream: UnixStream, link: &Link, batch: u64) -> anyhow::Result<ByteStream> {
+fn byte_stream(stream: UnixStream, words: usize, batch: u64) -> anyhow::Result<ByteStream> {
     let writer = stream.try_clone().context("cannot duplicate a socket")?;
-    Ok(ByteStream::new(stream.into(), writer.into(), link.job.words(), batch))
+    Ok(ByteStream::new(stream.into(), writer.into(), words, batch))
 }
 
 fn join_parent(job: &Job) -> anyhow::Result<Samples> {
     let listener = UnixListener::bind_addr(&address(job)?).context("cannot listen on a socket")?;
     listener.set_nonblocking(true).context("cannot make a socket non-blocking")?;
     join::publish(job, |link| {
-        let listener = &listener;
+        let (listener, words) = (&listener, link.job.words());
         let mut subscriber = None;
         Ok(move |first| match listener.accept() {
-            Ok((stream, _)) => subscriber.insert(byte_stream(stream, link, 1)?).send(first),
+            Ok((stream, _)) => subscriber.insert(byte_stream(stream, words, 1)?).send(first),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error).context("cannot accept a connection"),
         })
@@ -81,7 +81,7 @@ fn join_parent(job: &Job) -> anyhow::Result<Samples> {
 
 fn join_child(link: &mut Link) -> anyhow::Result<()> {
     join::receive(link, |link| {
-        let mut stream = byte_stream(connect(&link.job)?, link, 1)?;
+        let mut stream = byte_stream(connect(&link.job)?, link.job.words(), 1)?;
         Ok((stream.receive()?, stream))
     })
 }

@@ -1,1 +1,45 @@
-fn main() {}
+//! The `onecopy` command: publish and subscribe from a shell, look at who is there, and a demonstration.
+//!
+//! One file a command under `commands/`; what they share is beside this file, one noun each.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod failure;
+mod input;
+mod inventory_json;
+mod output;
+mod scope;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(arguments.log)
+        .with_ansi(output::stderr_has_colour())
+        .with_target(false)
+        .init();
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    if matches!(failure, Failure::BrokenPipe | Failure::Interrupted) {
+        return;
+    }
+    let prefix = output::styled("onecopy:", output::Style::Bad, output::stderr_has_colour());
+    eprintln!("{prefix} {}", failure.explanation());
+}

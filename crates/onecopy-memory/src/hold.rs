@@ -74,23 +74,27 @@ impl ReaderTable {
         self.segment.as_ref().expect("only a model has no segment").descriptor()
     }
 
+    // Not a method: loom's `Arc` can't be the type of `self`.
     pub(crate) fn add_reader(
-        self: &Arc<Self>,
+        table: &Arc<Self>,
         ring: &Window<RingHeader>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Arc<ReaderState>, HoldError> {
         let flags = ring[0].flags.load(Ordering::Relaxed);
         // The writer's membarrier reaches this process only if both sides registered.
         let asymmetric = flags & FLAG_ASYMMETRIC != 0 && kernel::features().membarrier;
+        let block = table.take_block()?;
+        table.block(block).cursor.store(0, Ordering::Relaxed);
         Ok(Arc::new(ReaderState {
-            block: self.take_block()?,
+            block,
             chain: Mutex::new(Vec::new()),
             hint: AtomicU64::new(0),
+            held_in_chain: AtomicU64::new(0),
             ring: ring.clone(),
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
             reliable: flags & FLAG_RELIABLE != 0,
             space_served: AtomicU64::new(0),
-            table: Arc::clone(self),
+            table: Arc::clone(table),
             _token: token,
         }))
     }
@@ -113,12 +117,14 @@ impl ReaderTable {
 
     fn return_block(&self, index: u32) {
         let block = self.block(index);
-        block.next.store(0, Ordering::Relaxed);
         block.sleeping.store(0, Ordering::Relaxed);
-        block.cursor.store(0, Ordering::Relaxed);
+        // Release, as in `advance` and `Hold::drop`: a writer that finds the cursor moved on, a link cut or an entry
+        // empty by these stores may overwrite chunks that were read before. It must not wait for a reader that is gone.
+        block.cursor.store(u64::MAX, Ordering::Release);
         for entry in &block.held {
-            entry.store(0, Ordering::Relaxed);
+            entry.store(0, Ordering::Release);
         }
+        block.next.store(0, Ordering::Release);
         lock(&self.unused).returned.push(index);
     }
 }
@@ -132,6 +138,8 @@ pub struct ReaderState {
     chain: Mutex<Vec<u32>>,
     /// Index into the chain (0 is `block`) where the last free entry was found.
     hint: AtomicU64,
+    /// Entries in use in the chain's blocks: a full chain is not searched.
+    held_in_chain: AtomicU64,
     ring: Window<RingHeader>,
     barrier: Barrier,
     reliable: bool,
@@ -148,10 +156,29 @@ pub struct Hold {
     entry: usize,
 }
 
+impl Hold {
+    /// A second hold on the same message. It is protected already, so there is nothing to check; but see
+    /// [`ReaderState::enter_behind`].
+    fn again(&self) -> Result<Self, HoldError> {
+        let position = self.state.table.block(self.block).held[self.entry].load(Ordering::Relaxed) - 1;
+        let (block, entry) = self.state.enter_behind(self, position)?;
+        Ok(Self { state: Arc::clone(&self.state), block, entry })
+    }
+
+    /// [`Self::again`] of a model.
+    #[cfg(loom)]
+    pub fn again_for_model(&self) -> Self {
+        self.again().expect("the model's table is large enough")
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         // Release pairs with the acquire in `PeerReader::for_each_held`: our reads of the chunk come before its reuse.
         self.state.table.block(self.block).held[self.entry].store(0, Ordering::Release);
+        if self.block != self.state.block {
+            self.state.held_in_chain.fetch_sub(1, Ordering::Relaxed);
+        }
         self.state.made_space();
     }
 }
@@ -181,47 +208,90 @@ impl ReaderState {
     }
 
     /// Enters `position` into the held table. The caller must then check that the writer had not given it up.
-    pub(crate) fn hold(self: &Arc<Self>, position: u64) -> Result<Hold, HoldError> {
-        let (block, entry) = self.free_entry()?;
-        self.table.block(block).held[entry].store(position + 1, Ordering::Release);
+    pub(crate) fn hold(state: &Arc<Self>, position: u64) -> Result<Hold, HoldError> {
+        let (block, entry) = state.enter(position)?;
         // Pairs with the writer's `heavy_barrier` between raising the floor and reading the held tables: either it
         // sees our entry, or our next load of the floor sees that we are too late.
-        self.barrier.light();
-        Ok(Hold { state: Arc::clone(self), block, entry })
+        state.barrier.light();
+        Ok(Hold { state: Arc::clone(state), block, entry })
     }
 
-    fn free_entry(&self) -> Result<(u32, usize), HoldError> {
+    /// Enters `position` into a free entry. Only the reader's own thread enters into the first block, without a lock; the
+    /// chain's blocks are filled under its lock.
+    fn enter(&self, position: u64) -> Result<(u32, usize), HoldError> {
         if self.hint.load(Ordering::Relaxed) == 0
-            && let Some(entry) = self.free_entry_in(self.block)
+            && let Some(entry) = self.enter_in(self.block, 0, position)
         {
             return Ok((self.block, entry));
         }
         let mut chain = lock(&self.chain);
+        if self.held_in_chain.load(Ordering::Relaxed) == (chain.len() * HELD_PER_BLOCK) as u64 {
+            if let Some(entry) = self.enter_in(self.block, 0, position) {
+                self.hint.store(0, Ordering::Relaxed);
+                return Ok((self.block, entry));
+            }
+            let added = self.enter_added(&mut chain, position)?;
+            self.hint.store(chain.len() as u64, Ordering::Relaxed);
+            return Ok((added, 0));
+        }
         let count = chain.len() + 1;
         let hint = self.hint.load(Ordering::Relaxed) as usize;
         for step in 0..count {
             let link = (hint + step) % count;
             let block = if link == 0 { self.block } else { chain[link - 1] };
-            if let Some(entry) = self.free_entry_in(block) {
+            if let Some(entry) = self.enter_in(block, 0, position) {
                 self.hint.store(link as u64, Ordering::Relaxed);
                 return Ok((block, entry));
             }
         }
-        if count >= CHAIN_BLOCKS_MAX {
-            return Err(HoldError::TooManyHeld);
-        }
-        let added = self.table.take_block()?;
-        let last = chain.last().copied().unwrap_or(self.block);
-        // Release: a writer that follows the link finds the block as `return_block` left it, empty.
-        self.table.block(last).next.store(added + 1, Ordering::Release);
-        chain.push(added);
+        let added = self.enter_added(&mut chain, position)?;
         self.hint.store(chain.len() as u64, Ordering::Relaxed);
         Ok((added, 0))
     }
 
-    fn free_entry_in(&self, block: u32) -> Option<usize> {
-        // Another thread may clear entries meanwhile; only we fill them.
-        self.table.block(block).held.iter().position(|entry| entry.load(Ordering::Relaxed) == 0)
+    /// Enters `position` behind the entry of `first`, in the order in which the writer looks. In front of it, a writer
+    /// could find the new entry still empty, and by the time it comes to the old one find that empty too.
+    fn enter_behind(&self, first: &Hold, position: u64) -> Result<(u32, usize), HoldError> {
+        let mut chain = lock(&self.chain);
+        let mut behind = 0;
+        if let Some(link) = chain.iter().position(|block| *block == first.block) {
+            if let Some(entry) = self.enter_in(first.block, first.entry + 1, position) {
+                return Ok((first.block, entry));
+            }
+            behind = link + 1;
+        }
+        for &block in &chain[behind..] {
+            if let Some(entry) = self.enter_in(block, 0, position) {
+                return Ok((block, entry));
+            }
+        }
+        Ok((self.enter_added(&mut chain, position)?, 0))
+    }
+
+    fn enter_in(&self, block: u32, from: usize, position: u64) -> Option<usize> {
+        let held = &self.table.block(block).held;
+        // Another thread may clear entries meanwhile. Acquire: a writer that sees what we put there instead of that
+        // thread's 0 must still see that thread's reads of the chunk as done.
+        let free = (from..held.len()).find(|entry| held[*entry].load(Ordering::Acquire) == 0)?;
+        held[free].store(position + 1, Ordering::Release);
+        if block != self.block {
+            self.held_in_chain.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(free)
+    }
+
+    fn enter_added(&self, chain: &mut Vec<u32>, position: u64) -> Result<u32, HoldError> {
+        if chain.len() + 1 >= CHAIN_BLOCKS_MAX {
+            return Err(HoldError::TooManyHeld);
+        }
+        let added = self.table.take_block()?;
+        self.table.block(added).held[0].store(position + 1, Ordering::Release);
+        self.held_in_chain.fetch_add(1, Ordering::Relaxed);
+        let last = chain.last().copied().unwrap_or(self.block);
+        // Release: a writer that follows the link finds the block as `return_block` left it, but for our entry.
+        self.table.block(last).next.store(added + 1, Ordering::Release);
+        chain.push(added);
+        Ok(added)
     }
 
     /// Tells the writer that this reader is about to sleep (`ticket` is not 0), or that it is awake again (0).
@@ -336,7 +406,7 @@ pub struct HeldChunk {
     mapping: Arc<Mapping>,
     offset: usize,
     length: usize,
-    _hold: Hold,
+    hold: Hold,
 }
 
 impl HeldChunk {
@@ -349,7 +419,25 @@ impl HeldChunk {
         if offset < HEADER_BYTES || offset % crate::layout::LINE_BYTES != 0 {
             return None;
         }
-        Some(Self { mapping: Arc::clone(mapping), offset, length, _hold: hold })
+        Some(Self { mapping: Arc::clone(mapping), offset, length, hold })
+    }
+
+    /// A part of the same messages, held on its own.
+    ///
+    /// # Errors
+    ///
+    /// [`HoldError`] if no further hold can be noted.
+    ///
+    /// # Panics
+    ///
+    /// If the part does not lie inside.
+    pub fn part(&self, offset: usize, length: usize) -> Result<Self, HoldError> {
+        assert!(
+            offset.checked_add(length).is_some_and(|end| end <= self.length),
+            "a part lies inside the whole"
+        );
+        let hold = self.hold.again()?;
+        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + offset, length, hold })
     }
 
     /// The message's bytes.

@@ -9,6 +9,7 @@
 //! ring segment     0  SegmentHeader
 //!                 64  RingHeader (seven lines: geometry, head, floor, wake)
 //!                512  slots: capacity × slot_bytes
+//!                  …  arena: the first chunks
 //!
 //! slot             0  sequence    position + 1, top bit set while it is being written
 //!                  8  meta        length (32 bits) | count (16) | kind (16)
@@ -112,7 +113,7 @@ pub const SLOT_HEADER_WORDS: usize = 2;
 pub const WRITING: u64 = 1 << 63;
 /// Smallest slot: one line.
 pub const SLOT_BYTES_MIN: usize = LINE_BYTES;
-/// Largest slot: beyond it a chunk is cheaper than copying the payload twice.
+/// Largest slot: beyond it, holding a chunk costs less than copying the payload in and out.
 pub const SLOT_BYTES_MAX: usize = 4 * LINE_BYTES;
 /// Largest payload that travels inside a slot.
 pub const INLINE_BYTES_MAX: usize = SLOT_BYTES_MAX - SLOT_HEADER_WORDS * 8;
@@ -150,6 +151,10 @@ impl Meta {
         Self { length: word as u32, count: (word >> 32) as u16, kind: (word >> 48) as u16 }
     }
 }
+
+/// Most segments of one pool. Each doubles the pool or takes the last of its budget, so 64 are beyond any memory; a
+/// reader needs the bound because it keeps a list by index.
+pub const SEGMENTS_MAX: u32 = 64;
 
 /// Held messages per [`Block`].
 pub const HELD_PER_BLOCK: usize = 5;

@@ -31,7 +31,6 @@ pub(crate) struct AttachedReader {
     ringer: Mutex<Option<Ringer>>,
     /// Ticket of the sleep that was ended last.
     woken_ticket: AtomicU32,
-    pub(crate) gone: AtomicBool,
 }
 
 impl AttachedReader {
@@ -80,8 +79,6 @@ pub struct Readers {
     list: Mutex<Vec<Arc<AttachedReader>>>,
     /// Bumped when a reader goes: a writer that waits for its space must look again.
     pub(crate) changed: Futex,
-    /// The writer sleeps on a reader's word and nothing else (kernels without `futex_waitv`).
-    pub(crate) writer_waits_alone: AtomicBool,
 }
 
 impl Readers {
@@ -92,7 +89,6 @@ impl Readers {
             version: AtomicU64::new(0),
             list: Mutex::new(Vec::new()),
             changed: Futex::default(),
-            writer_waits_alone: AtomicBool::new(false),
         }
     }
 
@@ -128,7 +124,6 @@ impl Readers {
             fenced: AtomicBool::new(false),
             ringer: Mutex::new(None),
             woken_ticket: AtomicU32::new(0),
-            gone: AtomicBool::new(false),
         });
         {
             let mut list = lock(&self.list);
@@ -144,24 +139,12 @@ impl Readers {
 
     /// Forgets a reader: what it held is free, what waits for it goes on.
     pub fn detach(&self, key: ReaderKey) {
-        let gone: Vec<_> = {
+        {
             let mut list = lock(&self.list);
-            let gone = list.extract_if(.., |reader| reader.key == key).collect();
+            list.retain(|reader| reader.key != key);
             self.publish_list();
-            gone
-        };
-        for reader in &gone {
-            reader.gone.store(true, Ordering::Release);
         }
         self.changed.bump_shared_and_wake();
-        for reader in &gone {
-            // Without futex_waitv the writer sleeps on the reader's word, which we cannot change: wake it until it has
-            // seen `gone`. The loop ends as soon as the woken thread has run.
-            while self.writer_waits_alone.load(Ordering::SeqCst) {
-                reader.peer.space().wake();
-                std::thread::yield_now();
-            }
-        }
     }
 
     /// From now on the publisher looks whether this reader sleeps. Whoever never announces it costs a publish nothing.

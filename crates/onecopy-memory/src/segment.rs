@@ -19,6 +19,9 @@ use crate::window::Window;
 const REQUIRED_SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
+/// What `fstatfs` says of ordinary shared memory.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
 /// Why a segment could not be made, or one that was offered was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -77,6 +80,12 @@ pub enum SegmentError {
         claimed: u64,
         /// Size of the memory.
         actual: u64,
+    },
+    /// A number that no pool gives to a segment.
+    #[error("segment number {index} is impossible: its sender is broken or hostile")]
+    Index {
+        /// The number.
+        index: u32,
     },
     /// The payload types differ.
     #[error(
@@ -196,6 +205,12 @@ impl View {
         // Only a memfd has seals: anything else fails here, before it is mapped.
         let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
         if !seals.contains(REQUIRED_SEALS) {
+            return Err(SegmentError::NotSealed);
+        }
+        // Huge pages are memfds too, but touching one can fail with a signal when their quota is used up.
+        let file_system = rustix::fs::fstatfs(&descriptor);
+        let file_system = file_system.map_err(|error| SegmentError::system("fstatfs", 0, error))?;
+        if file_system.f_type as u64 != TMPFS_MAGIC {
             return Err(SegmentError::NotSealed);
         }
         let stat = rustix::fs::fstat(&descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;

@@ -56,8 +56,17 @@ impl Barrier {
         // loom knows no membarrier: the pair (membarrier, compiler fence) is modelled as two full fences, which is
         // what the kernel promises of it.
         #[cfg(loom)]
-        fence(Ordering::SeqCst);
+        if !COMPILER_FENCE_ONLY.get() {
+            fence(Ordering::SeqCst);
+        }
     }
+}
+
+#[cfg(loom)]
+std::thread_local! {
+    /// Makes [`Barrier::light`] no fence at all, for models of what has to hold without a heavy barrier. (loom runs all
+    /// threads of a model on one thread of the system.)
+    pub static COMPILER_FENCE_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// The rare side's barrier: pairs with every [`Barrier::light`], whichever kind the other side chose.
@@ -68,6 +77,8 @@ pub fn heavy_barrier() {
 }
 
 pub use futex::Futex;
+#[cfg(loom)]
+pub use futex::wait_any;
 
 #[cfg(not(loom))]
 mod futex {
@@ -119,46 +130,69 @@ mod futex {
     use super::{AtomicU32, Mutex, Ordering};
     use loom::sync::Condvar;
 
-    /// The kernel's futex as loom sees it: the comparison and the going to sleep are one step under a lock that a
-    /// waker takes too, which is how the kernel's hash bucket behaves.
-    #[derive(Debug)]
-    pub struct Futex {
-        word: AtomicU32,
-        bucket: Mutex<()>,
-        sleepers: Condvar,
+    loom::lazy_static! {
+        /// All sleepers. The comparison and the going to sleep are one step under a lock that a waker takes too, which
+        /// is how the kernel's hash bucket behaves.
+        static ref BUCKET: Mutex<Vec<Sleeper>> = Mutex::new(Vec::new());
+        static ref WOKEN: Condvar = Condvar::new();
     }
 
-    impl Default for Futex {
-        fn default() -> Self {
-            Self { word: AtomicU32::new(0), bucket: Mutex::new(()), sleepers: Condvar::new() }
-        }
+    struct Sleeper {
+        thread: loom::thread::ThreadId,
+        futexes: Vec<usize>,
+        woken: bool,
     }
+
+    /// The kernel's futex as loom sees it.
+    #[derive(Debug, Default)]
+    pub struct Futex(AtomicU32);
 
     impl Futex {
+        /// The value to pass to a later wait.
         pub fn value(&self) -> u32 {
-            self.word.load(Ordering::Acquire)
+            self.0.load(Ordering::Acquire)
         }
 
-        pub fn bump_and_wake(&self) {
-            self.word.store(self.word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-            self.wake();
-        }
-
+        /// Changes the value and wakes everyone who sleeps on it.
         pub fn bump_shared_and_wake(&self) {
-            self.word.fetch_add(1, Ordering::Release);
+            self.0.fetch_add(1, Ordering::Release);
             self.wake();
         }
 
+        /// Wakes everyone without changing the value.
         pub fn wake(&self) {
-            let _bucket = super::lock(&self.bucket);
-            self.sleepers.notify_all();
+            let mut bucket = super::lock(&BUCKET);
+            for sleeper in bucket.iter_mut().filter(|sleeper| sleeper.futexes.contains(&self.address())) {
+                sleeper.woken = true;
+            }
+            WOKEN.notify_all();
         }
 
         /// Sleeps while the word is `expected`.
         pub fn wait(&self, expected: u32) {
-            let bucket = super::lock(&self.bucket);
-            if self.word.load(Ordering::Relaxed) == expected {
-                drop(self.sleepers.wait(bucket));
+            wait_any(&[(self, expected)]);
+        }
+
+        fn address(&self) -> usize {
+            std::ptr::from_ref(self).addr()
+        }
+    }
+
+    /// Sleeps while every futex has the value that stands beside it.
+    pub fn wait_any(futexes: &[(&Futex, u32)]) {
+        let mut bucket = super::lock(&BUCKET);
+        if futexes.iter().any(|(futex, expected)| futex.0.load(Ordering::Relaxed) != *expected) {
+            return;
+        }
+        let thread = loom::thread::current().id();
+        let futexes = futexes.iter().map(|(futex, _)| futex.address()).collect();
+        bucket.push(Sleeper { thread, futexes, woken: false });
+        loop {
+            bucket = WOKEN.wait(bucket).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let own = bucket.iter().position(|sleeper| sleeper.thread == thread && sleeper.woken);
+            if let Some(own) = own {
+                bucket.swap_remove(own);
+                return;
             }
         }
     }

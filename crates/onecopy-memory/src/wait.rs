@@ -33,6 +33,13 @@ pub fn remaining(deadline: Option<Instant>) -> Option<Duration> {
 #[cfg(not(loom))]
 pub use futexes::{wait, wait_any};
 
+/// [`wait_any`] of a model, which knows no time.
+#[cfg(loom)]
+pub fn wait_any(futexes: &[(&crate::sync::Futex, u32)], _deadline: Option<Instant>) -> Woken {
+    crate::sync::wait_any(futexes);
+    Woken::Maybe
+}
+
 #[cfg(not(loom))]
 mod futexes {
     use super::*;

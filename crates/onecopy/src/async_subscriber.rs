@@ -51,15 +51,13 @@ impl<P: Payload + ?Sized, H: PlainData> AsyncSubscriber<P, H> {
     /// # Errors
     ///
     /// What [`Subscriber::receive`] says, as [`WaitError::Receive`].
-    pub async fn recv(&mut self) -> Result<Message<P, H>, WaitError> {
-        loop {
-            if let Some(message) = self.subscriber.receive()? {
-                return Ok(message);
-            }
-            // `receive` has armed the doorbells and looked once more, so what comes now makes the descriptor readable.
+    pub async fn recv(&mut self) -> Result<Message<'_, P, H>, WaitError> {
+        while !self.subscriber.advance()? {
+            // `advance` has armed the doorbells and looked once more, so what comes now makes the descriptor readable.
             let mut ready = self.readiness.readable().await?;
             ready.clear_ready();
         }
+        Ok(self.subscriber.received())
     }
 
     /// The subscriber itself, for everything that does not wait.

@@ -16,6 +16,10 @@ use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
 use crate::subscriber::publisher_name;
 
+/// Messages received from one publisher in a row while there are others: enough for the prefetcher to run along its
+/// slots, few enough for the others to wait microseconds only.
+const MESSAGES_PER_TURN: u32 = 32;
+
 /// News for a subscriber from its node's control thread.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -75,11 +79,6 @@ impl Feed {
         self.header_bytes.next_multiple_of(LINE_BYTES)
     }
 
-    /// The next message has to wait for its segment.
-    pub(crate) fn starve(&mut self) {
-        self.starved = true;
-    }
-
     /// Whether there is something to receive, or the end of it to be noticed.
     fn is_ready(&self) -> bool {
         self.gone || (self.reader.is_ready() && !self.starved)
@@ -110,6 +109,8 @@ pub(crate) struct Feeds {
     feeds: Vec<Feed>,
     /// Whose turn it is.
     current: usize,
+    /// Messages that the current publisher has had in its turn.
+    turn_messages: u32,
     lost_with_the_gone: u64,
     errors: Vec<ReceiveError>,
     event_loop: Option<EventLoop>,
@@ -136,6 +137,7 @@ impl Feeds {
             seen: 0,
             feeds: Vec::new(),
             current: 0,
+            turn_messages: 0,
             lost_with_the_gone: 0,
             errors: Vec::new(),
             event_loop: None,
@@ -157,9 +159,21 @@ impl Feeds {
         self.lost_with_the_gone + self.feeds.iter().map(|feed| feed.reader.lost()).sum::<u64>()
     }
 
-    /// The current publisher has nothing: turns to the next, and forgets one that has ended.
+    /// A message was received: a publisher that always has another must not keep the others from being heard.
+    #[inline]
+    pub(crate) fn received(&mut self) {
+        if self.feeds.len() > 1 {
+            self.turn_messages += 1;
+            if self.turn_messages >= MESSAGES_PER_TURN {
+                self.turn();
+            }
+        }
+    }
+
+    /// The current publisher has nothing, or had its turn: on to the next, and forgets one that has ended.
     #[inline]
     pub(crate) fn turn(&mut self) {
+        self.turn_messages = 0;
         if self
             .feeds
             .get(self.current)
@@ -239,9 +253,20 @@ impl Feeds {
         Ok(())
     }
 
-    /// Ends the connection to the current publisher, which broke the protocol.
-    pub(crate) fn drop_current(&mut self, fault: RingFault) -> ReceiveError {
-        self.drop_because(&fault.to_string())
+    /// The current publisher's reader found neither a message nor nothing.
+    #[cold]
+    pub(crate) fn stumble(&mut self, found: Result<Received, RingFault>) -> Result<(), ReceiveError> {
+        match found {
+            Ok(Received::SegmentMissing { .. }) => {
+                if let Some(feed) = self.current() {
+                    feed.starved = true;
+                }
+                Ok(())
+            }
+            Ok(_) => Err(self.drop_misfit()),
+            Err(RingFault::Hold(error)) => Err(ReceiveError::TooManyHeld(error)),
+            Err(fault) => Err(self.drop_because(&fault.to_string())),
+        }
     }
 
     pub(crate) fn drop_misfit(&mut self) -> ReceiveError {
@@ -285,7 +310,20 @@ impl Feeds {
 
     fn disarm(&mut self) {
         if self.is_armed() {
-            self.cancel();
+            self.say_awake();
+        }
+    }
+
+    fn say_awake(&mut self) {
+        if let Some(event_loop) = &mut self.event_loop {
+            event_loop.armed = false;
+            event_loop.inbox_bell.was_rung();
+        }
+        for feed in &self.feeds {
+            feed.reader.cancel_sleep();
+            if let Some(doorbell) = &feed.doorbell {
+                doorbell.was_rung();
+            }
         }
     }
 
@@ -345,6 +383,10 @@ impl Sleeper for Feeds {
     }
 
     fn announce(&mut self, on_doorbell: bool) -> Result<(), WaitError> {
+        // A child must not speak for its parent, nor write into the parent's reader state.
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked.into());
+        }
         if on_doorbell {
             self.make_event_loop()?;
         }
@@ -383,15 +425,10 @@ impl Sleeper for Feeds {
     }
 
     fn cancel(&mut self) {
-        if let Some(event_loop) = &mut self.event_loop {
-            event_loop.armed = false;
-            event_loop.inbox_bell.was_rung();
-        }
-        for feed in &self.feeds {
-            feed.reader.cancel_sleep();
-            if let Some(doorbell) = &feed.doorbell {
-                doorbell.was_rung();
-            }
+        self.say_awake();
+        // The user's event loop was promised that the descriptor becomes readable, and this wait has taken the rings.
+        if self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
+            self.ring_own_bell();
         }
     }
 }

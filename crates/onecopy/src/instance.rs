@@ -8,9 +8,12 @@
 //! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.
 
 mod error;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -242,9 +245,17 @@ impl Instance {
     /// [`InstanceError::Refused`], [`InstanceError::NoAnswer`] after [`HANDSHAKE_TIMEOUT`], and
     /// [`InstanceError::BrokerEnded`].
     pub fn introduce(&self, socket: &PacketSocket, node: NodeId, name: &str) -> Result<u32, InstanceError> {
-        socket
-            .set_timeout(Some(HANDSHAKE_TIMEOUT))
-            .map_err(|source| self.failed("set a timeout on", source))?;
+        self.introduce_within(socket, node, name, HANDSHAKE_TIMEOUT)
+    }
+
+    fn introduce_within(
+        &self,
+        socket: &PacketSocket,
+        node: NodeId,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<u32, InstanceError> {
+        socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
         match socket.send_request(&Request::Hello { node, name: name.to_owned() }, None) {
             // A broker that refused us at once has left its reason behind.
             Ok(()) | Err(TransportError::Closed) => {}

@@ -42,7 +42,10 @@
 
 #[cfg(feature = "tokio")]
 mod async_subscriber;
+mod batch_rest;
 pub mod broker;
+mod content;
+mod draft;
 mod error;
 mod feed;
 pub mod instance;
@@ -67,7 +70,7 @@ pub use broker::protocol::Delivery;
 pub use error::{Error, LoanError, OpenError, ReceiveError, WaitError};
 pub use inventory::{Inventory, NodeEntry, PublisherEntry, SubscriberEntry, TopicEntry};
 pub use loan::{Batch, Loan};
-pub use message::Message;
+pub use message::{KeptMessage, Message};
 pub use node::{Node, NodeBuilder};
 pub use payload::{Payload, PlainData};
 pub use publisher::{Publisher, PublisherBuilder};

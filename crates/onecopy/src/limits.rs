@@ -58,9 +58,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a node looks for a broker again when the one it found ended during the handshake.
 ///
-/// Each further attempt needs another broker to end in the microseconds between accepting and answering; four of
-/// them in a row mean that something else is wrong.
-pub const HANDSHAKE_ATTEMPTS: u32 = 4;
+/// Each further attempt needs another broker to end between our connecting to it and its answer, which happens where
+/// many short-lived nodes are each other's broker; this many in a row mean that something else is wrong.
+pub const HANDSHAKE_ATTEMPTS: u32 = 64;
 
 /// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
 ///
@@ -68,6 +68,12 @@ pub const HANDSHAKE_ATTEMPTS: u32 = 4;
 /// route. 65,536 routes between two nodes are beyond any use seen so far, and cost the broker about 10 MiB while
 /// they wait. The answer to one of the peer's own requests is not counted, so a list may be of any length.
 pub const MAX_QUEUED_PACKETS: usize = 65_536;
+
+/// The part of the process's limit of open files that packets queued for one peer may pin: a quarter (`1 / 4`).
+///
+/// A queued descriptor is an open file of the broker's process, also after the publisher that it came from has closed.
+/// With a quarter for the slowest peer, three of them at once still leave room for those who read.
+pub const QUEUED_DESCRIPTORS_DIVISOR: u64 = 4;
 
 /// Packets taken from one peer before the others get their turn, so that a flood from one delays the rest by less
 /// than a millisecond.
@@ -85,6 +91,10 @@ pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Slots of a ring, unless the publisher says otherwise: a second of lag at 1 kHz. With one-line slots the ring
 /// is 64 KiB and stays in a core's own cache.
 pub const DEPTH_DEFAULT: u64 = 1024;
+
+/// Least address space behind a ring's slots for messages that don't fit a slot: room for some thousand lines of text
+/// or a few images, so that most publishers never need another descriptor. Only what messages touch takes memory.
+pub const ARENA_BYTES_MIN: usize = 1 << 20;
 
 /// Longest history: half of the longest ring (the other half is for messages under way).
 pub const HISTORY_MAX: u64 = onecopy_memory::layout::CAPACITY_MAX / 2;

@@ -1,143 +1,139 @@
-//! A received message. Small ones were copied out of the ring's slot and live in the value itself; large ones stay in
-//! the publisher's memory and are held there until the value is dropped.
+//! A received message, lent by its subscriber. Small ones were copied out of the ring's slot; large ones stay in the
+//! publisher's memory and are held there until the value is dropped.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
 
-use onecopy_memory::hold::HeldChunk;
-use onecopy_memory::layout::INLINE_BYTES_MAX;
-use zerocopy::IntoBytes;
-
+use crate::content::Content;
 use crate::payload::{Payload, PlainData};
 
 /// A message, readable as the payload (`*message`, `message.field`, `message.len()`), with its header.
 ///
-/// Dropping it gives large memory back to the publisher, from whichever thread. Keep as many as you like, but mind
-/// that what is held counts against the publisher's byte budget.
+/// It borrows its subscriber, which receives the next message when this one is dropped: so a small message is never
+/// moved through memory. To have several at a time, or to send one to another thread, [`Message::keep`] it.
 ///
-/// A publisher that keeps the protocol never changes a held message. A broken or hostile one could change *values*
-/// under your eyes (never sizes, never validity: any bytes are a valid payload); use [`Message::to_vec`] or
-/// [`Message::copy`] before you check and use a value that comes from someone you don't trust.
-pub struct Message<P: Payload + ?Sized, H: PlainData = ()> {
-    header: H,
-    body: Body,
+/// A publisher that keeps the protocol never changes a message that is held. A broken or hostile one could change
+/// *values* under your eyes (never sizes, never validity: any bytes are a valid payload); use [`Message::copy`] or
+/// [`Message::to_vec`] before you check and use a value that comes from someone you don't trust.
+pub struct Message<'s, P: Payload + ?Sized, H: PlainData = ()> {
+    content: &'s mut Content<H>,
     payload: PhantomData<fn() -> Box<P>>,
 }
 
-/// Bytes of a message that travelled inside a slot. Words, for the alignment.
-#[derive(Clone, Copy)]
-pub(crate) struct InlineBytes {
-    words: [u64; INLINE_BYTES_MAX / 8],
-    length: usize,
-}
-
-impl InlineBytes {
+impl<'s, P: Payload + ?Sized, H: PlainData> Message<'s, P, H> {
     #[inline]
-    pub(crate) fn new() -> Self {
-        Self { words: [0; INLINE_BYTES_MAX / 8], length: 0 }
-    }
-
-    /// The whole buffer, to be filled.
-    #[inline]
-    pub(crate) fn buffer(&mut self) -> &mut [u8] {
-        self.words.as_mut_bytes()
-    }
-
-    /// The whole buffer, as it was filled last.
-    #[inline]
-    pub(crate) fn whole(&self) -> &[u8] {
-        self.words.as_bytes()
-    }
-
-    /// Says how much of the buffer is message; `false` if that is more than there is.
-    #[inline]
-    pub(crate) fn set_length(&mut self, length: usize) -> bool {
-        self.length = length.min(INLINE_BYTES_MAX);
-        length <= INLINE_BYTES_MAX
-    }
-
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.words.as_bytes()[..self.length]
-    }
-}
-
-/// Where a message's payload is.
-pub(crate) enum Body {
-    Inline(InlineBytes),
-    /// The payload begins at this offset of the chunk and ends with it.
-    Held(HeldChunk, usize),
-    /// One of several messages of a chunk.
-    Shared {
-        chunk: Arc<HeldChunk>,
-        offset: usize,
-        length: usize,
-    },
-}
-
-impl Body {
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline(inline) => inline.bytes(),
-            Self::Held(chunk, offset) => &chunk.bytes()[*offset..],
-            Self::Shared { chunk, offset, length } => &chunk.bytes()[*offset..*offset + *length],
-        }
-    }
-}
-
-impl<P: Payload + ?Sized, H: PlainData> Message<P, H> {
-    /// `None` if the bytes are no `P`: their publisher is broken.
-    #[inline]
-    pub(crate) fn new(header: H, body: Body) -> Option<Self> {
-        P::from_bytes(body.bytes())?;
-        Some(Self { header, body, payload: PhantomData })
+    pub(crate) fn new(content: &'s mut Content<H>) -> Self {
+        Self { content, payload: PhantomData }
     }
 
     /// The user header that the publisher sent along.
     pub fn header(&self) -> &H {
-        &self.header
+        &self.content.header
     }
 
     /// The payload's bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        self.body.bytes()
+        self.content.bytes()
     }
 
     /// Whether the message is held in its publisher's memory, rather than copied out of a slot.
     pub fn is_held(&self) -> bool {
-        !matches!(self.body, Body::Inline(_))
+        self.content.held.is_some()
+    }
+
+    /// Makes the message independent of its subscriber. Nothing large is copied: it stays held in its publisher's memory,
+    /// where it counts against the publisher's byte budget until the kept message is dropped.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), onecopy::Error> {
+    /// let node = onecopy::Node::open()?;
+    /// let mut frames = node.topic::<[u8]>("camera")?.subscriber().open()?;
+    /// let mut recent = std::collections::VecDeque::new();
+    /// while let Some(frame) = frames.receive()? {
+    ///     recent.push_back(frame.keep());
+    ///     if recent.len() > 10 {
+    ///         recent.pop_front();
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn keep(self) -> KeptMessage<P, H> {
+        KeptMessage { content: self.content.take(), payload: PhantomData }
     }
 }
 
-impl<T: PlainData + Copy, H: PlainData> Message<T, H> {
+impl<T: PlainData + Copy, H: PlainData> Message<'_, T, H> {
     /// A copy of the payload that nobody else can touch.
     pub fn copy(&self) -> T {
         **self
     }
 }
 
-impl<T: PlainData + Copy, H: PlainData> Message<[T], H> {
+impl<T: PlainData + Copy, H: PlainData> Message<'_, [T], H> {
     /// A copy of the payload that nobody else can touch.
     pub fn to_vec(&self) -> Vec<T> {
         self.deref().to_vec()
     }
 }
 
-impl<P: Payload + ?Sized, H: PlainData> Deref for Message<P, H> {
+impl<P: Payload + ?Sized, H: PlainData> Deref for Message<'_, P, H> {
     type Target = P;
 
     #[inline]
     fn deref(&self) -> &P {
-        // Length and alignment are fixed for the message's life, and `new` saw that they fit.
-        P::from_bytes(self.body.bytes()).expect("checked when the message was made")
+        self.content.payload()
     }
 }
 
-impl<P: Payload + ?Sized + fmt::Debug, H: PlainData> fmt::Debug for Message<P, H> {
+impl<P: Payload + ?Sized, H: PlainData> Drop for Message<'_, P, H> {
+    #[inline]
+    fn drop(&mut self) {
+        self.content.held = None;
+    }
+}
+
+impl<P: Payload + ?Sized + fmt::Debug, H: PlainData> fmt::Debug for Message<'_, P, H> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Message").field(&&**self).finish()
+    }
+}
+
+/// A message that no longer needs its subscriber; from [`Message::keep`]. Dropping it, from whichever thread, gives
+/// large memory back to the publisher.
+pub struct KeptMessage<P: Payload + ?Sized, H: PlainData = ()> {
+    content: Content<H>,
+    payload: PhantomData<fn() -> Box<P>>,
+}
+
+impl<P: Payload + ?Sized, H: PlainData> KeptMessage<P, H> {
+    /// The user header that the publisher sent along.
+    pub fn header(&self) -> &H {
+        &self.content.header
+    }
+
+    /// The payload's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.content.bytes()
+    }
+
+    /// Whether the message is held in its publisher's memory, rather than copied out of a slot.
+    pub fn is_held(&self) -> bool {
+        self.content.held.is_some()
+    }
+}
+
+impl<P: Payload + ?Sized, H: PlainData> Deref for KeptMessage<P, H> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        self.content.payload()
+    }
+}
+
+impl<P: Payload + ?Sized + fmt::Debug, H: PlainData> fmt::Debug for KeptMessage<P, H> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("KeptMessage").field(&&**self).finish()
     }
 }

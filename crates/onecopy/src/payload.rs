@@ -62,6 +62,11 @@ const fn fits_words<T>() -> bool {
     align_of::<T>() <= align_of::<u64>()
 }
 
+/// Chunks start on cache lines, so a type that wants more can't be lent: better told by the compiler than by a panic.
+const fn assert_alignment<T>() {
+    assert!(align_of::<T>() <= LINE_BYTES, "a payload may be aligned to 64 bytes, a cache line, at most");
+}
+
 impl<T: PlainData> sealed::Sealed for T {}
 impl<T: PlainData> sealed::Sealed for [T] {}
 
@@ -71,6 +76,7 @@ impl<T: PlainData> Payload for T {
     const EXACT_BYTES: Option<usize> = Some(size_of::<T>());
 
     fn element() -> TypeDescription {
+        const { assert_alignment::<T>() };
         TypeDescription::of::<T>()
     }
 
@@ -91,6 +97,7 @@ impl<T: PlainData> Payload for [T] {
     const EXACT_BYTES: Option<usize> = None;
 
     fn element() -> TypeDescription {
+        const { assert_alignment::<T>() };
         TypeDescription::of::<T>()
     }
 

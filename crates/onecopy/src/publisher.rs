@@ -12,12 +12,15 @@ use onecopy_memory::wait::Woken;
 use zerocopy::IntoBytes;
 
 use crate::broker::protocol::{Delivery, PortId, Request};
+use crate::draft::{Draft, chunk_header_bytes};
 use crate::error::{Error, LoanError, OpenError};
 use crate::limits;
-use crate::loan::{Batch, Loan, Memory};
-use crate::message::InlineBytes;
+use crate::loan::{Batch, Loan};
 use crate::node::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData, describe};
+
+/// Messages of a known size for which a publisher's first memory is laid out: a few in flight, a few that are held.
+const ARENA_MESSAGES: usize = 8;
 
 /// How a publisher is to be set up; from [`crate::Topic::publisher`].
 #[derive(Debug)]
@@ -87,7 +90,11 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         let payload = describe::<P, H>();
         let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
         let reliable = self.delivery == Delivery::Reliable;
-        let geometry = Geometry::new(self.depth, self.history, inline_bytes, reliable);
+        let largest = chunk_header_bytes::<H>().saturating_add(P::EXACT_BYTES.unwrap_or(0));
+        let arena_bytes =
+            largest.saturating_mul(ARENA_MESSAGES).max(limits::ARENA_BYTES_MIN).min(self.budget_bytes);
+        let geometry =
+            Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
         let writer = RingWriter::create(geometry, payload.layout_hash())?;
         let port = self.node.new_port();
         let request = Request::OpenPublisher {
@@ -100,9 +107,8 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         self.node.open_publisher(port, &writer, request)?;
         Ok(Publisher {
             slot_payload_bytes: geometry.inline_bytes_max().checked_sub(size_of::<H>().next_multiple_of(8)),
-            sender: Sender { pool: Pool::new(self.budget_bytes), port, node: self.node, writer },
-            staging: InlineBytes::new(),
-            header: H::new_zeroed(),
+            sender: Sender { pool: writer.create_pool(self.budget_bytes), port, node: self.node, writer },
+            draft: Draft::new(),
             payload: PhantomData,
         })
     }
@@ -119,9 +125,8 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
 /// ```
 pub struct Publisher<P: Payload + ?Sized, H: PlainData = ()> {
     pub(crate) sender: Sender,
-    /// Where a small message is written before it is stored into its slot.
-    pub(crate) staging: InlineBytes,
-    pub(crate) header: H,
+    /// What is lent to the user.
+    pub(crate) draft: Draft<H>,
     /// Payload bytes that a slot takes beside the header; `None` if not even the header fits.
     slot_payload_bytes: Option<usize>,
     payload: PhantomData<fn() -> Box<P>>,
@@ -135,11 +140,6 @@ pub(crate) struct Sender {
     pub(crate) pool: Pool,
 }
 
-/// Bytes before the payload in a chunk: the header, then up to the next line.
-pub(crate) const fn chunk_header_bytes<H>() -> usize {
-    size_of::<H>().next_multiple_of(LINE_BYTES)
-}
-
 impl<T: PlainData, H: PlainData> Publisher<T, H> {
     /// Memory for one message, to be written in place and then published. It has the value of an earlier message, or
     /// zeros: write every field.
@@ -150,18 +150,18 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     /// all memory.
     #[inline]
     pub fn loan(&mut self) -> Result<Loan<'_, T, H>, LoanError> {
-        let memory = self.reserve(size_of::<T>())?;
-        Ok(Loan::new(self, memory, size_of::<T>()))
+        self.reserve(size_of::<T>())?;
+        Ok(Loan::new(self))
     }
 
     /// Like [`Self::loan`], but waits for subscribers to catch up or to let go.
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`] after `timeout`.
+    /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Budget`] at once if no subscriber can change it.
     pub fn loan_within(&mut self, timeout: Duration) -> Result<Loan<'_, T, H>, LoanError> {
-        let memory = self.reserve_within(size_of::<T>(), timeout)?;
-        Ok(Loan::new(self, memory, size_of::<T>()))
+        self.reserve_within(size_of::<T>(), timeout)?;
+        Ok(Loan::new(self))
     }
 
     /// Publishes a copy of `value`, with the header's last value.
@@ -192,9 +192,9 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
             return Err(LoanError::BatchTooLong { requested: count, most: self.batch_max() });
         }
         self.sender.check_room(count as u64)?;
-        let length = chunk_header_bytes::<H>() + count * size_of::<T>();
-        let chunk = self.sender.chunk(length)?;
-        Ok(Batch::new(self, chunk, count))
+        self.draft.bytes = count * size_of::<T>();
+        self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + self.draft.bytes)?);
+        Ok(Batch::new(self))
     }
 
     /// Publishes copies of all `values`, in batches.
@@ -231,23 +231,23 @@ impl<T: PlainData, H: PlainData> Publisher<[T], H> {
     #[inline]
     pub fn loan_slice(&mut self, len: usize) -> Result<Loan<'_, [T], H>, LoanError> {
         let bytes = slice_bytes::<T>(len)?;
-        let memory = self.reserve(bytes)?;
-        Ok(Loan::new(self, memory, bytes))
+        self.reserve(bytes)?;
+        Ok(Loan::new(self))
     }
 
     /// Like [`Self::loan_slice`], but waits for subscribers to catch up or to let go.
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`] after `timeout`.
+    /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Budget`] at once if no subscriber can change it.
     pub fn loan_slice_within(
         &mut self,
         len: usize,
         timeout: Duration,
     ) -> Result<Loan<'_, [T], H>, LoanError> {
         let bytes = slice_bytes::<T>(len)?;
-        let memory = self.reserve_within(bytes, timeout)?;
-        Ok(Loan::new(self, memory, bytes))
+        self.reserve_within(bytes, timeout)?;
+        Ok(Loan::new(self))
     }
 
     /// Publishes a copy of `values`, with the header's last value.
@@ -274,12 +274,35 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
     }
 
     #[inline]
-    fn reserve(&mut self, bytes: usize) -> Result<Memory, LoanError> {
+    fn reserve(&mut self, bytes: usize) -> Result<(), LoanError> {
         self.sender.check_room(1)?;
-        if self.fits_slot(bytes) {
-            return Ok(Memory::Staged);
+        self.draft.bytes = bytes;
+        if !self.fits_slot(bytes) {
+            self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?);
         }
-        Ok(Memory::Chunk(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?))
+        Ok(())
+    }
+
+    /// Publishes what was lent, as so many messages.
+    #[inline]
+    pub(crate) fn publish_draft(&mut self, count: u64) -> Result<(), Error> {
+        if self.sender.node.is_forked() {
+            return Err(Error::Forked);
+        }
+        if self.draft.chunk.is_none() {
+            self.sender.writer.publish_inline(self.draft.header.as_bytes(), self.draft.payload());
+        } else if let Some((chunk, length)) = self.draft.take_chunk() {
+            self.sender.writer.publish_chunk(chunk, length, count);
+        }
+        Ok(())
+    }
+
+    /// Takes back what was lent and not published.
+    #[inline]
+    pub(crate) fn discard_draft(&mut self) {
+        if let Some(chunk) = self.draft.chunk.take() {
+            self.sender.pool.free(chunk);
+        }
     }
 
     #[inline]
@@ -287,12 +310,15 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
         P::INLINE_BYTES <= INLINE_BYTES_MAX && self.slot_payload_bytes.is_some_and(|most| bytes <= most)
     }
 
-    fn reserve_within(&mut self, bytes: usize, timeout: Duration) -> Result<Memory, LoanError> {
+    fn reserve_within(&mut self, bytes: usize, timeout: Duration) -> Result<(), LoanError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            match self.reserve(bytes) {
-                Err(LoanError::Full | LoanError::Budget(_)) => {}
+            let cause = match self.reserve(bytes) {
+                Err(cause @ (LoanError::Full | LoanError::Budget(_))) => cause,
                 other => return other,
+            };
+            if matches!(&cause, LoanError::Budget(full) if full.requested_bytes > full.budget_bytes) {
+                return Err(cause);
             }
             let in_slot = self.fits_slot(bytes);
             let Sender { writer, pool, .. } = &mut self.sender;
@@ -301,7 +327,8 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
                     && (in_slot || writer.may_allocate(pool, chunk_header_bytes::<H>() + bytes))
             });
             if woken == Woken::TimedOut {
-                return Err(LoanError::Timeout);
+                // Without subscribers there was nobody to wait for.
+                return Err(if self.subscribers() == 0 { cause } else { LoanError::Timeout });
             }
         }
     }
@@ -325,7 +352,7 @@ impl Sender {
                     let index = self.pool.segments() as u32;
                     // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
                     self.node.announce_segment(self.port, index, &segment)?;
-                    self.pool.add(segment);
+                    self.pool.add(&segment);
                 }
             }
         }

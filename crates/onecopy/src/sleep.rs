@@ -33,7 +33,8 @@ pub(crate) fn until_ready(
     deadline: Option<Instant>,
 ) -> Result<bool, WaitError> {
     let words: usize = sleepers.iter().map(|sleeper| sleeper.words()).sum();
-    let on_doorbell = words > FUTEXES_MAX || !kernel::features().futex_waitv;
+    // Nothing to wait for is a wait until the deadline, which the kernel does on no descriptors but not on no futexes.
+    let on_doorbell = words == 0 || words > FUTEXES_MAX || !kernel::features().futex_waitv;
     for sleeper in sleepers.iter_mut() {
         sleeper.announce(on_doorbell)?;
         sleeper.prepare(on_doorbell);

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use onecopy_memory::hold::HeldChunk;
 use onecopy_memory::ring::{InlineParts, Received, RingFault};
 
+use crate::batch_rest::{BatchRest, read_header};
 use crate::broker::protocol::PortId;
+use crate::content::{Content, Held};
+use crate::draft::chunk_header_bytes;
 use crate::error::{OpenError, ReceiveError, WaitError};
-use crate::feed::Feeds;
-use crate::message::{Body, InlineBytes, Message};
+use crate::feed::{Feed, Feeds};
+use crate::message::Message;
 use crate::node::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData, describe};
 use crate::payload_type::PayloadType;
-use crate::publisher::chunk_header_bytes;
 use crate::readiness::Readiness;
 use crate::sleep::{self, Sleeper};
 
@@ -49,7 +51,12 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
     pub fn open(self) -> Result<Subscriber<P, H>, OpenError> {
         let port = self.node.new_port();
         let mailbox = self.node.open_subscriber(port, self.topic, self.expected)?;
-        Ok(Subscriber { feeds: Feeds::new(self.node, port, mailbox), batch: None, payload: PhantomData })
+        Ok(Subscriber {
+            feeds: Feeds::new(self.node, port, mailbox),
+            content: Content::empty(),
+            batch: None,
+            payload: PhantomData,
+        })
     }
 }
 
@@ -68,17 +75,10 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
 /// ```
 pub struct Subscriber<P: Payload + ?Sized, H: PlainData = ()> {
     feeds: Feeds,
-    batch: Option<BatchRest<H>>,
+    /// Where a message is received; lent to the user as a [`Message`].
+    content: Content<H>,
+    batch: Option<BatchRest>,
     payload: PhantomData<fn() -> Box<P>>,
-}
-
-/// Messages of a held batch that were not given out yet.
-struct BatchRest<H> {
-    chunk: Arc<HeldChunk>,
-    header: H,
-    offset: usize,
-    message_bytes: usize,
-    left: u64,
 }
 
 impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
@@ -89,23 +89,8 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     /// [`ReceiveError::Publisher`] once for each publisher found to be broken or hostile; it is dropped, the others go
     /// on. [`ReceiveError::TooManyHeld`] if so many messages are held that no more can be noted.
     #[inline]
-    pub fn receive(&mut self) -> Result<Option<Message<P, H>>, ReceiveError> {
-        if self.batch.is_some() {
-            return Ok(self.next_of_batch());
-        }
-        loop {
-            self.feeds.refresh()?;
-            for _ in 0..self.feeds.len() {
-                if let Some(message) = self.receive_from_current()? {
-                    return Ok(Some(message));
-                }
-                self.feeds.turn();
-            }
-            // True if something came between the look and the arming of the doorbells.
-            if !self.feeds.arm()? {
-                return Ok(None);
-            }
-        }
+    pub fn receive(&mut self) -> Result<Option<Message<'_, P, H>>, ReceiveError> {
+        Ok(if self.advance()? { Some(Message::new(&mut self.content)) } else { None })
     }
 
     /// The next message; sleeps until there is one.
@@ -114,15 +99,71 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     ///
     /// [`WaitError::Timeout`] after `timeout`; else as for [`Self::receive`].
     #[inline]
-    pub fn wait(&mut self, timeout: Duration) -> Result<Message<P, H>, WaitError> {
+    pub fn wait(&mut self, timeout: Duration) -> Result<Message<'_, P, H>, WaitError> {
+        if !self.advance()? {
+            self.sleep(timeout)?;
+        }
+        Ok(Message::new(&mut self.content))
+    }
+
+    /// What the last [`Self::advance`] received.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn received(&mut self) -> Message<'_, P, H> {
+        Message::new(&mut self.content)
+    }
+
+    /// Sleeps until a message was received into `content`.
+    fn sleep(&mut self, timeout: Duration) -> Result<(), WaitError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            if let Some(message) = self.receive()? {
-                return Ok(message);
+            let in_time = sleep::until_ready(&mut [&mut self.feeds], deadline)?;
+            // Also after the deadline: a message may have come with it.
+            if self.advance()? {
+                return Ok(());
             }
-            if !sleep::until_ready(&mut [&mut self.feeds], deadline)? {
-                // The deadline is past, but a message may have come with it.
-                return self.receive()?.ok_or(WaitError::Timeout);
+            if !in_time {
+                return Err(WaitError::Timeout);
+            }
+        }
+    }
+
+    /// Receives the next message into `content`; `false` if there is none.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<bool, ReceiveError> {
+        let mut tried = 0;
+        loop {
+            if let Some(batch) = &mut self.batch {
+                batch.next_into::<P, H>(&mut self.content)?;
+                if batch.is_empty() {
+                    self.batch = None;
+                }
+                return Ok(true);
+            }
+            self.feeds.refresh()?;
+            if let Some(feed) = self.feeds.current() {
+                match receive_from::<P, H>(feed, &mut self.content) {
+                    Ok(Received::Inline { length }) if self.content.inline.set_length::<P>(length) => {
+                        self.feeds.received();
+                        return Ok(true);
+                    }
+                    Ok(Received::Empty) => {}
+                    Ok(Received::Chunk { chunk, count, skip }) => {
+                        if self.open_chunk(chunk, count, skip)? {
+                            return Ok(true);
+                        }
+                        continue;
+                    }
+                    unusual => self.feeds.stumble(unusual)?,
+                }
+                self.feeds.turn();
+                tried += 1;
+            }
+            if tried >= self.feeds.len() {
+                // True if something came between the look and the arming of the doorbells.
+                if !self.feeds.arm()? {
+                    return Ok(false);
+                }
+                tried = 0;
             }
         }
     }
@@ -156,104 +197,47 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         self.batch.is_some()
     }
 
-    #[inline]
-    fn receive_from_current(&mut self) -> Result<Option<Message<P, H>>, ReceiveError> {
-        let Some(feed) = self.feeds.current() else { return Ok(None) };
-        let mut header = H::new_zeroed();
-        let mut inline = InlineBytes::new();
-        let received = match P::EXACT_BYTES {
-            // A size known at compile time lets the copy unroll. Types too large for a slot come in chunks only.
-            Some(bytes) if !feed.accepts_any => feed.reader.receive(&mut InlineParts {
-                header: header.as_mut_bytes(),
-                payload: inline.buffer().get_mut(..bytes).unwrap_or_default(),
-                exact: true,
-            }),
-            _ => feed.receive_any(header.as_mut_bytes(), inline.buffer()),
+    /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are given out one
+    /// by one from now on.
+    fn open_chunk(&mut self, chunk: HeldChunk, count: u64, skip: u64) -> Result<bool, ReceiveError> {
+        let offset = match self.feeds.current() {
+            Some(feed) if feed.accepts_any => feed.chunk_header_bytes(),
+            _ => chunk_header_bytes::<H>(),
         };
-        match received {
-            Ok(Received::Empty) => Ok(None),
-            Ok(Received::SegmentMissing { .. }) => {
-                feed.starve();
-                Ok(None)
-            }
-            Ok(Received::Inline { length }) => {
-                let expected = P::EXACT_BYTES.is_none_or(|bytes| bytes == length);
-                let message = if inline.set_length(length) && expected {
-                    Message::new(header, Body::Inline(inline))
-                } else {
-                    None
-                };
-                self.or_misfit(message)
-            }
-            Ok(Received::Chunk { chunk, count, skip }) => self.open_chunk(chunk, count, skip),
-            Err(RingFault::Hold(error)) => Err(ReceiveError::TooManyHeld(error)),
-            Err(fault) => Err(self.feeds.drop_current(fault)),
-        }
-    }
-
-    fn open_chunk(
-        &mut self,
-        chunk: HeldChunk,
-        count: u64,
-        skip: u64,
-    ) -> Result<Option<Message<P, H>>, ReceiveError> {
-        let accepts_any = self.feeds.current().is_some_and(|feed| feed.accepts_any);
-        let header_bytes = self.feeds.current().map_or(0, |feed| feed.chunk_header_bytes());
-        let offset = if accepts_any { header_bytes } else { chunk_header_bytes::<H>() };
-        let header = H::read_from_prefix(chunk.bytes()).map(|(header, _)| header);
-        let (Ok(header), Some(payload_bytes)) = (header, chunk.bytes().len().checked_sub(offset)) else {
-            return self.or_misfit(None);
+        let messages = usize::try_from(count).unwrap_or(usize::MAX);
+        let payload = chunk.bytes().get(offset..).filter(|_| chunk.bytes().len() >= size_of::<H>());
+        let message_bytes = payload.map_or(0, |payload| payload.len() / messages);
+        let is_whole = payload.is_some_and(|payload| payload.len() == message_bytes * messages);
+        let fits = |bytes: &[u8]| {
+            P::EXACT_BYTES.is_none_or(|exact| exact == bytes.len()) && P::from_bytes(bytes).is_some()
         };
-        if count == 1 {
-            return self.or_misfit(Message::new(header, Body::Held(chunk, offset)));
+        if !is_whole || !payload.and_then(|payload| payload.get(..message_bytes)).is_some_and(fits) {
+            return Err(self.feeds.drop_misfit());
         }
-        let Ok(messages) = usize::try_from(count) else { return self.or_misfit(None) };
-        let message_bytes = payload_bytes / messages;
-        let exact = P::EXACT_BYTES.is_none_or(|bytes| bytes == message_bytes);
-        if !exact || message_bytes * messages != payload_bytes {
-            return self.or_misfit(None);
+        self.feeds.received();
+        if count > 1 {
+            self.batch = Some(BatchRest::new(chunk, offset, message_bytes, skip as usize..messages));
+            return Ok(false);
         }
-        let skipped = skip.min(count);
-        self.batch = Some(BatchRest {
-            chunk: Arc::new(chunk),
-            header,
-            offset: offset + skipped as usize * message_bytes,
-            message_bytes,
-            left: count - skipped,
-        });
-        Ok(self.next_of_batch())
+        self.content.header = read_header(&chunk);
+        self.content.held = Some(Held { chunk, offset });
+        Ok(true)
     }
+}
 
-    #[inline]
-    fn next_of_batch(&mut self) -> Option<Message<P, H>> {
-        let batch = self.batch.as_mut()?;
-        let header = H::read_from_bytes(batch.header.as_bytes()).ok()?;
-        let (offset, length) = (batch.offset, batch.message_bytes);
-        let body = match P::EXACT_BYTES {
-            Some(bytes) if bytes == length && length <= P::INLINE_BYTES => {
-                let mut inline = InlineBytes::new();
-                let payload = batch.chunk.bytes().get(offset..offset + bytes)?;
-                inline.buffer().get_mut(..bytes)?.copy_from_slice(payload);
-                inline.set_length(bytes);
-                Body::Inline(inline)
-            }
-            _ => Body::Shared { chunk: Arc::clone(&batch.chunk), offset, length },
-        };
-        batch.offset += length;
-        batch.left -= 1;
-        if batch.left == 0 {
-            self.batch = None;
-        }
-        Message::new(header, body)
-    }
-
-    /// A message that is no `P` ends the connection to its publisher.
-    #[inline]
-    fn or_misfit(&mut self, message: Option<Message<P, H>>) -> Result<Option<Message<P, H>>, ReceiveError> {
-        match message {
-            Some(message) => Ok(Some(message)),
-            None => Err(self.feeds.drop_misfit()),
-        }
+#[inline]
+fn receive_from<P: Payload + ?Sized, H: PlainData>(
+    feed: &mut Feed,
+    content: &mut Content<H>,
+) -> Result<Received, RingFault> {
+    match P::EXACT_BYTES {
+        // A size known at compile time lets the copy unroll. Types too large for a slot come in chunks only.
+        Some(bytes) => feed.reader.receive(&mut InlineParts {
+            header: content.header.as_mut_bytes(),
+            payload: content.inline.buffer().get_mut(..bytes).unwrap_or_default(),
+            exact: true,
+        }),
+        None => feed.receive_any(content.header.as_mut_bytes(), content.inline.buffer()),
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Chunk {
     address: ChunkAddress,
     capacity: usize,
     base: NonNull<u8>,
+    /// Keeps the memory; absent in a model only.
     mapping: Option<Arc<Mapping>>,
 }
 
@@ -78,7 +79,7 @@ impl Chunk {
     pub fn model(offset: u64) -> Self {
         Self {
             address: ChunkAddress { segment: 0, offset },
-            capacity: 0,
+            capacity: LINE_BYTES,
             base: NonNull::dangling(),
             mapping: None,
         }
@@ -92,7 +93,7 @@ impl Chunk {
 ///
 /// let mut pool = Pool::new(64 << 20);
 /// let bytes = pool.growth(5000).expect("5000 bytes fit the budget");
-/// pool.add(Segment::create(SegmentKind::Pool, bytes, 0)?);
+/// pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?);
 /// let mut chunk = pool.allocate(5000).expect("there is room now");
 /// chunk.bytes_mut()[..5].copy_from_slice(b"hello");
 /// pool.free(chunk);
@@ -102,7 +103,8 @@ impl Chunk {
 pub struct Pool {
     budget_bytes: usize,
     committed_bytes: usize,
-    segments: Vec<Segment>,
+    /// Each segment's mapping, and where its chunks begin.
+    segments: Vec<(Arc<Mapping>, usize)>,
     recent: BTreeMap<usize, Vec<Chunk>>,
     recent_bytes: usize,
     ranges: FreeRanges,
@@ -154,10 +156,10 @@ impl Pool {
         if let Some(address) = self.ranges.take(class) {
             return Some(self.chunk(address, class));
         }
-        // Chunks of other sizes may make one together. Putting them back costs time, so only if they are worth it.
-        if self.recent_bytes < class
-            || (self.recent_bytes * 2 < self.committed_bytes && self.growth(length).is_some())
-        {
+        // Chunks of other sizes, and what is free beside them, may make one together. Putting them back costs time, so
+        // it is done only if they are worth it, or if there is no other way.
+        let is_worth_it = self.recent_bytes >= class && self.recent_bytes * 2 >= self.committed_bytes;
+        if self.recent_bytes == 0 || (!is_worth_it && self.growth(length).is_some()) {
             return None;
         }
         self.merge_recent();
@@ -174,13 +176,24 @@ impl Pool {
         Some(least.max(self.committed_bytes).max(FIRST_SEGMENT_BYTES).min(left))
     }
 
+    /// Whether a chunk of `length` bytes fits into one of the segments, were it empty.
+    pub fn may_ever_hold(&self, length: usize) -> bool {
+        size_class(length)
+            .is_some_and(|class| self.segments.iter().any(|(mapping, start)| mapping.len() - start >= class))
+    }
+
     /// Adds a segment and returns its index, the number by which slots refer to it.
-    pub fn add(&mut self, segment: Segment) -> u32 {
+    pub fn add(&mut self, segment: &Segment) -> u32 {
+        self.add_range(segment.mapping(), HEADER_BYTES)
+    }
+
+    /// Adds what lies behind `start` in a mapping of this process.
+    pub(crate) fn add_range(&mut self, mapping: &Arc<Mapping>, start: usize) -> u32 {
         let index = self.segments.len() as u32;
-        let usable = (segment.mapping().len() - HEADER_BYTES) / LINE_BYTES * LINE_BYTES;
-        self.committed_bytes += segment.mapping().len();
-        self.segments.push(segment);
-        self.ranges.put(ChunkAddress { segment: index, offset: HEADER_BYTES as u64 }, usable);
+        let usable = (mapping.len() - start) / LINE_BYTES * LINE_BYTES;
+        self.committed_bytes += mapping.len() - start;
+        self.segments.push((Arc::clone(mapping), start));
+        self.ranges.put(ChunkAddress { segment: index, offset: start as u64 }, usable);
         index
     }
 
@@ -190,17 +203,16 @@ impl Pool {
     ///
     /// If the chunk is another pool's: two owners of one range would follow.
     pub fn free(&mut self, chunk: Chunk) {
-        #[cfg(not(loom))]
-        {
-            let segment = &self.segments[chunk.address.segment as usize];
-            assert!(chunk.mapping.as_ref().is_some_and(|mapping| Arc::ptr_eq(mapping, segment.mapping())));
+        if !cfg!(loom) {
+            let (own, _) = &self.segments[chunk.address.segment as usize];
+            assert!(chunk.mapping.as_ref().is_some_and(|mapping| Arc::ptr_eq(mapping, own)));
         }
         self.recent_bytes += chunk.capacity;
         self.recent.entry(chunk.capacity).or_default().push(chunk);
     }
 
     fn chunk(&self, address: ChunkAddress, capacity: usize) -> Chunk {
-        let mapping = self.segments[address.segment as usize].mapping();
+        let (mapping, _) = &self.segments[address.segment as usize];
         let base = mapping.range(address.offset as usize, capacity).expect("ranges lie inside their segment");
         Chunk { address, capacity, base, mapping: Some(Arc::clone(mapping)) }
     }

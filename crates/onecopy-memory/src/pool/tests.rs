@@ -1,1 +1,150 @@
+//! Random sequences of allocating and freeing, against the two promises of a pool: no two live chunks overlap, and
+//! what was freed can be allocated again, in whatever sizes.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::layout::SegmentKind;
+
+const BUDGET_BYTES: usize = 6 << 20;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Allocate(usize),
+    /// The live chunk of this number, counted round.
+    Free(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = prop_oneof![0..200_usize, 0..20_000_usize, 0..(3_usize << 20)];
+    prop_oneof![length.prop_map(Step::Allocate), any::<usize>().prop_map(Step::Free)]
+}
+
+/// As [`crate::ring::RingWriter::allocate`] does it, without readers.
+fn allocate(pool: &mut Pool, length: usize) -> Option<Chunk> {
+    if let Some(chunk) = pool.allocate(length) {
+        return Some(chunk);
+    }
+    let bytes = pool.growth(length)?;
+    pool.add(&Segment::create(SegmentKind::Pool, bytes, 0).expect("memory for a small segment"));
+    Some(pool.allocate(length).expect("the pool has just grown for it"))
+}
+
+fn check(pool: &Pool, live: &[Chunk]) {
+    assert!(pool.committed_bytes() <= pool.budget_bytes());
+    let recent = pool.recent.iter().flat_map(|(class, chunks)| {
+        assert!(chunks.iter().all(|chunk| chunk.capacity() == *class));
+        chunks
+    });
+    let recent_bytes: usize = recent.clone().map(Chunk::capacity).sum();
+    assert_eq!(recent_bytes, pool.recent_bytes);
+    let chunks = live.iter().chain(recent).map(|chunk| (chunk.address(), chunk.capacity(), true));
+    let free = pool.ranges.ranges().into_iter().map(|(address, length)| (address, length, false));
+    let mut all: Vec<_> = chunks.chain(free).collect();
+    all.sort_unstable_by_key(|(address, ..)| *address);
+    for (address, length, _) in &all {
+        assert!(*length > 0 && address.offset.is_multiple_of(LINE_BYTES as u64));
+        let (segment, _) = &pool.segments[address.segment as usize];
+        assert!(address.offset >= HEADER_BYTES as u64);
+        assert!(address.offset as usize + length <= segment.len());
+    }
+    for pair in all.windows(2) {
+        let [(before, length, is_chunk), (after, _, next_is_chunk)] = pair else { unreachable!() };
+        if before.segment == after.segment {
+            // Nothing overlaps, nothing is lost in between, and free neighbours are one range.
+            assert_eq!(before.offset + *length as u64, after.offset);
+            assert!(*is_chunk || *next_is_chunk);
+        }
+    }
+    let total: usize = all.iter().map(|(_, length, _)| length).sum();
+    let lines = |(mapping, start): &(Arc<Mapping>, usize)| (mapping.len() - start) / LINE_BYTES * LINE_BYTES;
+    assert_eq!(total, pool.segments.iter().map(lines).sum::<usize>(), "every line is somewhere, once");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn chunks_never_overlap_and_come_back_whole(steps in vec(step(), 1..120), budget in 100_000..BUDGET_BYTES) {
+        let mut pool = Pool::new(budget);
+        let mut live = Vec::new();
+        for step in steps {
+            match step {
+                Step::Allocate(length) => {
+                    if let Some(mut chunk) = allocate(&mut pool, length) {
+                        prop_assert!(chunk.capacity() >= length);
+                        prop_assert_eq!(chunk.bytes_mut().len(), chunk.capacity());
+                        prop_assert!(chunk.bytes().as_ptr().addr().is_multiple_of(LINE_BYTES));
+                        chunk.bytes_mut()[..length].fill(live.len() as u8);
+                        live.push(chunk);
+                    }
+                }
+                Step::Free(number) if !live.is_empty() => pool.free(live.swap_remove(number % live.len())),
+                Step::Free(_) => {}
+            }
+            check(&pool, &live);
+        }
+        for chunk in live.drain(..) {
+            pool.free(chunk);
+        }
+        // All the memory is free: a whole segment of it can be had in one piece.
+        let largest = pool.segments.iter().map(|(mapping, start)| mapping.len() - start).max();
+        if let Some(largest) = largest {
+            let length = (1..=largest.min(1 << 20)).rev().find(|length| pool.may_ever_hold(*length));
+            let length = length.expect("a segment holds at least a line");
+            let whole = allocate(&mut pool, length);
+            prop_assert!(whole.is_some());
+            whole.into_iter().for_each(|chunk| pool.free(chunk));
+        }
+        pool.merge_recent();
+        check(&pool, &[]);
+    }
+
+    #[test]
+    fn a_size_class_is_close_above_its_length(length in 0..usize::MAX / 4) {
+        let class = size_class(length).expect("far from the end of memory");
+        prop_assert!(class >= length && class.is_multiple_of(LINE_BYTES));
+        prop_assert!(class - length < (length / CLASSES_PER_DOUBLING).max(LINE_BYTES) + LINE_BYTES);
+        prop_assert_eq!(size_class(class), Some(class), "a class is of its own class");
+    }
+}
+
+#[test]
+fn what_cannot_be_addressed_has_no_class() {
+    assert_eq!(size_class(usize::MAX), None);
+    assert_eq!(Pool::new(usize::MAX).growth(usize::MAX), None);
+    assert!(!Pool::new(usize::MAX).may_ever_hold(usize::MAX));
+}
+
+#[test]
+fn the_budget_bounds_the_pool_even_when_it_is_no_round_number() {
+    let mut pool = Pool::new((1 << 20) + 5000);
+    assert!(allocate(&mut pool, 500_000).is_some());
+    assert_eq!(pool.growth(6000), None);
+    let rest = pool.growth(100).expect("some 5000 bytes are left");
+    pool.add(&Segment::create(SegmentKind::Pool, rest, 0).expect("memory for a small segment"));
+    assert_eq!(pool.growth(1), None);
+    assert!(pool.committed_bytes() <= pool.budget_bytes());
+}
+
+#[test]
+fn segments_are_few_however_large_the_budget() {
+    let mut pool = Pool::new(1 << 46);
+    let mut segments = 0;
+    while let Some(bytes) = pool.growth(1) {
+        // Counting is enough: the address space of a test has no room for 64 TiB.
+        pool.committed_bytes += bytes;
+        segments += 1;
+    }
+    assert!(segments < crate::layout::SEGMENTS_MAX);
+}
+
+#[test]
+#[should_panic(expected = "ptr_eq")]
+fn a_chunk_of_another_pool_is_not_taken() {
+    let mut pools = [Pool::new(1 << 20), Pool::new(1 << 20)];
+    let chunk = allocate(&mut pools[0], 100).expect("an empty pool has room");
+    drop(allocate(&mut pools[1], 100));
+    pools[1].free(chunk);
+}

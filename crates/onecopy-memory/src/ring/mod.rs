@@ -14,7 +14,7 @@ mod reclaim;
 mod space;
 mod writer;
 
-pub use reader::{InlineParts, Received, RingFault, RingReader};
+pub use reader::{InlineParts, OpenError, Received, RingFault, RingReader};
 pub use reclaim::{Allocation, BudgetExhausted};
 pub use writer::RingWriter;
 
@@ -33,6 +33,7 @@ pub struct Geometry {
     slot_bytes: usize,
     history: u64,
     reliable: bool,
+    arena_bytes: usize,
 }
 
 impl Geometry {
@@ -52,7 +53,18 @@ impl Geometry {
         };
         let history = history.min(CAPACITY_MAX / 2);
         let capacity = depth.max(2 * history).clamp(2, CAPACITY_MAX).next_power_of_two();
-        Self { capacity, slot_bytes, history, reliable }
+        Self { capacity, slot_bytes, history, reliable, arena_bytes: 0 }
+    }
+
+    /// With `bytes` behind the slots for chunks, as the pool's first segment: every reader has them from the beginning,
+    /// and a publisher whose messages fit needs one descriptor only. Memory is taken as it is touched.
+    pub fn with_arena(self, bytes: usize) -> Self {
+        Self { arena_bytes: bytes.next_multiple_of(LINE_BYTES), ..self }
+    }
+
+    /// Bytes behind the slots, for chunks.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena_bytes
     }
 
     /// Number of slots.
@@ -86,8 +98,12 @@ impl Geometry {
         (self.capacity / 4).clamp(1, BATCH_MESSAGES_MAX)
     }
 
-    pub(crate) fn total_bytes(&self) -> usize {
+    pub(crate) fn arena_offset(&self) -> usize {
         SLOTS_OFFSET + self.capacity as usize * self.slot_bytes
+    }
+
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.arena_offset() + self.arena_bytes
     }
 
     fn slot_words(&self) -> usize {
@@ -114,12 +130,15 @@ impl Geometry {
             && (SLOT_BYTES_MIN as u64..=SLOT_BYTES_MAX as u64).contains(&slot_bytes)
             && slot_bytes.is_multiple_of(LINE_BYTES as u64)
             && history <= capacity / 2;
-        let geometry = Self { capacity, slot_bytes: slot_bytes as usize, history, reliable };
-        if possible && geometry.total_bytes() == total_bytes {
-            Ok(geometry)
-        } else {
-            let total_bytes = total_bytes as u64;
-            Err(SegmentError::Geometry { capacity, slot_bytes, history, total_bytes })
+        let slots_only =
+            Self { capacity, slot_bytes: slot_bytes as usize, history, reliable, arena_bytes: 0 };
+        // The slots' end cannot overflow if the geometry is possible, and is not computed if it is not.
+        match possible.then(|| total_bytes.checked_sub(slots_only.arena_offset())).flatten() {
+            Some(arena_bytes) => Ok(Self { arena_bytes, ..slots_only }),
+            None => {
+                let total_bytes = total_bytes as u64;
+                Err(SegmentError::Geometry { capacity, slot_bytes, history, total_bytes })
+            }
         }
     }
 }

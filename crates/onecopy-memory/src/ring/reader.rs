@@ -7,7 +7,7 @@ use std::any::Any;
 use super::Ring;
 use crate::hold::{HeldChunk, Hold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
-    BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SLOT_HEADER_WORDS, SegmentKind, WRITING,
+    BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
 use crate::pool::ChunkAddress;
 use crate::readers::TICKET_DOORBELL;
@@ -17,9 +17,12 @@ use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
 /// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go
 /// on with other work.
 const RESYNC_TRIES: usize = 4;
-/// Calls in a row that were lapped and found no message at all. Looking at a slot is several times faster than
-/// publishing one, so no honest writer outruns so many looks at the whole ring.
-const FRUITLESS_MAX: u32 = 16;
+
+/// A reader that drains a full ring tells its cursor once per so many messages, and whenever it finds nothing more: the
+/// writer that waits for it looks at that line all the time, and each store would have to fetch it back.
+const TELL_EVERY_MAX: u64 = 64;
+/// Small rings are told more often, so that the writer misses at most this part of the slots that are free.
+const TELL_DIVISOR: u64 = 16;
 
 /// What [`RingReader::receive`] found.
 #[derive(Debug)]
@@ -91,11 +94,14 @@ pub struct RingReader {
     ring: Ring,
     state: Arc<ReaderState>,
     cursor: u64,
+    /// The cursor as the writer knows it.
+    told: u64,
+    /// How far the two may be apart.
+    tell_every: u64,
     /// Where this reader was told to start; a batch that begins earlier is received in part.
     start: u64,
     lost: u64,
     sleep_ticket: u32,
-    fruitless: u32,
     segments: Vec<Option<Arc<Mapping>>>,
 }
 
@@ -105,13 +111,6 @@ struct Claim {
     address: ChunkAddress,
     length: u64,
     count: u64,
-}
-
-enum Taken {
-    Inline(usize),
-    Claim(Claim),
-    /// The slot changed under us.
-    Lapped,
 }
 
 impl RingReader {
@@ -126,7 +125,11 @@ impl RingReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, OpenError> {
-        Ok(Self::over(Ring::of_view(view)?, table, token)?)
+        let mut reader = Self::over(Ring::of_view(view)?, table, token)?;
+        if reader.ring.geometry.arena_bytes() > 0 {
+            reader.segments.push(Some(Arc::clone(view.mapping())));
+        }
+        Ok(reader)
     }
 
     /// A reader of a writer in the same model.
@@ -140,8 +143,19 @@ impl RingReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = table.add_reader(&ring.header, token)?;
-        Ok(Self { ring, state, cursor: 0, start: 0, lost: 0, sleep_ticket: 0, fruitless: 0, segments: Vec::new() })
+        let state = ReaderTable::add_reader(table, &ring.header, token)?;
+        let tell_every = (ring.geometry.capacity / TELL_DIVISOR).clamp(1, TELL_EVERY_MAX);
+        Ok(Self {
+            ring,
+            state,
+            cursor: 0,
+            told: 0,
+            tell_every,
+            start: 0,
+            lost: 0,
+            sleep_ticket: 0,
+            segments: Vec::new(),
+        })
     }
 
     /// This reader's state, for telling the writer where it is.
@@ -157,19 +171,25 @@ impl RingReader {
     /// Begins at `position`, which the writer named when it attached this reader. A batch under way there is received
     /// in part.
     pub fn start(&mut self, position: u64) {
+        // No honest writer comes this far; below the mark, a position and its successor never overflow.
+        let position = position.min(WRITING - 1);
         self.start = position;
         self.cursor = position;
+        self.told = position;
         self.state.start(position);
         let slot = self.ring.slot(position);
         if load_acquire(&slot[0]) & !WRITING != position + 1
             && load_acquire(&self.ring.header().head) > position
         {
-            // No message starts here: look for the batch that covers it. Without one, it is a lap like any other.
+            // No message starts here: look for the batch that covers it. Without one, it is gone already, and nothing may
+            // ever be written to this slot: go to where a message starts.
             let earliest = position.saturating_sub(BATCH_MESSAGES_MAX - 1);
-            if let Some((first, _)) =
-                (earliest..position).find_map(|p| self.slot_at(p).filter(|(_, end)| *end > position))
-            {
-                self.cursor = first;
+            let covering =
+                (earliest..position).find_map(|p| self.slot_at(p).filter(|(_, end)| *end > position));
+            match covering {
+                Some((first, _)) => self.cursor = first,
+                // A head that makes no sense leaves the reader where it is: such a writer has nothing for it.
+                None => drop(self.resync()),
             }
         }
     }
@@ -188,8 +208,11 @@ impl RingReader {
     ///
     /// # Errors
     ///
-    /// [`SegmentError`] if the descriptor is not a pool's segment.
+    /// [`SegmentError`] if the descriptor is not a pool's segment, or no pool has so many.
     pub fn add_segment(&mut self, index: u32, descriptor: std::os::fd::OwnedFd) -> Result<(), SegmentError> {
+        if index >= SEGMENTS_MAX {
+            return Err(SegmentError::Index { index });
+        }
         let view = View::open(descriptor, SegmentKind::Pool)?;
         let index = index as usize;
         if self.segments.len() <= index {
@@ -204,82 +227,78 @@ impl RingReader {
     /// # Errors
     ///
     /// [`RingFault`]: the writer broke the protocol, or too much is held.
-    #[inline]
+    // Always inlined, so that a payload of known size is copied by straight code.
+    #[inline(always)]
     pub fn receive(&mut self, parts: &mut InlineParts<'_>) -> Result<Received, RingFault> {
-        let slot = self.ring.slot(self.cursor);
-        // Pairs with the release in the writer's `close_slot`.
-        let sequence = load_acquire(&slot[0]);
-        if sequence == self.cursor + 1 {
-            match self.take(slot, parts)? {
-                Taken::Inline(length) => {
-                    self.advance(1);
-                    return Ok(Received::Inline { length });
-                }
-                Taken::Claim(claim) => return self.open_chunk(claim),
-                Taken::Lapped => {}
-            }
-        } else if sequence & !WRITING <= self.cursor + 1 {
-            return Ok(Received::Empty);
-        }
-        self.receive_lapped(parts)
-    }
-
-    #[cold]
-    fn receive_lapped(&mut self, parts: &mut InlineParts<'_>) -> Result<Received, RingFault> {
         for _ in 0..RESYNC_TRIES {
-            if !self.resync()? {
-                break;
-            }
             let slot = self.ring.slot(self.cursor);
-            if load_acquire(&slot[0]) == self.cursor + 1 {
-                match self.take(slot, parts)? {
-                    Taken::Inline(length) => {
-                        self.advance(1);
+            // Pairs with the release in the writer's `close_slot`.
+            let sequence = load_acquire(&slot[0]);
+            if sequence == self.cursor + 1 {
+                let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
+                if meta.kind != KIND_INLINE {
+                    if let Some(received) = self.receive_chunk(meta)? {
+                        return Ok(received);
+                    }
+                } else {
+                    let words = &slot[SLOT_HEADER_WORDS..];
+                    let (header, payload) = words.split_at(parts.header.len().div_ceil(8).min(words.len()));
+                    let length = meta.length as usize;
+                    let wanted =
+                        if parts.exact { parts.payload.len() } else { parts.payload.len().min(length) };
+                    load_bytes(header, parts.header);
+                    load_bytes(payload, &mut parts.payload[..wanted]);
+                    if self.unchanged(slot) {
+                        if meta.count != 1 || length > payload.len() * 8 {
+                            return Err(self.corrupt("length or count"));
+                        }
+                        self.cursor += 1;
+                        if self.cursor - self.told >= self.tell_every {
+                            self.tell();
+                        }
                         return Ok(Received::Inline { length });
                     }
-                    Taken::Claim(claim) => return self.open_chunk(claim),
-                    Taken::Lapped => {}
                 }
+            } else if sequence & !WRITING <= self.cursor + 1 {
+                if self.told != self.cursor {
+                    self.tell();
+                }
+                return Ok(Received::Empty);
             }
-        }
-        self.fruitless += 1;
-        if self.fruitless > FRUITLESS_MAX {
-            return Err(self.corrupt("sequence"));
+            self.resync()?;
         }
         // The writer is faster than our looking: the next call tries again.
         Ok(Received::Empty)
     }
 
-    /// Reads the slot and makes sure that it did not change meanwhile.
-    #[inline]
-    fn take(&self, slot: &[AtomicU64], parts: &mut InlineParts<'_>) -> Result<Taken, RingFault> {
-        let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
-        if meta.kind == KIND_INLINE {
-            let words = &slot[SLOT_HEADER_WORDS..];
-            let header_words = parts.header.len().div_ceil(8).min(words.len());
-            let (header, payload) = words.split_at(header_words);
-            load_bytes(header, parts.header);
-            let wanted =
-                if parts.exact { parts.payload.len() } else { parts.payload.len().min(meta.length as usize) };
-            load_bytes(payload, &mut parts.payload[..wanted]);
-            if !self.unchanged(slot) {
-                return Ok(Taken::Lapped);
-            }
-            if meta.count != 1 || meta.length as usize > payload.len() * 8 {
-                return Err(self.corrupt("length or count"));
-            }
-            return Ok(Taken::Inline(meta.length as usize));
+    /// Takes the messages of the chunk in the slot at the cursor; `None` if they are gone.
+    fn receive_chunk(&mut self, meta: Meta) -> Result<Option<Received>, RingFault> {
+        let Some(claim) = self.claim(meta)? else { return Ok(None) };
+        let Claim { hold, address, length, count } = claim;
+        let Some(Some(mapping)) = self.segments.get(address.segment as usize) else {
+            return Ok(Some(Received::SegmentMissing { index: address.segment }));
+        };
+        let chunk = HeldChunk::new(mapping, address.offset, length, hold);
+        let chunk = chunk.ok_or_else(|| self.corrupt("offset or length"))?;
+        let skip = self.start.saturating_sub(self.cursor);
+        if skip >= count {
+            return Err(self.corrupt("count"));
         }
-        self.claim(slot, meta)
+        self.cursor += count;
+        // At once: chunks are what the writer wants back.
+        self.tell();
+        Ok(Some(Received::Chunk { chunk, count, skip }))
     }
 
-    fn claim(&self, slot: &[AtomicU64], meta: Meta) -> Result<Taken, RingFault> {
+    /// Takes hold of the chunk in the slot at the cursor; `None` if it was given up before that.
+    fn claim(&self, meta: Meta) -> Result<Option<Claim>, RingFault> {
+        let slot = self.ring.slot(self.cursor);
         let [segment, offset, length] = [2, 3, 4].map(|word: usize| slot[word].load(Ordering::Relaxed));
-        let hold = self.state.hold(self.cursor)?;
+        let hold = ReaderState::hold(&self.state, self.cursor)?;
         // `hold` ended with the barrier that pairs with the writer's `sweep`.
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
         if !self.unchanged(slot) || floor > self.cursor {
-            return Ok(Taken::Lapped);
+            return Ok(None);
         }
         if meta.kind != KIND_CHUNK {
             return Err(self.corrupt("kind"));
@@ -287,9 +306,10 @@ impl RingReader {
         if !(1..=self.ring.geometry.batch_max()).contains(&u64::from(meta.count)) {
             return Err(self.corrupt("count"));
         }
-        let Ok(segment) = u32::try_from(segment) else { return Err(self.corrupt("segment")) };
+        let segment = u32::try_from(segment).ok().filter(|segment| *segment < SEGMENTS_MAX);
+        let Some(segment) = segment else { return Err(self.corrupt("segment")) };
         let address = ChunkAddress { segment, offset };
-        Ok(Taken::Claim(Claim { hold, address, length, count: u64::from(meta.count) }))
+        Ok(Some(Claim { hold, address, length, count: u64::from(meta.count) }))
     }
 
     /// Whether the slot still has the sequence for which its other words were read.
@@ -307,36 +327,25 @@ impl RingReader {
         if load_acquire(&slot[0]) != self.cursor + 1 {
             return None;
         }
-        let mut parts = InlineParts { header: &mut [], payload: &mut [], exact: false };
-        match self.take(slot, &mut parts).expect("the model's writer is honest") {
-            Taken::Claim(claim) => {
-                self.advance(claim.count);
-                Some((claim.hold, claim.address))
-            }
-            Taken::Inline(_) | Taken::Lapped => None,
-        }
+        let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
+        let claim = self.claim(meta).expect("the model's writer is honest")?;
+        self.cursor += claim.count;
+        self.tell();
+        Some((claim.hold, claim.address))
     }
 
-    fn open_chunk(&mut self, claim: Claim) -> Result<Received, RingFault> {
-        let Claim { hold, address, length, count } = claim;
-        let Some(Some(mapping)) = self.segments.get(address.segment as usize) else {
-            return Ok(Received::SegmentMissing { index: address.segment });
-        };
-        let chunk = HeldChunk::new(mapping, address.offset, length, hold);
-        let chunk = chunk.ok_or_else(|| self.corrupt("offset or length"))?;
-        let skip = self.start.saturating_sub(self.cursor);
-        self.advance(count);
-        Ok(Received::Chunk { chunk, count, skip })
-    }
-
-    #[inline]
-    fn advance(&mut self, count: u64) {
-        self.cursor += count;
+    /// Tells the writer how far this reader is.
+    fn tell(&mut self) {
+        self.told = self.cursor;
         self.state.advance(self.cursor);
     }
 
-    /// Moves to the oldest message that is still there. Returns `false` if there is none.
-    fn resync(&mut self) -> Result<bool, RingFault> {
+    /// Moves to the oldest message that is still there, or past all that are gone.
+    #[cold]
+    fn resync(&mut self) -> Result<(), RingFault> {
+        // Pairs with the release in `raise_floor` and the release fence in `open_slot`: whatever told us that our message
+        // is gone came after the head that counts it.
+        fence(Ordering::Acquire);
         let head = load_acquire(&self.ring.header().head);
         // The slot of our next message has a later sequence, so the writer has long published ours.
         if head >= WRITING || head <= self.cursor {
@@ -347,12 +356,12 @@ impl RingReader {
         let candidate = (earliest..head).find(|&position| {
             self.slot_at(position).is_some_and(|_| position >= floor || self.is_inline(position))
         });
-        let Some(position) = candidate else { return Ok(false) };
-        self.fruitless = 0;
+        // Every message below the head that was looked at is gone: its slot has another, or its chunk was taken back.
+        let position = candidate.unwrap_or(head);
         self.lost += position.saturating_sub(self.cursor.max(self.start));
         self.cursor = position;
-        self.state.advance(position);
-        Ok(true)
+        self.tell();
+        Ok(())
     }
 
     /// First position and end of the slot that starts at `position`, if one does.
@@ -362,6 +371,11 @@ impl RingReader {
             return None;
         }
         let count = Meta::unpack(slot[1].load(Ordering::Relaxed)).count;
+        // As in `unchanged`: the count must be that of this very message.
+        fence(Ordering::Acquire);
+        if slot[0].load(Ordering::Relaxed) != position + 1 {
+            return None;
+        }
         Some((position, position.checked_add(u64::from(count))?))
     }
 
@@ -423,7 +437,7 @@ pub enum OpenError {
     Hold(#[from] HoldError),
 }
 
-#[inline]
+#[inline(always)]
 fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     let (whole, rest) = bytes.as_chunks_mut::<8>();
     let mut words = words.iter();

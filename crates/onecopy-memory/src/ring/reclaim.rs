@@ -106,7 +106,8 @@ impl RingWriter {
             if let Some(chunk) = pool.allocate(length) {
                 return Ok(Allocation::Chunk(chunk));
             }
-            if !self.revoke(pool) {
+            // Readers must not lose their messages to one that is too large in any case.
+            if !pool.may_ever_hold(length) || !self.revoke(pool) {
                 return Err(BudgetExhausted { requested_bytes: length, budget_bytes: pool.budget_bytes() });
             }
         }
@@ -154,6 +155,12 @@ impl RingWriter {
         true
     }
 
+    /// Takes chunks from readers as a shortage of memory would, for models.
+    #[cfg(loom)]
+    pub fn revoke_for_model(&mut self, pool: &mut Pool) -> bool {
+        self.revoke(pool)
+    }
+
     /// Retires chunks whose positions fall out of the ring when `count` messages are added.
     #[inline]
     pub(super) fn retire_lapped(&mut self, count: u64) {
@@ -168,9 +175,9 @@ impl RingWriter {
 
     fn raise_floor(&self, floor: Option<u64>) {
         if let Some(floor) = floor {
-            // Relaxed is enough: a reader that matters is either past it already (its cursor said so), or is caught by
-            // the barrier in `sweep`.
-            self.ring.header().floor.store(floor, Ordering::Relaxed);
+            // A reader that matters is either past it already (its cursor said so), or is caught by the barrier in
+            // `sweep`. Release: a reader that sees the floor above its message also sees the head above it.
+            self.ring.header().floor.store(floor, Ordering::Release);
         }
     }
 
@@ -192,7 +199,9 @@ impl RingWriter {
             // A chain that makes no sense is its reader's loss: that reader's messages lose their protection.
             let _honest = reader.peer.for_each_held(|position| held.push(position));
         }
-        for published in retired.extract_if(.., |published| !held.contains(&published.position)) {
+        held.sort_unstable();
+        for published in retired.extract_if(.., |published| held.binary_search(&published.position).is_err())
+        {
             pool.free(published.chunk);
         }
     }

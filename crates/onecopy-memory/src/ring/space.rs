@@ -1,13 +1,13 @@
-//! A reliable writer that found the ring full can sleep until readers have moved on. It leaves a ticket in its own
-//! header and sleeps on a word in the slowest reader's block; a reader that makes space and sees a ticket it has not
-//! served yet bumps that word.
+//! A reliable writer that found the ring full, or its memory held, can sleep until readers have moved on. It leaves a
+//! ticket in its own header and sleeps on a word in each reader's block; a reader that makes space and sees a ticket
+//! it has not served yet bumps its word. All readers are waited for, not only the slowest: the one that holds the
+//! memory may be a quick one.
 
 use std::time::Instant;
 
 use super::RingWriter;
-use crate::readers::AttachedReader;
-use crate::sync::{Arc, Ordering, heavy_barrier};
-use crate::wait::Woken;
+use crate::sync::{Arc, Futex, Ordering, heavy_barrier};
+use crate::wait::{Woken, wait_any};
 
 impl RingWriter {
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring
@@ -17,21 +17,29 @@ impl RingWriter {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Self) -> bool,
     ) -> Woken {
+        let list = Arc::clone(&self.readers);
         loop {
             self.refresh_readers();
-            let Some(slowest) = self.slowest_reader() else {
+            if self.attached.is_empty() {
                 return if ready(self) { Woken::Maybe } else { Woken::TimedOut };
-            };
+            }
+            let (version, attached) = (self.version, self.attached.clone());
             // The values before the ticket, the ticket before the last look: whatever a reader does after our look, it
             // does to a word whose old value we go to sleep with.
-            let space = slowest.peer.space().value();
-            let changed = self.readers.changed.value();
+            let mut words = vec![(&list.changed, list.changed.value())];
+            words.extend(attached.iter().map(|reader| (reader.peer.space(), reader.peer.space().value())));
             self.space_ticket += 1;
             self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
             // Pairs with the light barrier in `ReaderState::made_space`.
             heavy_barrier();
-            let woken =
-                if ready(self) { None } else { Some(self.sleep_on(&slowest, space, changed, deadline)) };
+            let woken = if ready(self) {
+                None
+            } else if self.version != version {
+                // The look took in a reader whose word is not among ours.
+                Some(Woken::Maybe)
+            } else {
+                Some(sleep_on(&words, deadline))
+            };
             self.ring.header().space_wanted.store(0, Ordering::Relaxed);
             match woken {
                 None => return Woken::Maybe,
@@ -40,43 +48,51 @@ impl RingWriter {
             }
         }
     }
+}
 
-    fn slowest_reader(&self) -> Option<Arc<AttachedReader>> {
-        self.attached.iter().min_by_key(|reader| reader.cursor(self.head)).cloned()
-    }
+/// Sleeps on all `words`, the first of which is this process's own.
+#[cfg(not(loom))]
+fn sleep_on(words: &[(&Futex, u32)], deadline: Option<Instant>) -> Woken {
+    let at_once = if crate::kernel::features().futex_waitv { crate::wait::FUTEXES_MAX } else { 1 };
+    if words.len() <= at_once { wait_any(words, deadline) } else { sleep_on_relays(words, at_once, deadline) }
+}
 
-    #[cfg(not(loom))]
-    fn sleep_on(
-        &self,
-        reader: &AttachedReader,
-        space: u32,
-        changed: u32,
-        deadline: Option<Instant>,
-    ) -> Woken {
-        use crate::wait::{wait, wait_any};
-        if crate::kernel::features().futex_waitv {
-            return wait_any(&[(reader.peer.space(), space), (&self.readers.changed, changed)], deadline);
+#[cfg(loom)]
+fn sleep_on(words: &[(&Futex, u32)], deadline: Option<Instant>) -> Woken {
+    wait_any(words, deadline)
+}
+
+/// More words than the kernel waits on with one call: threads wait on the rest and bump the first word.
+#[cfg(not(loom))]
+fn sleep_on_relays(words: &[(&Futex, u32)], at_once: usize, deadline: Option<Instant>) -> Woken {
+    let sleep = |words: &[(&Futex, u32)]| match words {
+        [(futex, value)] => crate::wait::wait(futex, *value, deadline),
+        several => wait_any(several, deadline),
+    };
+    let (direct, relayed) = words.split_at(at_once);
+    std::thread::scope(|scope| {
+        let mut relays = Vec::new();
+        let mut woken = None;
+        for group in relayed.chunks(at_once) {
+            let relay = move || {
+                sleep(group);
+                direct[0].0.bump_shared_and_wake();
+            };
+            match std::thread::Builder::new().spawn_scoped(scope, relay) {
+                Ok(relay) => relays.push((relay, group[0].0)),
+                // No thread to be had: looking again at once costs time, but misses nothing.
+                Err(_) => woken = Some(Woken::Maybe),
+            }
         }
-        // One futex only: `Readers::detach` wakes it for as long as this flag stands.
-        self.readers.writer_waits_alone.store(true, Ordering::SeqCst);
-        let woken = if reader.gone.load(Ordering::SeqCst) {
-            Woken::Maybe
-        } else {
-            wait(reader.peer.space(), space, deadline)
-        };
-        self.readers.writer_waits_alone.store(false, Ordering::SeqCst);
+        let woken = woken.unwrap_or_else(|| sleep(direct));
+        for (relay, word) in relays {
+            // We cannot change a reader's word, so one wake-up could come before the relay sleeps. The loop ends as soon
+            // as the woken thread has run.
+            while !relay.is_finished() {
+                word.wake();
+                std::thread::yield_now();
+            }
+        }
         woken
-    }
-
-    #[cfg(loom)]
-    fn sleep_on(
-        &self,
-        reader: &AttachedReader,
-        space: u32,
-        _changed: u32,
-        _deadline: Option<Instant>,
-    ) -> Woken {
-        reader.peer.space().wait(space);
-        Woken::Maybe
-    }
+    })
 }

@@ -7,7 +7,7 @@ use super::reclaim::Reclaim;
 use super::{Geometry, Ring};
 use crate::kernel;
 use crate::layout::{KIND_CHUNK, KIND_INLINE, Meta, SLOT_HEADER_WORDS, SegmentKind, WRITING};
-use crate::pool::Chunk;
+use crate::pool::{Chunk, Pool};
 use crate::readers::{AttachedReader, Readers, sleepers};
 use crate::segment::{Segment, SegmentError};
 use crate::sync::{Arc, AtomicU64, Barrier, Ordering, fence};
@@ -35,7 +35,7 @@ pub struct RingWriter {
     /// Towards the thread of this process that attaches readers, and towards sleepers.
     barrier: Barrier,
     pub(super) readers: Arc<Readers>,
-    version: u64,
+    pub(super) version: u64,
     pub(super) attached: Vec<Arc<AttachedReader>>,
     sleepers: Vec<Arc<AttachedReader>>,
     sleepers_need_fence: bool,
@@ -89,6 +89,16 @@ impl RingWriter {
     /// The same, for somebody who hands it out again later.
     pub fn share_descriptor(&self) -> Arc<OwnedFd> {
         self.segment.as_ref().expect("only a model has no segment").share_descriptor()
+    }
+
+    /// A pool of up to `budget_bytes` for this ring's chunks, which begins with the arena behind the slots.
+    pub fn create_pool(&self, budget_bytes: usize) -> Pool {
+        let mut pool = Pool::new(budget_bytes);
+        let geometry = self.ring.geometry;
+        if let (Some(segment), 1..) = (&self.segment, geometry.arena_bytes()) {
+            pool.add_range(segment.mapping(), geometry.arena_offset());
+        }
+        pool
     }
 
     /// The list of readers, for the thread that attaches and detaches them.

@@ -22,7 +22,7 @@ use super::state::{Broker, Output};
 use super::topics::Descriptor;
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
 use crate::instance::Seat;
-use crate::limits::{EVENTS_PER_WAIT, MAX_QUEUED_PACKETS, PACKETS_PER_TURN};
+use crate::limits::{EVENTS_PER_WAIT, MAX_QUEUED_PACKETS, PACKETS_PER_TURN, QUEUED_DESCRIPTORS_DIVISOR};
 
 /// What epoll reports for the listening socket and for the stop signal; peers are numbered from there.
 const LISTENER: u64 = 0;
@@ -42,6 +42,7 @@ pub struct Server {
     /// Given up for a moment when the process is out of descriptors, to tell a newcomer so.
     spare: Option<OwnedFd>,
     accepting: bool,
+    max_queued_descriptors: usize,
     seat: Seat,
 }
 
@@ -51,6 +52,8 @@ struct Connection {
     queue: VecDeque<Queued>,
     /// How many in the queue were not caused by the peer's own requests.
     unsolicited: usize,
+    /// How many of those have a descriptor.
+    unsolicited_descriptors: usize,
     /// Epoll reports when there is room for the queue.
     waits_for_room: bool,
 }
@@ -133,6 +136,7 @@ impl Server {
             stop: StopHandle { signal: Arc::new(signal) },
             spare,
             accepting: true,
+            max_queued_descriptors: max_queued_descriptors(),
             seat,
         })
     }
@@ -230,8 +234,7 @@ impl Server {
             return tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
         }
         self.next_peer += 1;
-        let queue = VecDeque::new();
-        self.connections.insert(peer, Connection { socket, queue, unsolicited: 0, waits_for_room: false });
+        self.connections.insert(peer, Connection::new(socket));
         self.broker.connect(peer, credentials);
         self.perform_outputs(None);
     }
@@ -282,12 +285,13 @@ impl Server {
 
     fn enqueue(&mut self, peer: PeerId, packet: Queued) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        if !packet.solicited && connection.unsolicited >= MAX_QUEUED_PACKETS {
+        let too_many = connection.unsolicited >= MAX_QUEUED_PACKETS
+            || connection.unsolicited_descriptors >= self.max_queued_descriptors;
+        if !packet.solicited && too_many {
             let queued = connection.queue.len() as u64;
             return self.broker.refuse(peer, Refusal::TooSlow { queued });
         }
-        connection.unsolicited += usize::from(!packet.solicited);
-        connection.queue.push_back(packet);
+        connection.push(packet);
         if !connection.waits_for_room {
             self.flush(peer);
         }
@@ -345,11 +349,27 @@ impl Server {
 }
 
 impl Connection {
+    fn new(socket: PacketSocket) -> Self {
+        let queue = VecDeque::new();
+        Self { socket, queue, unsolicited: 0, unsolicited_descriptors: 0, waits_for_room: false }
+    }
+
+    fn push(&mut self, packet: Queued) {
+        if !packet.solicited {
+            self.unsolicited += 1;
+            self.unsolicited_descriptors += usize::from(packet.descriptor.is_some());
+        }
+        self.queue.push_back(packet);
+    }
+
     fn send_queued(&mut self) -> Result<(), TransportError> {
         while let Some(packet) = self.queue.front() {
             let descriptor = packet.descriptor.as_ref().map(|descriptor| descriptor.as_fd());
             self.socket.try_send(&packet.bytes, descriptor)?;
-            self.unsolicited -= usize::from(!packet.solicited);
+            if !packet.solicited {
+                self.unsolicited -= 1;
+                self.unsolicited_descriptors -= usize::from(packet.descriptor.is_some());
+            }
             self.queue.pop_front();
         }
         Ok(())
@@ -361,4 +381,9 @@ fn refuse(socket: &PacketSocket, reason: Refusal) {
     if let Err(error) = socket.try_send(&Event::Refused { reason }.encode(), None) {
         tracing::debug!(%error, "a peer could not be told why it was refused");
     }
+}
+
+fn max_queued_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / QUEUED_DESCRIPTORS_DIVISOR).unwrap_or(usize::MAX)
 }

@@ -30,6 +30,17 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell) {
     };
     tracing::debug!(node = %session.node, reason = %ended, "connection to the broker ended");
     session.connection_ended(Connection::Gone);
+    wake_everybody_from_now_on(session);
+}
+
+/// Nobody can announce any more that they will sleep, so every reader counts as a sleeper.
+fn wake_everybody_from_now_on(session: &Session) {
+    let ports = session.ports();
+    for route in ports.attached_routes() {
+        if let Some(publisher) = ports.publishers.get(&route.publisher) {
+            publisher.readers.may_sleep(reader_key(route), true, None);
+        }
+    }
 }
 
 fn wait_and_handle(session: &Arc<Session>, outbox_bell: &Doorbell) -> Result<(), TransportError> {
@@ -98,9 +109,18 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
 
 /// A publisher of one of our subscribers: map its ring, enter a reader, and tell it where that is.
 fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ring: OwnedFd) {
-    let opened = open_reader(session, route, &payload, ring);
+    let lease = session.ports().subscribers.get(&route.subscriber).map(|port| Arc::clone(&port.lease));
+    let Some(lease) = lease else {
+        // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
+        return session.send_or_log(&Request::Detach { route }, None);
+    };
+    let opened = open_reader(session, DetachToken { lease, publisher: route.publisher }, &payload, ring);
     let mut ports = session.ports();
-    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+    let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else {
+        // Outside the lock: the end of the reader may be the end of the node.
+        drop(ports);
+        return drop(opened);
+    };
     match opened {
         Ok(reader) => {
             let block = reader.state().block();
@@ -116,14 +136,13 @@ fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ri
 }
 
 fn open_reader(
-    session: &Arc<Session>,
-    route: Route,
+    session: &Session,
+    token: DetachToken,
     payload: &PayloadType,
     ring: OwnedFd,
 ) -> Result<RingReader, Box<dyn std::error::Error>> {
     let view = View::open(ring, SegmentKind::Ring)?;
     view.expect_layout(payload.layout_hash())?;
-    let token = DetachToken { session: Arc::downgrade(session), route };
     Ok(RingReader::open(&view, &session.table, Box::new(token))?)
 }
 

@@ -28,7 +28,7 @@ use onecopy_memory::wait::Ringer;
 pub(crate) use self::inspection::Answer;
 use self::outbox::Outbox;
 use self::ports::{PublisherPort, SubscriberPort};
-use self::session::Session;
+use self::session::{Session, SubscriberLease};
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
@@ -43,7 +43,8 @@ use crate::topic_name;
 /// One process's membership in an instance.
 ///
 /// The first node of an instance runs the broker in a thread of its own; there is nothing to start. Cloning is cheap and
-/// gives another handle to the same node, which ends when the last handle, publisher and subscriber of it is dropped.
+/// gives another handle to the same node, which ends when the last handle, publisher, subscriber and held message of it
+/// is dropped.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), onecopy::Error> {
@@ -165,9 +166,12 @@ impl Node {
     }
 
     pub(crate) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
+        if self.handle.is_forked() {
+            return Err(OpenError::Forked);
+        }
         let session = &self.handle.session;
         let request = session.inspections.begin();
-        session.outbox.send(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None)?;
+        session.send_or_log(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None);
         session.inspections.wait(request)
     }
 }
@@ -245,7 +249,7 @@ impl NodeHandle {
     }
 
     pub(crate) fn open_subscriber(
-        &self,
+        self: &Arc<Self>,
         port: PortId,
         topic: String,
         expected: Option<PayloadType>,
@@ -256,6 +260,7 @@ impl NodeHandle {
         let inbox = Arc::new(Inbox::default());
         let subscriber = SubscriberPort {
             inbox: Arc::clone(&inbox),
+            lease: Arc::new(SubscriberLease { node: Arc::clone(self), port }),
             announcement: Request::OpenSubscriber { subscriber: port, topic, payload: expected.clone() },
             expected,
             opening: ports::Opening::default(),
@@ -286,6 +291,18 @@ impl NodeHandle {
             self.session.close(port);
         }
     }
+
+    fn send_close(&self, port: PortId) {
+        if !self.is_forked() {
+            self.session.send_or_log(&Request::Close { port }, None);
+        }
+    }
+
+    fn detach(&self, route: Route) {
+        if !self.is_forked() {
+            self.session.send_or_log(&Request::Detach { route }, None);
+        }
+    }
 }
 
 impl Drop for NodeHandle {
@@ -297,7 +314,9 @@ impl Drop for NodeHandle {
         }
         // An error means that the connection has ended already.
         let _ = self.session.outbox.socket().shutdown();
+        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
         if let Some(control) = self.control.take()
+            && control.thread().id() != std::thread::current().id()
             && control.join().is_err()
         {
             tracing::error!("the control thread panicked");

@@ -9,6 +9,7 @@ use onecopy_memory::readers::{ReaderKey, Readers};
 use onecopy_memory::ring::RingReader;
 use onecopy_memory::segment::View;
 
+use super::session::SubscriberLease;
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::error::OpenError;
 use crate::feed::Inbox;
@@ -55,6 +56,7 @@ pub(super) struct PublisherPort {
 #[derive(Debug)]
 pub(super) struct SubscriberPort {
     pub(super) inbox: Arc<Inbox>,
+    pub(super) lease: Arc<SubscriberLease>,
     pub(super) expected: Option<PayloadType>,
     pub(super) opening: Opening,
     /// What a further broker would have to be told.
@@ -114,6 +116,10 @@ impl Ports {
 
     pub(super) fn note_attached(&mut self, route: Route, segment: ReaderSegment) {
         self.attached.insert(route, segment);
+    }
+
+    pub(super) fn attached_routes(&self) -> impl Iterator<Item = Route> {
+        self.attached.keys().copied()
     }
 
     /// Forgets routes and the mappings that only they needed.

@@ -2,15 +2,17 @@
 //! ports, and the control thread, which learns what others do.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onecopy_memory::hold::ReaderTable;
 
+use super::NodeHandle;
 use super::inspection::Inspections;
 use super::outbox::Outbox;
 use super::ports::{Connection, Opening, Ports, PublisherPort, SubscriberPort};
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::limits;
 
@@ -75,7 +77,11 @@ impl Session {
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), OpenError> {
-        self.outbox.send(request, descriptor)?;
+        match self.outbox.send(request, descriptor) {
+            // The control thread is about to notice the same, and knows why.
+            Ok(()) | Err(TransportError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
         let answered =
             self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
         if !answered? {
@@ -152,23 +158,38 @@ impl Session {
         if let Some(publisher) = &publisher {
             publisher.readers.wake_all();
         }
-        // Readers on their way are dropped here, outside the lock.
-        drop((publisher, subscriber));
-        self.send_or_log(&Request::Close { port }, None);
+        // Readers on their way are dropped here, outside the lock. A subscriber is closed by the end of its lease.
+        drop(subscriber);
+        if publisher.is_some() {
+            self.send_or_log(&Request::Close { port }, None);
+        }
+    }
+}
+
+/// Keeps a subscriber open towards the broker, and its node with it, for as long as one of its readers or a message that
+/// one of them holds is there: a publisher that is told of its end takes the memory of held messages back.
+#[derive(Debug)]
+pub(super) struct SubscriberLease {
+    pub(super) node: Arc<NodeHandle>,
+    pub(super) port: PortId,
+}
+
+impl Drop for SubscriberLease {
+    fn drop(&mut self) {
+        self.node.send_close(self.port);
     }
 }
 
 /// Tells the publisher, when a reader and all it holds are gone, that it may forget the reader.
 #[derive(Debug)]
 pub(super) struct DetachToken {
-    pub(super) session: Weak<Session>,
-    pub(super) route: Route,
+    pub(super) lease: Arc<SubscriberLease>,
+    pub(super) publisher: PortId,
 }
 
 impl Drop for DetachToken {
     fn drop(&mut self) {
-        if let Some(session) = self.session.upgrade() {
-            session.send_or_log(&Request::Detach { route: self.route }, None);
-        }
+        let route = Route { publisher: self.publisher, subscriber: self.lease.port };
+        self.lease.node.detach(route);
     }
 }

@@ -1,6 +1,8 @@
-//! Properties of the parts that do no I/O: packets as bytes, and the state machine under random histories.
+//! Properties of the parts that do no I/O (packets as bytes, the state machine under random histories), and what of the
+//! server can't be seen from outside.
 
 mod codec;
 mod history;
 mod samples;
+mod server;
 mod state;

@@ -1,0 +1,77 @@
+//! The command line as a whole: the commands, what holds for all of them, and the general help.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::commands::{completions, demo, serve, status, topic};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  onecopy demo                                 see what it does, in half a minute
+  tail -f app.log | onecopy topic pub logs     publish a log, a line a message
+  onecopy topic sub logs | grep ERROR          read it, in as many terminals as you like
+  onecopy topic hz camera/front                how often does it publish?
+  onecopy status                               who is there?
+
+Instances:
+  Programs find each other in an instance: a socket and a lock in $ONECOPY_RUNTIME_DIR, else
+  $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID. There is nothing to start: the first program runs the instance's
+  broker along. The instance ends for newcomers with that program; `onecopy serve` runs a broker that stays.
+
+Exit codes:
+  0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
+  1    failed; standard error says why
+  2    the command line makes no sense
+  3    no broker runs the instance, or nobody has the topic open
+  4    nothing came within --timeout
+  130  a signal ended the demo early";
+
+/// One copy of your data, shared by every process that needs it.
+///
+/// onecopy moves messages between processes of one machine through shared memory. A message is written once, where
+/// all subscribers read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
+#[derive(Debug, Parser)]
+#[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
+pub(crate) struct Arguments {
+    /// The instance to join or to look at
+    #[arg(long, global = true, value_name = "NAME", default_value = onecopy::instance::DEFAULT_INSTANCE)]
+    pub(crate) instance: String,
+
+    /// What to tell on standard error: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", hide_default_value = false)]
+    pub(crate) log: LevelFilter,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Arguments),
+    /// Publish, subscribe and look at topics
+    #[command(subcommand)]
+    Topic(topic::Command),
+    Status(status::Arguments),
+    Serve(serve::Arguments),
+    Completions(completions::Arguments),
+    /// One process of the demo.
+    #[command(hide = true)]
+    DemoChild(demo::ChildArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

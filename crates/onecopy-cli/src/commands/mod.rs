@@ -1,0 +1,24 @@
+//! The commands, one file (or folder) each.
+
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod topic;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+use crate::scope::Scope;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let scope = Scope::new(arguments.instance);
+    match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoChild(arguments) => demo::run_child(&arguments),
+        Command::Topic(command) => topic::run(command, &scope),
+        Command::Status(arguments) => status::run(&arguments, &scope),
+        Command::Serve(arguments) => serve::run(&arguments, &scope),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}

@@ -1,0 +1,76 @@
+//! `onecopy topic info`: one topic in full.
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::inventory_json::{Publisher, Subscriber, TopicDetails, unknown};
+use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::scope::Scope;
+
+const AFTER_LONG_HELP: &str = "\
+JSON: one document
+  name
+  payload: {kind, element: {name, size_bytes, align_bytes}, header, description}
+                                       kind is \"value\" or \"slice\"; header is like element, or null
+  delivery                             \"overwrite\", \"reliable\" or null
+  publishers: [{id, node, history, depth, messages, bytes}]
+  subscribers: [{id, node}]
+
+Examples:
+  onecopy topic info camera/front
+  onecopy topic info camera/front --json | jq '[.publishers[].messages] | add'";
+
+/// Show one topic: what it carries, who publishes, who subscribes
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER_LONG_HELP)]
+pub(crate) struct Arguments {
+    /// The topic, such as camera/front
+    #[arg(value_parser = super::parse_name)]
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let topic = scope.visit()?.node.topic_entry(&arguments.name)?;
+    let topic = topic.ok_or_else(|| Failure::NoTopic { name: arguments.name.clone() })?;
+    let details = TopicDetails::from(&topic);
+    let mut output = Output::new();
+    if arguments.json {
+        output.json_document(&details)?;
+    } else {
+        print(&details, &mut output)?;
+    }
+    output.flush()
+}
+
+fn print(topic: &TopicDetails, output: &mut Output) -> Result<(), Failure> {
+    let colour = stdout_has_colour();
+    let payload = topic.payload.as_ref().map_or_else(unknown, |payload| payload.description.clone());
+    let delivery = topic.delivery.clone().unwrap_or_else(unknown);
+    output.line(&format!("topic     {}", styled(&topic.name, Style::Strong, colour)))?;
+    output.line(&format!("payload   {payload}"))?;
+    output.line(&format!("delivery  {delivery}"))?;
+    let publishers: Vec<_> = topic.publishers.iter().map(publisher_cells).collect();
+    let headings = ["PUBLISHER", "NODE", "HISTORY", "DEPTH", "MESSAGES", "BYTES"];
+    output.section(&headings, &publishers, "no publishers")?;
+    let subscribers: Vec<_> = topic.subscribers.iter().map(subscriber_cells).collect();
+    output.section(&["SUBSCRIBER", "NODE"], &subscribers, "no subscribers")
+}
+
+fn publisher_cells(publisher: &Publisher) -> Vec<String> {
+    let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
+    vec![
+        publisher.id.clone(),
+        publisher.node.clone(),
+        publisher.history.to_string(),
+        number(publisher.depth),
+        number(publisher.messages),
+        number(publisher.bytes),
+    ]
+}
+
+fn subscriber_cells(subscriber: &Subscriber) -> Vec<String> {
+    vec![subscriber.id.clone(), subscriber.node.clone()]
+}

@@ -1,0 +1,37 @@
+//! `onecopy topic …`: publish, subscribe, and look at topics.
+
+mod hz;
+mod info;
+mod list;
+mod publish;
+mod subscribe;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::scope::Scope;
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Pub(publish::Arguments),
+    Sub(subscribe::Arguments),
+    List(list::Arguments),
+    Info(info::Arguments),
+    Hz(hz::Arguments),
+}
+
+pub(crate) fn run(command: Command, scope: &Scope) -> Result<(), Failure> {
+    match command {
+        Command::Pub(arguments) => publish::run(&arguments, scope),
+        Command::Sub(arguments) => subscribe::run(&arguments, scope),
+        Command::List(arguments) => list::run(&arguments, scope),
+        Command::Info(arguments) => info::run(&arguments, scope),
+        Command::Hz(arguments) => hz::run(&arguments, scope),
+    }
+}
+
+/// Refuses what can't be a topic's name before anything is opened.
+fn parse_name(name: &str) -> Result<String, String> {
+    onecopy::topic_name::check(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,244 @@
+//! `onecopy topic sub`: messages to standard output.
+
+use std::fmt::Write;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use onecopy::{Message, Node, ReceiveError, Subscriber};
+use rustix::event::PollFlags;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::scope::Scope;
+use crate::signals::{Signals, Woken, parse_seconds};
+
+const AFTER_LONG_HELP: &str = "\
+Topics of any type can be read, as the bytes of their payloads. Without --from-history the output begins with what is
+published after this command started. Messages that were overwritten before they could be read are counted on
+standard error.
+
+JSON: one object a message and a line
+  {\"payload\": \"text\"}                 if the payload is UTF-8
+  {\"payload_hex\": \"00ff\"}             otherwise
+
+Ends after --count messages, on SIGINT or SIGTERM, or when the reader of its output ends: exit code 0 each time.
+
+Examples:
+  onecopy topic sub logs
+  onecopy topic sub logs | grep --line-buffered ERROR
+  onecopy topic sub load --from-history --count 60
+  onecopy topic sub robot/map --count 1 --raw > map.png
+  onecopy topic sub robot/pose --hex
+  onecopy topic sub heartbeat --count 1 --timeout 5 || echo 'no heartbeat'";
+
+/// Print the messages of a topic, a line each
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER_LONG_HELP)]
+pub(crate) struct Arguments {
+    /// The topic, such as app/logs
+    #[arg(value_parser = super::parse_name)]
+    name: String,
+
+    /// End after so many messages
+    #[arg(long, value_name = "MESSAGES")]
+    count: Option<u64>,
+
+    /// Begin with the messages that publishers keep for late joiners
+    #[arg(long)]
+    from_history: bool,
+
+    /// End with exit code 4 if no message comes for so long
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    timeout: Option<Duration>,
+
+    #[command(flatten)]
+    format: FormatArguments,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct FormatArguments {
+    /// Payloads as they are, with nothing between them
+    #[arg(long)]
+    raw: bool,
+    /// Payloads in hexadecimal
+    #[arg(long)]
+    hex: bool,
+    /// A JSON object a message
+    #[arg(long)]
+    json: bool,
+}
+
+/// A message in JSON.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum JsonMessage<'m> {
+    Text { payload: &'m str },
+    Bytes { payload_hex: String },
+}
+
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let signals = Signals::install()?;
+    let node = scope.join("onecopy topic sub")?;
+    let printer = Printer { format: &arguments.format, output: Output::new() };
+    let mut inlet = Inlet::open(arguments, &node, &signals)?;
+    let result = print_all(arguments, &mut inlet, printer);
+    inlet.tell_lost();
+    result
+}
+
+fn print_all(arguments: &Arguments, inlet: &mut Inlet<'_>, mut printer: Printer<'_>) -> Result<(), Failure> {
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        match inlet.next()? {
+            Next::Message(message) => {
+                // Whoever reads our output may be slow: a signal must end us then, too.
+                match inlet.signals.unless_signalled(|| printer.print(&message)) {
+                    Some(printed) => printed?,
+                    None => break,
+                }
+                left -= 1;
+            }
+            Next::Nothing => {
+                inlet.tell_lost();
+                match inlet.signals.unless_signalled(|| printer.output.flush()) {
+                    Some(flushed) => flushed?,
+                    None => break,
+                }
+                if !inlet.wait(arguments.timeout)? {
+                    break;
+                }
+            }
+        }
+    }
+    printer.output.flush()
+}
+
+/// The subscriber, and what is to be said about it.
+struct Inlet<'s> {
+    subscriber: Subscriber<[u8]>,
+    readiness: onecopy::Readiness,
+    signals: &'s Signals,
+    /// Messages of the history that are to be passed over.
+    unwanted: u64,
+    passed_over: u64,
+    /// Lost messages that were told already.
+    told_lost: u64,
+}
+
+enum Next {
+    Message(Message<[u8]>),
+    Nothing,
+}
+
+impl<'s> Inlet<'s> {
+    fn open(arguments: &Arguments, node: &Node, signals: &'s Signals) -> Result<Self, Failure> {
+        let topic = node.any_topic(&arguments.name)?;
+        // Asked before the subscriber is there, so that what is published from now on is not counted.
+        let unwanted = if arguments.from_history { 0 } else { history_messages(node, &arguments.name)? };
+        let mut subscriber = topic.subscriber().open()?;
+        let readiness = subscriber.readiness()?;
+        tracing::info!(topic = arguments.name, publishers = subscriber.publishers(), "subscribed");
+        Ok(Self { subscriber, readiness, signals, unwanted, passed_over: 0, told_lost: 0 })
+    }
+
+    fn next(&mut self) -> Result<Next, Failure> {
+        loop {
+            let message = match self.subscriber.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    // The history is read: it may have been shorter than asked.
+                    self.unwanted = 0;
+                    return Ok(Next::Nothing);
+                }
+                Err(error @ ReceiveError::Publisher { .. }) => {
+                    eprintln!("onecopy: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            // What was lost of the history was not wanted either.
+            let lost = self.subscriber.lost();
+            if self.passed_over + lost < self.unwanted {
+                self.passed_over += 1;
+                self.told_lost = lost;
+                continue;
+            }
+            return Ok(Next::Message(message));
+        }
+    }
+
+    /// Sleeps until there may be messages; `false` if the command is to end.
+    fn wait(&self, timeout: Option<Duration>) -> Result<bool, Failure> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let stdout = io::stdout();
+        // Without events asked for, the kernel reports only that the reader of a pipe has left.
+        let descriptors = [(self.readiness.as_fd(), PollFlags::IN), (stdout.as_fd(), PollFlags::empty())];
+        match self.signals.wait(&descriptors, deadline)? {
+            Woken::Signal => Ok(false),
+            Woken::Deadline => Err(Failure::Timeout { seconds: timeout.unwrap_or_default().as_secs_f64() }),
+            Woken::Ready(ready) if ready.get(1) == Some(&true) => Err(Failure::BrokenPipe),
+            Woken::Ready(_) => Ok(true),
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        let lost = self.subscriber.lost().saturating_sub(self.told_lost);
+        if lost > 0 {
+            let plural = if lost == 1 { "message" } else { "messages" };
+            eprintln!(
+                "onecopy: {lost} {plural} lost: overwritten before they were read (see `topic pub --reliable`)"
+            );
+            self.told_lost += lost;
+        }
+    }
+}
+
+/// How many messages, of all publishers together, a new subscriber gets that were published before now.
+fn history_messages(node: &Node, name: &str) -> Result<u64, Failure> {
+    let publishers = node.topic_entry(name)?.map(|topic| topic.publishers).unwrap_or_default();
+    Ok(publishers.iter().map(|publisher| publisher.history.min(publisher.messages().unwrap_or(0))).sum())
+}
+
+struct Printer<'a> {
+    format: &'a FormatArguments,
+    output: Output,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.format.json {
+            return match std::str::from_utf8(payload) {
+                Ok(payload) => self.output.json_line(&JsonMessage::Text { payload }),
+                Err(_) => self.output.json_line(&JsonMessage::Bytes { payload_hex: hex(payload) }),
+            };
+        }
+        if self.format.hex {
+            return self.output.line(&hex(payload));
+        }
+        self.output.write(payload)?;
+        if self.format.raw { Ok(()) } else { self.output.write(b"\n") }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_has_two_digits_a_byte() {
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
+}

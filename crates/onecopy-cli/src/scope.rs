@@ -1,0 +1,49 @@
+//! Which instance a command speaks of, and whether it may start it.
+
+use onecopy::Node;
+use onecopy::instance::Instance;
+
+use crate::failure::Failure;
+
+/// The instance chosen on the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    instance: String,
+}
+
+/// A node that only looks, and what is known of the broker that it looks at.
+pub(crate) struct Visit {
+    pub(crate) node: Node,
+    /// Process of the broker.
+    pub(crate) broker_pid: u32,
+}
+
+impl Scope {
+    pub(crate) fn new(instance: String) -> Self {
+        Self { instance }
+    }
+
+    pub(crate) fn instance(&self) -> Result<Instance, Failure> {
+        Ok(Instance::from_env(&self.instance)?)
+    }
+
+    /// Joins the instance, or founds it. `name` is what `onecopy status` shows.
+    pub(crate) fn join(&self, name: &str) -> Result<Node, Failure> {
+        Ok(Node::builder().instance(&self.instance).name(name).open()?)
+    }
+
+    /// Joins the instance if it runs: looking at nothing must not make something.
+    pub(crate) fn visit(&self) -> Result<Visit, Failure> {
+        let instance = self.instance()?;
+        let absent = || Failure::NoBroker {
+            instance: self.instance.clone(),
+            socket: instance.socket_path().display().to_string(),
+        };
+        let socket = instance.connect()?.ok_or_else(absent)?;
+        let credentials = socket.peer_credentials().map_err(Failure::system("ask who the broker is"))?;
+        drop(socket);
+        let node = self.join("onecopy")?;
+        // The broker ended between the two, and this node took its place.
+        if node.is_broker() { Err(absent()) } else { Ok(Visit { node, broker_pid: credentials.pid }) }
+    }
+}

@@ -1,0 +1,109 @@
+//! SIGINT and SIGTERM, as something a command waits for beside its input and its messages, so that it ends in order: its
+//! buffers written, its broker's socket removed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+use crate::failure::Failure;
+
+/// The signals that end a command.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    received: Arc<AtomicBool>,
+    /// Signals take their default action, which is to end the process at once.
+    immediate: Arc<AtomicBool>,
+    /// Readable once a signal came.
+    bell: UnixStream,
+}
+
+impl Signals {
+    /// Takes the signals over.
+    pub(crate) fn install() -> Result<Self, Failure> {
+        Self::try_install().map_err(Failure::system("take over signals"))
+    }
+
+    fn try_install() -> io::Result<Self> {
+        let (bell, ringer) = UnixStream::pair()?;
+        let (received, immediate) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // In this order, so that `unless_signalled` can't miss one: noted first, then looked at `immediate`.
+            flag::register(signal, Arc::clone(&received))?;
+            flag::register_conditional_default(signal, Arc::clone(&immediate))?;
+            low_level::pipe::register(signal, ringer.try_clone()?)?;
+        }
+        Ok(Self { received, immediate, bell })
+    }
+
+    /// Whether one came.
+    pub(crate) fn received(&self) -> bool {
+        self.received.load(Ordering::SeqCst)
+    }
+
+    /// Becomes readable when one comes, and stays so.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// Does something that may block for long without looking at [`Self::bell`]; a signal ends the process meanwhile.
+    /// `None` if one came before.
+    pub(crate) fn unless_signalled<T>(&self, blocking: impl FnOnce() -> T) -> Option<T> {
+        self.immediate.store(true, Ordering::SeqCst);
+        let result = (!self.received()).then(blocking);
+        self.immediate.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// Sleeps until a descriptor has something to say, or a signal comes, or the deadline passes.
+    pub(crate) fn wait(
+        &self,
+        descriptors: &[(BorrowedFd<'_>, PollFlags)],
+        deadline: Option<Instant>,
+    ) -> Result<Woken, Failure> {
+        let watched =
+            descriptors.iter().map(|&(descriptor, flags)| PollFd::from_borrowed_fd(descriptor, flags));
+        let bell = PollFd::from_borrowed_fd(self.bell(), PollFlags::IN);
+        let mut polled: Vec<PollFd<'_>> = std::iter::once(bell).chain(watched).collect();
+        loop {
+            match poll(&mut polled, deadline.map(until).as_ref()) {
+                Ok(0) => return Ok(Woken::Deadline),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Failure::system("wait")(error.into())),
+            }
+        }
+        let mut results = polled.iter().map(|polled| !polled.revents().is_empty());
+        if results.next() == Some(true) {
+            return Ok(Woken::Signal);
+        }
+        Ok(Woken::Ready(results.collect()))
+    }
+}
+
+/// What ended [`Signals::wait`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Signal,
+    Deadline,
+    /// For each descriptor, whether it has something to say.
+    Ready(Vec<bool>),
+}
+
+fn until(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A wait longer than the kernel can count is for ever, or near enough.
+    Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX), tv_nsec: 0 })
+}
+
+/// A duration given in seconds on the command line.
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds, such as 2.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,119 @@
+//! Models of a reliable writer that sleeps until readers make space: if a wake-up were lost, loom would find the
+//! deadlock.
+#![cfg(loom)]
+
+mod model;
+
+use loom::thread;
+use onecopy_memory::hold::{PeerReader, ReaderTable};
+use onecopy_memory::pool::{Chunk, Pool};
+use onecopy_memory::ring::{RingReader, RingWriter};
+use onecopy_memory::sync::Arc;
+
+fn wait_for_room(writer: &mut RingWriter, messages: u64) {
+    for _ in 0..messages {
+        writer.wait_for_readers(None, |writer| writer.has_room(1));
+        model::publish(writer);
+    }
+}
+
+#[test]
+fn a_full_ring() {
+    model::check(3, || {
+        let mut writer = model::writer(0, true);
+        let mut reader = model::attached(&mut writer, 0);
+        model::publish(&mut writer);
+        model::publish(&mut writer);
+        let reading = thread::spawn(move || {
+            assert_eq!(model::receive(&mut reader), Some(0));
+            assert_eq!(model::receive(&mut reader), Some(1));
+            reader
+        });
+        wait_for_room(&mut writer, 2);
+        let reader = reading.join().expect("the reader ends");
+        assert_eq!(reader.lost(), 0);
+    });
+}
+
+#[test]
+fn a_full_ring_with_two_readers() {
+    model::check(2, || {
+        let mut writer = model::writer(0, true);
+        let readers = [0, 1].map(|number| model::attached(&mut writer, number));
+        model::publish(&mut writer);
+        model::publish(&mut writer);
+        let reading = readers.map(|mut reader| {
+            thread::spawn(move || {
+                assert_eq!(model::receive(&mut reader), Some(0));
+                reader
+            })
+        });
+        wait_for_room(&mut writer, 1);
+        for reading in reading {
+            reading.join().expect("the reader ends");
+        }
+    });
+}
+
+/// The memory is held by a reader that is not the slowest: both have read everything.
+#[test]
+fn memory_that_the_quicker_reader_holds() {
+    model::check(2, || {
+        let mut writer = model::writer(0, true);
+        let mut pool = Pool::new(0);
+        let mut idle = model::attached(&mut writer, 0);
+        let mut holder = model::attached(&mut writer, 1);
+        writer.publish_chunk(Chunk::model(64), 0, 1);
+        drop(idle.claim_next());
+        let (hold, _) = holder.claim_next().expect("nobody takes it back");
+        let dropping = thread::spawn(move || drop(hold));
+        let mut chunk = None;
+        writer.wait_for_readers(None, |writer| {
+            writer.collect(&mut pool);
+            chunk = pool.allocate_recent(1);
+            chunk.is_some()
+        });
+        assert!(chunk.is_some());
+        dropping.join().expect("the hold is dropped");
+    });
+}
+
+#[test]
+fn a_reader_that_is_detached() {
+    model::check(3, || {
+        let mut writer = model::writer(0, true);
+        let _reader = model::attached(&mut writer, 0);
+        model::publish(&mut writer);
+        model::publish(&mut writer);
+        let readers = Arc::clone(writer.readers());
+        let detaching = thread::spawn(move || readers.detach(model::key(0)));
+        wait_for_room(&mut writer, 1);
+        detaching.join().expect("the reader is forgotten");
+    });
+}
+
+/// A reader attaches just when the writer looks, and is the one that is waited for.
+#[test]
+fn a_reader_that_is_attached() {
+    model::check(2, || {
+        let mut writer = model::writer(1, true);
+        let mut first = model::attached(&mut writer, 0);
+        model::publish(&mut writer);
+        model::publish(&mut writer);
+        let readers = Arc::clone(writer.readers());
+        let mut second = RingReader::of(&writer, &ReaderTable::heap(1));
+        let joining = thread::spawn(move || {
+            let peer = PeerReader::of(second.state());
+            second.start(readers.attach(model::key(1), peer));
+            while model::receive(&mut second).is_some() {}
+            second
+        });
+        let reading = thread::spawn(move || {
+            while model::receive(&mut first).is_some() {}
+            first
+        });
+        wait_for_room(&mut writer, 2);
+        joining.join().expect("the second reader ends");
+        reading.join().expect("the first reader ends");
+    });
+}

@@ -1,0 +1,89 @@
+//! What a message consists of on the receiving side: its header, and either the bytes that were copied out of a slot or
+//! a hold on the publisher's memory.
+
+use onecopy_memory::hold::HeldChunk;
+use onecopy_memory::layout::INLINE_BYTES_MAX;
+use zerocopy::IntoBytes;
+
+use crate::payload::{Payload, PlainData};
+
+/// Bytes of a message that travels inside a slot. Words, for the alignment.
+#[derive(Clone, Copy)]
+pub(crate) struct InlineBytes {
+    words: [u64; INLINE_BYTES_MAX / 8],
+    length: usize,
+}
+
+impl InlineBytes {
+    pub(crate) fn new() -> Self {
+        Self { words: [0; INLINE_BYTES_MAX / 8], length: 0 }
+    }
+
+    /// The whole buffer, to be filled.
+    #[inline]
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        self.words.as_mut_bytes()
+    }
+
+    /// The whole buffer, as it was filled last.
+    #[inline]
+    pub(crate) fn whole(&self) -> &[u8] {
+        self.words.as_bytes()
+    }
+
+    /// Says how much of the buffer is message; `false` if that is no `P`.
+    #[inline]
+    pub(crate) fn set_length<P: Payload + ?Sized>(&mut self, length: usize) -> bool {
+        self.length = length.min(INLINE_BYTES_MAX);
+        match P::EXACT_BYTES {
+            Some(bytes) => bytes == length,
+            None => length <= INLINE_BYTES_MAX && P::from_bytes(self.bytes()).is_some(),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.words.as_bytes()[..self.length]
+    }
+}
+
+/// Large messages, held in their publisher's memory.
+pub(crate) struct Held {
+    pub(crate) chunk: HeldChunk,
+    /// Where the payload begins; it ends with the chunk.
+    pub(crate) offset: usize,
+}
+
+/// One received message.
+pub(crate) struct Content<H> {
+    pub(crate) header: H,
+    pub(crate) inline: InlineBytes,
+    /// Set if the payload is not in `inline`.
+    pub(crate) held: Option<Held>,
+}
+
+impl<H: PlainData> Content<H> {
+    pub(crate) fn empty() -> Self {
+        Self { header: H::new_zeroed(), inline: InlineBytes::new(), held: None }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.held {
+            None => self.inline.bytes(),
+            Some(held) => &held.chunk.bytes()[held.offset..],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn payload<P: Payload + ?Sized>(&self) -> &P {
+        P::from_bytes(self.bytes()).expect("length and alignment were checked when the message was received")
+    }
+
+    /// Moves the message out, hold and all.
+    pub(crate) fn take(&mut self) -> Self {
+        let mut header = H::new_zeroed();
+        header.as_mut_bytes().copy_from_slice(self.header.as_bytes());
+        Self { header, inline: self.inline, held: self.held.take() }
+    }
+}

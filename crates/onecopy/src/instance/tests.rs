@@ -1,0 +1,90 @@
+//! What needs a look behind the public interface: another user, and a broker that never answers.
+
+use super::*;
+use crate::broker::transport::Credentials;
+
+impl Instance {
+    /// The place of the broker, for a server of the test's own making.
+    pub(crate) fn take_seat_for_test(&self) -> Seat {
+        match self.find_place().unwrap() {
+            Place::Ours(seat) => *seat,
+            Place::Taken(_) => panic!("there is a broker already"),
+        }
+    }
+}
+
+fn instance_in(directory: &tempfile::TempDir) -> Instance {
+    Instance::in_directory(directory.path().join("run"), "lab").unwrap()
+}
+
+#[test]
+fn a_socket_of_another_user_is_not_talked_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let _seat = instance.take_seat_for_test();
+    let uid = instance.uid + 1;
+    let stranger = Instance { uid, ..instance.clone() };
+    match stranger.attempt(SocketFlags::empty()) {
+        Err(InstanceError::ForeignSocket { pid, owner, uid: own, .. }) => {
+            assert_eq!((Credentials { pid, uid: owner }, own), (Credentials::own(), uid));
+        }
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("connected to another user's broker"),
+    }
+    match stranger.connect() {
+        Err(InstanceError::ForeignDirectory { owner, uid: own, .. }) => {
+            assert_eq!((owner, own), (instance.uid, uid))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_broker_that_never_answers_does_not_hang_us() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let _seat = instance.take_seat_for_test();
+    let socket = instance.connect().unwrap().unwrap();
+    let error = instance.introduce_within(&socket, NodeId(1), "n", Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, InstanceError::NoAnswer { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+}
+
+#[test]
+fn a_broker_that_ends_while_we_wait_for_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let seat = instance.take_seat_for_test();
+    let socket = instance.connect().unwrap().unwrap();
+    drop(seat);
+    let error = instance.introduce(&socket, NodeId(1), "n").unwrap_err();
+    assert!(matches!(error, InstanceError::BrokerEnded { .. }), "{error}");
+}
+
+#[test]
+fn whoever_answers_otherwise_is_no_broker() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let (socket, other) = PacketSocket::pair().unwrap();
+    other.send(&Event::InspectEnd { request: 1 }.encode(), None).unwrap();
+    let error = instance.introduce(&socket, NodeId(1), "n").unwrap_err();
+    assert!(matches!(error, InstanceError::NotABroker { .. }), "{error}");
+    other.send(b"220 smtp ready", None).unwrap();
+    let error = instance.introduce(&socket, NodeId(1), "n").unwrap_err();
+    assert!(matches!(error, InstanceError::Transport(TransportError::Decode(_))), "{error}");
+}
+
+#[test]
+fn a_server_leaves_the_socket_of_its_successor_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let first = instance.take_seat_for_test();
+    // Somebody tidies the directory, and another broker starts.
+    std::fs::remove_file(instance.socket_path()).unwrap();
+    std::fs::remove_file(instance.lock_path()).unwrap();
+    let second = instance.take_seat_for_test();
+    drop(first);
+    assert!(instance.connect().unwrap().is_some());
+    drop(second);
+    assert!(!instance.socket_path().exists());
+}

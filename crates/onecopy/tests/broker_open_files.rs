@@ -1,0 +1,68 @@
+//! Descriptors: none leaks, and a broker that is out of them says so. One test, since all share one process's table.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broker_common;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
+use onecopy::broker::protocol::{Event, NodeId, Refusal, Request};
+use onecopy::instance::InstanceError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// One node that lives, publishes, and is thrown out for a packet with a descriptor that does not belong.
+fn come_and_go(world: &World, ring: &OwnedFd) {
+    let (one, other) = (world.node(1), world.node(2));
+    open_subscriber(&other, port(2, 1));
+    open_publisher(&one, port(1, 1), ring);
+    let request = Request::AddSegment { publisher: port(1, 1), index: 0 };
+    one.send_request(&request, Some(ring.as_fd())).unwrap();
+    // A garbled packet with a descriptor, and a sound one with one too many.
+    one.send(b"garbage", Some(ring.as_fd())).unwrap();
+    assert!(matches!(last_event(&one), Some(Event::Refused { reason: Refusal::Malformed { .. } })));
+    other.send(&Request::Close { port: port(2, 1) }.encode(), Some(ring.as_fd())).unwrap();
+    assert_eq!(last_event(&other), Some(Event::Refused { reason: Refusal::DescriptorSurplus }));
+}
+
+fn assert_nothing_leaks(world: &World) {
+    let ring = memory();
+    come_and_go(world, &ring);
+    let before = open_files();
+    for _ in 0..20 {
+        come_and_go(world, &ring);
+    }
+    assert_eq!(open_files(), before);
+}
+
+fn assert_a_full_table_is_named(world: &World) {
+    let known = world.node(1);
+    let saved = getrlimit(Resource::Nofile);
+    let low = Rlimit { current: Some(open_files() as u64 + 16), maximum: saved.maximum };
+    setrlimit(Resource::Nofile, low).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&known, 0) {
+        hoard.push(copy);
+    }
+    // Room for the newcomer's own socket, and none for the broker's end of it.
+    hoard.pop();
+    let socket = world.connect();
+    let error = world.instance.introduce(&socket, NodeId(2), "late").unwrap_err();
+    assert!(matches!(error, InstanceError::Refused(Refusal::OutOfDescriptors)), "{error}");
+    drop((hoard, socket));
+    assert_served(&known);
+    assert_served(&world.node(2));
+    setrlimit(Resource::Nofile, saved).unwrap();
+}
+
+#[test]
+fn descriptors_are_accounted_for() {
+    let world = World::new();
+    assert_nothing_leaks(&world);
+    assert_a_full_table_is_named(&world);
+    let (_instance, _directory) = world.stop();
+}

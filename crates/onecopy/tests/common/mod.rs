@@ -1,0 +1,173 @@
+//! Runtime directories of their own, and real processes: a test runs its own binary again with a role to play. The
+//! two talk in lines over the child's standard input and output, so nobody ever waits by the clock.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child as Process, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use onecopy::Node;
+
+/// Far longer than anything takes: only a lost wake-up or a hang gets there.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// How a timeout is tried out.
+pub(crate) const SHORT: Duration = Duration::from_millis(20);
+
+const ROLE: &str = "ONECOPY_TEST_ROLE";
+const DIRECTORY: &str = "ONECOPY_TEST_DIRECTORY";
+/// Tells the child's lines from the test harness's.
+const MARK: &str = "@@ ";
+
+/// A runtime directory that nobody else uses.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory can be made")
+}
+
+/// A node in that directory.
+pub(crate) fn node_in(directory: &Path) -> Node {
+    Node::builder().directory(directory).open().expect("a node can be opened")
+}
+
+/// Numbers that differ but can be computed again.
+pub(crate) fn pattern(seed: u64, len: usize) -> impl Iterator<Item = u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+}
+
+/// Another process of the test. Killed when dropped.
+pub(crate) struct Child {
+    process: Process,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Child {
+    /// Runs the function that plays `role` (see [`play`]) in a process of its own.
+    pub(crate) fn spawn(role: &str, directory: &Path) -> Self {
+        let program = std::env::current_exe().expect("the test knows its own binary");
+        let mut process = Command::new(program)
+            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .env(ROLE, role)
+            .env(DIRECTORY, directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test can run its own binary");
+        let input = process.stdin.take();
+        let output = BufReader::new(process.stdout.take().expect("it was piped"));
+        Self { process, input, output }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The next line that the child says.
+    pub(crate) fn line(&mut self) -> String {
+        self.try_line().expect("the child says something before it ends")
+    }
+
+    /// The next line, or `None` when the child has ended.
+    pub(crate) fn try_line(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).expect("the pipe works") == 0 {
+                return None;
+            }
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return Some(said.to_owned());
+            }
+        }
+    }
+
+    /// Asserts what the child says next.
+    pub(crate) fn expect(&mut self, said: &str) {
+        assert_eq!(self.line(), said);
+    }
+
+    /// Says a line to the child.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("its input is open");
+        writeln!(input, "{line}").expect("the child listens");
+    }
+
+    /// SIGKILL, and waits until the kernel has taken everything back.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("the child can be killed");
+        self.process.wait().expect("the child can be waited for");
+    }
+
+    /// SIGSTOP; returns once it has stopped.
+    pub(crate) fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.pid()));
+        while !std::fs::read_to_string(&stat).expect("the child is there").contains(") T ") {
+            std::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).expect("the child is there");
+    }
+
+    /// Closes the child's input and waits until it has ended.
+    pub(crate) fn end(mut self) -> ExitStatus {
+        drop(self.input.take());
+        while self.try_line().is_some() {}
+        self.process.wait().expect("the child can be waited for")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a child sees of the test.
+pub(crate) struct Stage {
+    pub(crate) role: String,
+    pub(crate) directory: PathBuf,
+}
+
+impl Stage {
+    pub(crate) fn node(&self) -> Node {
+        node_in(&self.directory)
+    }
+
+    /// Says a line to the test.
+    pub(crate) fn say(&self, line: &str) {
+        println!("{MARK}{line}");
+    }
+
+    /// The test's next line; `None` when it wants the child to end.
+    pub(crate) fn hear(&self) -> Option<String> {
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line).expect("the pipe works");
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// Waits until the test wants the child to end.
+    pub(crate) fn stay(&self) {
+        while self.hear().is_some() {}
+    }
+}
+
+/// In a child, its role. Each test binary has a test named `child` that calls this; run by hand it has nothing to do.
+pub(crate) fn play(role: impl FnOnce(&Stage)) {
+    if let (Ok(name), Some(directory)) = (std::env::var(ROLE), std::env::var_os(DIRECTORY)) {
+        role(&Stage { role: name, directory: directory.into() });
+    }
+}
