@@ -1,5 +1,7 @@
 //! `topic pub` and `topic sub` as people use them: in pipes.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};

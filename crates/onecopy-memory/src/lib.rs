@@ -27,6 +27,7 @@ pub mod kernel;
 pub mod layout;
 pub mod mailbox;
 pub mod pool;
+mod prefetch;
 pub mod readers;
 pub mod ring;
 pub mod segment;

@@ -128,6 +128,7 @@ fn a_chunk_that_is_lapped() {
 fn a_hold_that_another_thread_drops() {
     model::check_without_barriers(3, || {
         let contents = Contents::new();
+        let start = Arc::new(model::Start::default());
         let mut writer = model::writer(0, false);
         let mut pool = Pool::new(0);
         let mut reader = model::attached(&mut writer, 0);
@@ -135,16 +136,21 @@ fn a_hold_that_another_thread_drops() {
         publish(&mut writer, Chunk::model(128), &contents);
         let (first, address) = reader.claim_next().expect("nobody takes it back yet");
         let dropping = {
-            let contents = Arc::clone(&contents);
+            let (contents, start) = (Arc::clone(&contents), Arc::clone(&start));
             thread::spawn(move || {
+                start.race();
                 contents.expect(address, 0);
                 drop(first);
             })
         };
         let reading = {
-            let contents = Arc::clone(&contents);
-            thread::spawn(move || claim(&mut reader, &contents))
+            let (contents, start) = (Arc::clone(&contents), Arc::clone(&start));
+            thread::spawn(move || {
+                start.race();
+                claim(&mut reader, &contents);
+            })
         };
+        start.race();
         writer.collect(&mut pool);
         while let Some(chunk) = pool.allocate_recent(1) {
             contents.write(&chunk, 9);
@@ -159,6 +165,7 @@ fn a_hold_that_another_thread_drops() {
 fn a_hold_that_is_passed_on() {
     model::check_without_barriers(3, || {
         let contents = Contents::new();
+        let start = Arc::new(model::Start::default());
         let mut writer = model::writer(0, false);
         let mut pool = Pool::new(0);
         let table = ReaderTable::heap(2);
@@ -172,14 +179,16 @@ fn a_hold_that_is_passed_on() {
         // Now there is a free entry in front of the hold.
         drop(earlier);
         let passing = {
-            let contents = Arc::clone(&contents);
+            let (contents, start) = (Arc::clone(&contents), Arc::clone(&start));
             thread::spawn(move || {
+                start.race();
                 let again = hold.again_for_model();
                 drop(hold);
                 contents.expect(address, 1);
                 drop(again);
             })
         };
+        start.race();
         writer.collect(&mut pool);
         while let Some(chunk) = pool.allocate_recent(1) {
             contents.write(&chunk, 9);
@@ -193,6 +202,7 @@ fn a_hold_that_is_passed_on() {
 fn a_reader_that_ends_before_its_hold() {
     model::check_without_barriers(3, || {
         let contents = Contents::new();
+        let start = Arc::new(model::Start::default());
         let mut writer = model::writer(0, false);
         let mut pool = Pool::new(0);
         let table = ReaderTable::heap(1);
@@ -202,13 +212,15 @@ fn a_reader_that_ends_before_its_hold() {
         publish(&mut writer, Chunk::model(64), &contents);
         let (hold, address) = reader.claim_next().expect("nobody takes it back yet");
         let dropping = {
-            let contents = Arc::clone(&contents);
+            let (contents, start) = (Arc::clone(&contents), Arc::clone(&start));
             thread::spawn(move || {
+                start.race();
                 contents.expect(address, 0);
                 drop(hold);
             })
         };
         let ending = thread::spawn(move || drop(reader));
+        start.race();
         writer.collect(&mut pool);
         if let Some(chunk) = pool.allocate_recent(1) {
             contents.write(&chunk, 9);

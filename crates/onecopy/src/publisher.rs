@@ -263,9 +263,9 @@ impl<T: PlainData, H: PlainData> Publisher<[T], H> {
 }
 
 impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
-    /// Number of subscribers attached right now.
+    /// Number of subscribers attached right now: each of them hears whatever is published from now on.
     pub fn subscribers(&self) -> usize {
-        self.sender.writer.readers().count()
+        self.sender.node.attached_to(self.sender.port)
     }
 
     /// Bytes of memory set aside for messages that don't fit a slot (of which only what was touched is real).

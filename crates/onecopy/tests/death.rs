@@ -1,6 +1,8 @@
 //! Processes that are killed or stopped at any point, and what the others see of it: whole messages, and their memory
 //! back.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::collections::BTreeSet;

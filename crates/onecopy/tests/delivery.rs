@@ -1,5 +1,7 @@
 //! Slow subscribers: what is lost is counted exactly, what is reliable waits, memory that is held is not reused.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::time::Duration;
@@ -172,9 +174,17 @@ fn held_messages_exhaust_the_budget_and_any_thread_gives_them_back() {
         }
         drop(idle);
         std::thread::scope(|scope| {
-            scope.spawn(move || drop(held));
-            // Without an end: a lost wake-up must not pass for a slow one.
-            publisher.loan_slice_within(900_000, Duration::MAX).unwrap().publish().unwrap();
+            let (thread, its_number) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                thread.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+                // Without an end: a lost wake-up must not pass for a slow one.
+                publisher.loan_slice_within(900_000, Duration::MAX).unwrap().publish().unwrap();
+            });
+            let stat = format!("/proc/self/task/{}/stat", its_number.recv().unwrap());
+            while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+                std::thread::yield_now();
+            }
+            drop(held);
         });
         assert_eq!(subscriber.wait(LONG).unwrap().len(), 900_000);
     }

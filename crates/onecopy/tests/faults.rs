@@ -1,5 +1,7 @@
 //! What is refused, with messages that say why; and what one side's trouble must not do to the other.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::os::fd::OwnedFd;

@@ -1,6 +1,8 @@
 //! Opening and closing leaves nothing behind in a process that lives on: descriptors, threads, mappings. The only test
 //! of its binary, since it counts what the whole process has.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use common::{LONG, directory, node_in};

@@ -1,5 +1,7 @@
 //! The claim of the project: shared memory grows with the messages in flight, not with the number of subscribers.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! What travels: every size and alignment, headers, slices, batches, history; within a process and between two.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use common::{Child, LONG, directory, node_in, pattern};

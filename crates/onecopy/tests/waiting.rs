@@ -1,5 +1,7 @@
 //! Sleeping: no wake-up is lost, whichever way a subscriber waits, and a timeout is a typed error.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::sync::mpsc;

@@ -10,6 +10,7 @@ use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
 use crate::pool::ChunkAddress;
+use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::{Mapping, SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
@@ -23,6 +24,13 @@ const RESYNC_TRIES: usize = 4;
 const TELL_EVERY_MAX: u64 = 64;
 /// Small rings are told more often, so that the writer misses at most this part of the slots that are free.
 const TELL_DIVISOR: u64 = 16;
+
+/// Messages in a row after which a reader is taken to be draining.
+const STREAK_MIN: u64 = 4;
+/// How many messages ahead it then fetches slots: the time of a fetch, 60 to 100 ns, over that of a message.
+const LOOK_AHEAD: u64 = 8;
+/// Bytes of a chunk that are fetched when it is received, all at once: what follows, the hardware fetches by itself.
+const CHUNK_PREFETCH_BYTES: usize = 1024;
 
 /// What [`RingReader::receive`] found.
 #[derive(Debug)]
@@ -98,6 +106,8 @@ pub struct RingReader {
     told: u64,
     /// How far the two may be apart.
     tell_every: u64,
+    /// Messages in slots received since this reader last found nothing.
+    streak: u64,
     /// Where this reader was told to start; a batch that begins earlier is received in part.
     start: u64,
     lost: u64,
@@ -151,6 +161,7 @@ impl RingReader {
             cursor: 0,
             told: 0,
             tell_every,
+            streak: 0,
             start: 0,
             lost: 0,
             sleep_ticket: 0,
@@ -253,6 +264,7 @@ impl RingReader {
                             return Err(self.corrupt("length or count"));
                         }
                         self.cursor += 1;
+                        self.look_ahead();
                         if self.cursor - self.told >= self.tell_every {
                             self.tell();
                         }
@@ -260,6 +272,7 @@ impl RingReader {
                     }
                 }
             } else if sequence & !WRITING <= self.cursor + 1 {
+                self.streak = 0;
                 if self.told != self.cursor {
                     self.tell();
                 }
@@ -280,6 +293,8 @@ impl RingReader {
         };
         let chunk = HeldChunk::new(mapping, address.offset, length, hold);
         let chunk = chunk.ok_or_else(|| self.corrupt("offset or length"))?;
+        let bytes = chunk.bytes();
+        prefetch(bytes.as_ptr(), bytes.len().min(CHUNK_PREFETCH_BYTES));
         let skip = self.start.saturating_sub(self.cursor);
         if skip >= count {
             return Err(self.corrupt("count"));
@@ -332,6 +347,17 @@ impl RingReader {
         self.cursor += claim.count;
         self.tell();
         Some((claim.hold, claim.address))
+    }
+
+    /// Fetches a slot that will be read soon, if this reader is draining messages that were there already. At the head
+    /// it would take lines from a writer that is about to fill them.
+    #[inline]
+    fn look_ahead(&mut self) {
+        self.streak += 1;
+        if self.streak > STREAK_MIN {
+            let slot = self.ring.slot(self.cursor + LOOK_AHEAD);
+            prefetch(slot.as_ptr().cast(), size_of_val(slot));
+        }
     }
 
     /// Tells the writer how far this reader is.

@@ -22,6 +22,18 @@ pub(crate) fn check_without_barriers(preemptions: usize, model: impl Fn() + Send
     check(preemptions, model);
 }
 
+/// A race that all threads of a model run before anything else. loom remembers one last access per atomic, so a thread
+/// that loads a word before it stores to it hides that the store races with another's load; orders that it would miss
+/// for that reason are found once it has a reason to start the threads in every order.
+#[derive(Default)]
+pub(crate) struct Start(loom::sync::atomic::AtomicU64);
+
+impl Start {
+    pub(crate) fn race(&self) {
+        self.0.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// A ring of two slots.
 pub(crate) fn writer(history: u64, reliable: bool) -> RingWriter {
     RingWriter::heap(Geometry::new(2, history, 16, reliable))

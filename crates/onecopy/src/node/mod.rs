@@ -292,6 +292,11 @@ impl NodeHandle {
         }
     }
 
+    /// Number of readers of a publisher that know where they start. The ring's own list has them a moment earlier.
+    pub(crate) fn attached_to(&self, publisher: PortId) -> usize {
+        self.session.ports().attached_routes().filter(|route| route.publisher == publisher).count()
+    }
+
     fn send_close(&self, port: PortId) {
         if !self.is_forked() {
             self.session.send_or_log(&Request::Close { port }, None);
