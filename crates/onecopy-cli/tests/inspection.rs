@@ -113,6 +113,8 @@ fn rates_come_from_the_publishers_counters() {
     let number = |field: &str| rate[field].as_f64().unwrap();
     assert!((1.0..=published as f64).contains(&number("messages")), "{rate}");
     assert!((number("messages") / number("seconds") - number("messages_per_second")).abs() < 1e-3, "{rate}");
-    assert!((number("messages_per_second") * 8.0 - number("bytes_per_second")).abs() < 1e-1, "{rate}");
+    // The two counters are not read at the same moment, so they differ by what is published between.
+    let bytes = number("bytes_per_second") * number("seconds");
+    assert!((8.0..=8.5 * published as f64).contains(&bytes), "{rate}");
     assert_eq!(rate["publishers"], 1);
 }

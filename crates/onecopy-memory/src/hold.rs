@@ -9,13 +9,14 @@
 use std::any::Any;
 use std::os::fd::BorrowedFd;
 
+use crate::fork::ForkGuard;
 use crate::kernel;
 use crate::layout::{
     Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES, RingHeader,
     SegmentKind,
 };
 use crate::segment::{Mapping, Segment, SegmentError, View};
-use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, load_acquire, lock};
+use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, full_barrier, load_acquire, lock};
 use crate::window::Window;
 
 /// Most blocks in one reader's chain: 65,535 held messages. A writer walks the chain when it reclaims, so a reader
@@ -39,6 +40,8 @@ pub struct ReaderTable {
     segment: Option<Segment>,
     blocks: Window<Block>,
     unused: Mutex<UnusedBlocks>,
+    /// Absent in a model only.
+    fork: Option<ForkGuard>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +61,8 @@ impl ReaderTable {
         let count = (READERS_BYTES - HEADER_BYTES) / size_of::<Block>();
         let blocks =
             Window::new(segment.mapping(), HEADER_BYTES, count).expect("the blocks fit their segment");
-        Ok(Arc::new(Self { segment: Some(segment), blocks, unused: Mutex::default() }))
+        let fork = ForkGuard::new().map_err(|source| SegmentError::System { call: "mmap", source })?;
+        Ok(Arc::new(Self { segment: Some(segment), blocks, unused: Mutex::default(), fork: Some(fork) }))
     }
 
     /// The same on the heap, for models.
@@ -66,7 +70,12 @@ impl ReaderTable {
     pub fn heap(count: usize) -> Arc<Self> {
         let blocks = Window::heap((0..count).map(|_| Block::default()).collect());
         let unused = Mutex::new(UnusedBlocks::default());
-        Arc::new(Self { segment: None, blocks, unused })
+        Arc::new(Self { segment: None, blocks, unused, fork: None })
+    }
+
+    /// Whether this process got the table by `fork`. Then it is the parent's: what ends here has not ended there.
+    fn is_inherited(&self) -> bool {
+        self.fork.as_ref().is_some_and(ForkGuard::is_child)
     }
 
     /// What a writer needs to look at the readers.
@@ -116,6 +125,9 @@ impl ReaderTable {
     }
 
     fn return_block(&self, index: u32) {
+        if self.is_inherited() {
+            return;
+        }
         let block = self.block(index);
         block.sleeping.store(0, Ordering::Relaxed);
         // Release, as in `advance` and `Hold::drop`: a writer that finds the cursor moved on, a link cut or an entry
@@ -174,12 +186,16 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        if self.state.table.is_inherited() {
+            return;
+        }
         // Release pairs with the acquire in `PeerReader::for_each_held`: our reads of the chunk come before its reuse.
         self.state.table.block(self.block).held[self.entry].store(0, Ordering::Release);
         if self.block != self.state.block {
             self.state.held_in_chain.fetch_sub(1, Ordering::Relaxed);
         }
-        self.state.made_space();
+        // Also on a ring that overwrites: its writer may wait for memory that is held.
+        self.state.wake_waiting_writer();
     }
 }
 
@@ -205,6 +221,13 @@ impl ReaderState {
         // written before it, and our reads of what lies below it are done.
         self.table.block(self.block).cursor.store(cursor, Ordering::Release);
         self.made_space();
+    }
+
+    /// The reader ends: only what it holds counts from now on.
+    pub(crate) fn finish(&self) {
+        if !self.table.is_inherited() {
+            self.advance(u64::MAX);
+        }
     }
 
     /// Enters `position` into the held table. The caller must then check that the writer had not given it up.
@@ -299,17 +322,21 @@ impl ReaderState {
         self.table.block(self.block).sleeping.store(ticket, Ordering::Relaxed);
     }
 
-    /// Wakes a reliable writer that waits for space.
+    /// Wakes a reliable writer that waits for room in the ring.
     #[inline]
     fn made_space(&self) {
         if self.reliable {
-            // Pairs with the writer's `heavy_barrier` after it stored `space_wanted`: either we see its ticket, or it
-            // sees the space that we just made.
-            self.barrier.light();
-            let ticket = self.ring[0].space_wanted.load(Ordering::Relaxed);
-            if ticket != 0 {
-                self.serve_space(ticket);
-            }
+            self.wake_waiting_writer();
+        }
+    }
+
+    fn wake_waiting_writer(&self) {
+        // Pairs with the writer's fence after it stored `space_wanted` (`RingWriter::wait_for_readers`): either we see
+        // its ticket, or it sees the space that we just made.
+        full_barrier();
+        let ticket = self.ring[0].space_wanted.load(Ordering::Relaxed);
+        if ticket != 0 {
+            self.serve_space(ticket);
         }
     }
 
@@ -317,7 +344,7 @@ impl ReaderState {
     fn serve_space(&self, ticket: u64) {
         // Once per ticket: until the writer is up and clears it, each further message would cost a system call.
         if self.space_served.swap(ticket, Ordering::Relaxed) != ticket {
-            self.table.block(self.block).space.bump_shared_and_wake();
+            self.table.block(self.block).space.bump_and_wake();
         }
     }
 }

@@ -35,7 +35,7 @@ impl<T> Mailbox<T> {
             // lock finds the post.
             self.version.fetch_add(1, Ordering::Release);
         }
-        self.posted.bump_shared_and_wake();
+        self.posted.bump_and_wake();
     }
 
     /// Whether something was posted since the [`Self::take`] that left `seen`.

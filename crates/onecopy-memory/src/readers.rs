@@ -26,8 +26,6 @@ pub(crate) struct AttachedReader {
     /// Highest cursor seen: a broken reader whose cursor runs back gains nothing.
     furthest: AtomicU64,
     may_sleep: AtomicBool,
-    /// It cannot issue `membarrier`, so the writer has to fence.
-    fenced: AtomicBool,
     ringer: Mutex<Option<Ringer>>,
     /// Ticket of the sleep that was ended last.
     woken_ticket: AtomicU32,
@@ -41,10 +39,6 @@ impl AttachedReader {
         let cursor = claimed.max(least);
         self.furthest.store(cursor, Ordering::Relaxed);
         cursor
-    }
-
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fenced.load(Ordering::Relaxed)
     }
 
     /// Whether the reader sleeps on the ring's futex and has to be woken; a doorbell is rung right here.
@@ -121,7 +115,6 @@ impl Readers {
             start: AtomicU64::new(earliest),
             furthest: AtomicU64::new(0),
             may_sleep: AtomicBool::new(false),
-            fenced: AtomicBool::new(false),
             ringer: Mutex::new(None),
             woken_ticket: AtomicU32::new(0),
         });
@@ -144,28 +137,27 @@ impl Readers {
             list.retain(|reader| reader.key != key);
             self.publish_list();
         }
-        self.changed.bump_shared_and_wake();
+        self.changed.bump_and_wake();
     }
 
     /// From now on the publisher looks whether this reader sleeps. Whoever never announces it costs a publish nothing.
     ///
     /// Ends with one wake-up in any case: a message published just before the publisher knew is then found by the
     /// reader itself.
-    pub fn may_sleep(&self, key: ReaderKey, fenced: bool, ringer: Option<Ringer>) {
+    pub fn may_sleep(&self, key: ReaderKey, ringer: Option<Ringer>) {
         {
             let list = lock(&self.list);
             let Some(reader) = list.iter().find(|reader| reader.key == key) else { return };
             if let Some(ringer) = ringer {
                 *lock(&reader.ringer) = Some(ringer);
             }
-            reader.fenced.fetch_or(fenced, Ordering::Relaxed);
             reader.may_sleep.store(true, Ordering::Relaxed);
             self.publish_list();
         }
         // Pairs with the light barrier between a publish's store and its look at the version: either that publish
         // sees the reader on the list, or the reader, woken below, sees what it published.
         heavy_barrier();
-        self.ring[0].wake.bump_shared_and_wake();
+        self.ring[0].wake.bump_and_wake();
         let list = lock(&self.list);
         for reader in list.iter().filter(|reader| reader.key == key) {
             reader.ring();
@@ -174,7 +166,7 @@ impl Readers {
 
     /// Wakes every sleeping reader: for a writer that ends.
     pub fn wake_all(&self) {
-        self.ring[0].wake.bump_shared_and_wake();
+        self.ring[0].wake.bump_and_wake();
         for reader in lock(&self.list).iter() {
             reader.ring();
         }

@@ -69,6 +69,12 @@ std::thread_local! {
     pub static COMPILER_FENCE_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
+/// A full barrier, for handshakes whose two sides are about as frequent.
+#[inline]
+pub fn full_barrier() {
+    fence(Ordering::SeqCst);
+}
+
 /// The rare side's barrier: pairs with every [`Barrier::light`], whichever kind the other side chose.
 pub fn heavy_barrier() {
     fence(Ordering::SeqCst);
@@ -100,15 +106,9 @@ mod futex {
             value
         }
 
-        /// Changes the value and wakes everyone who sleeps on it. Only the owner of the word may call this.
+        /// Changes the value and wakes everyone who sleeps on it. Only threads of the process that owns the word may call
+        /// this.
         pub fn bump_and_wake(&self) {
-            // One writer per byte: a load and a store, no read-modify-write.
-            self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-            self.wake();
-        }
-
-        /// [`Self::bump_and_wake`] for a word of this process that several of its threads bump.
-        pub fn bump_shared_and_wake(&self) {
             self.0.fetch_add(1, Ordering::Release);
             self.wake();
         }
@@ -154,7 +154,7 @@ mod futex {
         }
 
         /// Changes the value and wakes everyone who sleeps on it.
-        pub fn bump_shared_and_wake(&self) {
+        pub fn bump_and_wake(&self) {
             self.0.fetch_add(1, Ordering::Release);
             self.wake();
         }

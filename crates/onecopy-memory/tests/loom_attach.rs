@@ -41,12 +41,12 @@ fn chunks_of_a_reliable_ring() {
         let mut writer = model::writer(1, true);
         let mut reader = RingReader::of(&writer, &ReaderTable::heap(1));
         let readers = Arc::clone(writer.readers());
-        writer.publish_chunk(Chunk::model(64), 0, 1);
+        writer.publish_chunk(Chunk::model(64), 0, 0, 1);
         let publishing = thread::spawn(move || {
             let mut pool = Pool::new(0);
             for offset in [128, 192] {
                 if writer.has_room(1) {
-                    writer.publish_chunk(Chunk::model(offset), 0, 1);
+                    writer.publish_chunk(Chunk::model(offset), 0, 0, 1);
                 }
                 writer.collect(&mut pool);
             }

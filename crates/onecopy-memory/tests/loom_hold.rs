@@ -46,7 +46,7 @@ impl Contents {
 
 fn publish(writer: &mut RingWriter, chunk: Chunk, contents: &Contents) {
     contents.write(&chunk, writer.head());
-    writer.publish_chunk(chunk, 0, 1);
+    writer.publish_chunk(chunk, 0, 0, 1);
 }
 
 /// Claims the next chunk, looks into it, lets go.

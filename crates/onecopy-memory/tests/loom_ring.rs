@@ -51,7 +51,7 @@ fn a_chunk_that_is_taken_back_is_lost_without_a_fault() {
         let mut pool = Pool::new(0);
         let mut reader = model::attached(&mut writer, 0);
         let publishing = thread::spawn(move || {
-            writer.publish_chunk(Chunk::model(64), 0, 1);
+            writer.publish_chunk(Chunk::model(64), 0, 0, 1);
             writer.revoke_for_model(&mut pool);
         });
         let claimed = reader.claim_next();

@@ -63,7 +63,7 @@ fn memory_that_the_quicker_reader_holds() {
         let mut pool = Pool::new(0);
         let mut idle = model::attached(&mut writer, 0);
         let mut holder = model::attached(&mut writer, 1);
-        writer.publish_chunk(Chunk::model(64), 0, 1);
+        writer.publish_chunk(Chunk::model(64), 0, 0, 1);
         drop(idle.claim_next());
         let (hold, _) = holder.claim_next().expect("nobody takes it back");
         let dropping = thread::spawn(move || drop(hold));

@@ -5,7 +5,7 @@ mod model;
 
 use loom::thread;
 use onecopy_memory::ring::RingReader;
-use onecopy_memory::sync::{Arc, heavy_barrier};
+use onecopy_memory::sync::{Arc, full_barrier};
 
 /// Receives `messages` messages and sleeps between them, as the library's subscribers do.
 fn sleep_and_receive(reader: &mut RingReader, messages: u64) {
@@ -14,7 +14,7 @@ fn sleep_and_receive(reader: &mut RingReader, messages: u64) {
             continue;
         }
         let value = reader.prepare_sleep(false);
-        heavy_barrier();
+        full_barrier();
         if !reader.is_ready() {
             reader.wake_word().wait(value);
         }

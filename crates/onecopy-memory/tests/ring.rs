@@ -252,7 +252,7 @@ fn a_reader_whose_every_message_was_revoked_just_waits() {
         assert!(!subscriber.reader.is_ready());
     }
     assert_eq!(subscriber.reader.lost(), 1);
-    publisher.writer.publish_chunk(chunk, 1, 1);
+    publisher.writer.publish_chunk(chunk, 0, 1, 1);
     assert!(subscriber.receive(&publisher).is_some());
     assert_eq!(subscriber.reader.lost(), 1);
 }

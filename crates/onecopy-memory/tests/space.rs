@@ -10,7 +10,7 @@ use std::thread;
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::kernel::{DISABLE_VARIABLE, features};
 use onecopy_memory::ring::Geometry;
-use onecopy_memory::sync::heavy_barrier;
+use onecopy_memory::sync::full_barrier;
 use onecopy_memory::wait::{Doorbell, Woken, poll_readable, wait, wait_any};
 use pair::{Publisher, Subscriber};
 
@@ -38,7 +38,7 @@ fn reliable(depth: u64) -> Publisher {
 /// Sleeps as the library does, on the futex or on the doorbell.
 fn sleep(subscriber: &mut Subscriber, doorbell: Option<&Doorbell>) {
     let value = subscriber.reader.prepare_sleep(doorbell.is_some());
-    heavy_barrier();
+    full_barrier();
     if !subscriber.reader.is_ready() {
         match doorbell {
             Some(doorbell) => {
@@ -78,9 +78,8 @@ fn both_sides_sleep() {
     let table = ReaderTable::create().expect("memory for a table");
     let (doorbell, ringer) = Doorbell::pair().expect("descriptors are not used up");
     let mut readers = [0, 1].map(|number| publisher.subscribe(&table, number));
-    let fenced = !features().membarrier;
-    publisher.writer.readers().may_sleep((1, 0), fenced, None);
-    publisher.writer.readers().may_sleep((1, 1), fenced, Some(ringer));
+    publisher.writer.readers().may_sleep((1, 0), None);
+    publisher.writer.readers().may_sleep((1, 1), Some(ringer));
     thread::scope(|scope| {
         let [first, second] = &mut readers;
         scope.spawn(|| read_all(first, None));

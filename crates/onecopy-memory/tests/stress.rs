@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use onecopy_memory::hold::ReaderTable;
-use onecopy_memory::kernel::features;
 use onecopy_memory::ring::Geometry;
-use onecopy_memory::sync::heavy_barrier;
+use onecopy_memory::sync::full_barrier;
 use onecopy_memory::wait::wait_any;
 use pair::{Message, Publisher, Subscriber};
 
@@ -58,7 +57,7 @@ fn read(subscriber: &mut Subscriber, segments: &Mutex<Vec<OwnedFd>>, ended: &Ato
             return received;
         } else {
             let value = subscriber.reader.prepare_sleep(false);
-            heavy_barrier();
+            full_barrier();
             if !subscriber.reader.is_ready() && !ended.load(Ordering::Acquire) {
                 // Without futex_waitv it returns at once, and the loop polls.
                 wait_any(&[(subscriber.reader.wake_word(), value)], None);
@@ -87,7 +86,7 @@ fn write(publisher: &mut Publisher, shared: &Mutex<Vec<OwnedFd>>) {
         };
         shared.lock().expect("nobody panicked").append(&mut publisher.segments);
         chunk.bytes_mut()[..contents.len()].copy_from_slice(&contents);
-        publisher.writer.publish_chunk(chunk, contents.len(), 1);
+        publisher.writer.publish_chunk(chunk, 0, contents.len(), 1);
     }
 }
 
@@ -96,7 +95,7 @@ fn stress(geometry: Geometry) -> [(u64, u64); 2] {
     let table = ReaderTable::create().expect("memory for a table");
     let mut readers = [0, 1].map(|number| publisher.subscribe(&table, number));
     for number in [0, 1] {
-        publisher.writer.readers().may_sleep((1, number), !features().membarrier, None);
+        publisher.writer.readers().may_sleep((1, number), None);
     }
     let (segments, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     thread::scope(|scope| {

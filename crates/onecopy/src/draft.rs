@@ -46,10 +46,10 @@ impl<H: PlainData> Draft<H> {
         }
     }
 
-    /// The chunk, with the header written into it, and how much of it is message.
-    pub(crate) fn take_chunk(&mut self) -> Option<(Chunk, usize)> {
+    /// The chunk, with the header written into it.
+    pub(crate) fn take_chunk(&mut self) -> Option<Chunk> {
         let mut chunk = self.chunk.take()?;
         chunk.bytes_mut()[..size_of::<H>()].copy_from_slice(self.header.as_bytes());
-        Some((chunk, chunk_header_bytes::<H>() + self.bytes))
+        Some(chunk)
     }
 }

@@ -155,6 +155,12 @@ pub enum ReceiveError {
     /// More held messages than can be noted.
     #[error(transparent)]
     TooManyHeld(HoldError),
+    /// The broker ended this node's connection, and told the publishers that its subscribers are gone.
+    #[error("this subscriber was closed, because the broker refused its node: {0}")]
+    Evicted(protocol::Refusal),
+    /// A publisher's memory was on its way and could not be received.
+    #[error("a publisher's memory could not be received: {0}; messages in it will not come")]
+    MemoryLost(String),
     /// A new publisher could not be given a doorbell, so it can't wake this subscriber's event loop.
     #[error("no doorbell for a new publisher: {0}")]
     NoDoorbell(String),

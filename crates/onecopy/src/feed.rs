@@ -6,10 +6,10 @@ use std::sync::Arc;
 use onecopy_memory::layout::LINE_BYTES;
 use onecopy_memory::mailbox::Mailbox;
 use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
-use onecopy_memory::sync::{Barrier, Futex, heavy_barrier};
+use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::{Doorbell, Ringer};
 
-use crate::broker::protocol::{PortId, Route};
+use crate::broker::protocol::{PortId, Refusal, Route};
 use crate::error::{ReceiveError, WaitError};
 use crate::node::NodeHandle;
 use crate::readiness::Readiness;
@@ -29,8 +29,10 @@ pub(crate) enum News {
     Segment { publisher: PortId, index: u32, descriptor: OwnedFd },
     /// A publisher ended. What it published before is still to be received.
     Gone { publisher: PortId },
-    /// A publisher offered something that is no ring of this topic.
+    /// A publisher cannot be heard, or not fully.
     Refused(ReceiveError),
+    /// The broker has told all publishers that this subscriber is gone.
+    Evicted(Refusal),
 }
 
 /// Where the control thread leaves news, and how it gets a subscriber's event loop to look.
@@ -249,6 +251,13 @@ impl Feeds {
                 }
             }
             News::Refused(error) => return Err(error),
+            News::Evicted(reason) => {
+                // The publishers do not look at what we hold any more, so what they wrote may change under our eyes.
+                while !self.feeds.is_empty() {
+                    self.forget_current();
+                }
+                return Err(ReceiveError::Evicted(reason));
+            }
         }
         Ok(())
     }
@@ -297,7 +306,7 @@ impl Feeds {
             return Ok(false);
         }
         self.prepare(true);
-        heavy_barrier();
+        full_barrier();
         if let Some(event_loop) = &mut self.event_loop {
             event_loop.armed = true;
         }
@@ -371,7 +380,7 @@ fn install_doorbell(
     let (doorbell, ringer) = Doorbell::pair()?;
     readiness.add(doorbell.as_fd())?;
     let route = Route { publisher: feed.publisher, subscriber: port };
-    node.may_sleep(route, feed.reader.state().barrier() == Barrier::Full, Some(ringer))?;
+    node.may_sleep(route, Some(ringer))?;
     feed.doorbell = Some(doorbell);
     feed.announced = Announced::Doorbell;
     Ok(())
@@ -395,7 +404,7 @@ impl Sleeper for Feeds {
                 install_doorbell(&self.node, self.port, feed, &event_loop.readiness)?;
             } else if feed.announced == Announced::Nothing {
                 let route = Route { publisher: feed.publisher, subscriber: self.port };
-                self.node.may_sleep(route, feed.reader.state().barrier() == Barrier::Full, None)?;
+                self.node.may_sleep(route, None)?;
                 feed.announced = Announced::Futex;
             }
         }
@@ -403,6 +412,10 @@ impl Sleeper for Feeds {
     }
 
     fn prepare(&mut self, on_doorbell: bool) {
+        if let (true, Some(event_loop)) = (on_doorbell, &self.event_loop) {
+            // An old ring would end this sleep at once. News that rang it is seen by the look that follows.
+            event_loop.inbox_bell.was_rung();
+        }
         self.posted_value = self.inbox.news.posted().value();
         for feed in &mut self.feeds {
             feed.wake_value = feed.reader.prepare_sleep(on_doorbell);

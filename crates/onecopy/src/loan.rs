@@ -4,7 +4,6 @@
 
 use std::ops::{Deref, DerefMut};
 
-
 use crate::error::Error;
 use crate::payload::{Payload, PlainData};
 use crate::publisher::Publisher;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use onecopy_memory::kernel;
-use onecopy_memory::sync::{Futex, heavy_barrier};
+use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::{FUTEXES_MAX, Woken, poll_readable, wait_any};
 
 use crate::error::WaitError;
@@ -39,8 +39,8 @@ pub(crate) fn until_ready(
         sleeper.announce(on_doorbell)?;
         sleeper.prepare(on_doorbell);
     }
-    // Pairs with the light barrier of every publisher between storing a message and looking at our tickets.
-    heavy_barrier();
+    // Pairs with the fence of every publisher between storing a message and looking at our tickets.
+    full_barrier();
     let woken = if sleepers.iter().any(|sleeper| sleeper.is_ready()) {
         Ok(Woken::Maybe)
     } else if on_doorbell {

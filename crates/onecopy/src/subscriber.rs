@@ -29,16 +29,23 @@ pub struct SubscriberBuilder<P: Payload + ?Sized, H: PlainData = ()> {
     topic: String,
     /// `None` takes messages of any type as bytes.
     expected: Option<PayloadType>,
+    skip_history: bool,
     payload: Carries<P, H>,
 }
 
 impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
     pub(crate) fn new(node: Arc<NodeHandle>, topic: String) -> Self {
-        Self { node, topic, expected: Some(describe::<P, H>()), payload: PhantomData }
+        Self { node, topic, expected: Some(describe::<P, H>()), skip_history: false, payload: PhantomData }
     }
 
     pub(crate) fn accept_any(mut self) -> Self {
         self.expected = None;
+        self
+    }
+
+    /// Begins with what is published after the subscriber opened, although publishers kept earlier messages.
+    pub fn skip_history(mut self) -> Self {
+        self.skip_history = true;
         self
     }
 
@@ -50,7 +57,7 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
     /// [`OpenError`]: another payload type on this topic, no memory or descriptors, no broker.
     pub fn open(self) -> Result<Subscriber<P, H>, OpenError> {
         let port = self.node.new_port();
-        let mailbox = self.node.open_subscriber(port, self.topic, self.expected)?;
+        let mailbox = self.node.open_subscriber(port, self.topic, self.expected, self.skip_history)?;
         Ok(Subscriber {
             feeds: Feeds::new(self.node, port, mailbox),
             content: Content::empty(),

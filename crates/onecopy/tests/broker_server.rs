@@ -121,7 +121,7 @@ fn a_peer_that_never_reads_is_let_go_of_while_others_go_on() {
     while !matches!(talker.receive_event().unwrap().0, Event::Publisher { .. }) {}
     let request = Request::Attach { route, reader_segment: 0, block: 0 };
     talker.send_request(&request, Some(memory().as_fd())).unwrap();
-    let word = Request::MaySleep { route, fenced: false, doorbell: false };
+    let word = Request::MaySleep { route, doorbell: false };
     for _ in 0..onecopy::limits::MAX_QUEUED_PACKETS + 10_000 {
         talker.send_request(&word, None).unwrap();
     }

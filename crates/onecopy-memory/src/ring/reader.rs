@@ -205,6 +205,12 @@ impl RingReader {
         }
     }
 
+    /// Position of the writer's next message.
+    pub fn head(&self) -> u64 {
+        // Pairs with the release in the writer's `finish`.
+        load_acquire(&self.ring.header().head)
+    }
+
     /// Messages that were overwritten before this reader got to them.
     pub fn lost(&self) -> u64 {
         self.lost
@@ -421,7 +427,7 @@ impl RingReader {
     }
 
     /// First half of going to sleep: tells the writer, and returns the value of [`Self::wake_word`] to sleep with. The
-    /// caller then issues one [`crate::sync::heavy_barrier`] for all its readers, looks at [`Self::is_ready`] once more,
+    /// caller then issues one [`crate::sync::full_barrier`] for all its readers, looks at [`Self::is_ready`] once more,
     /// and sleeps.
     pub fn prepare_sleep(&mut self, on_doorbell: bool) -> u32 {
         // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
@@ -447,7 +453,7 @@ impl RingReader {
 impl Drop for RingReader {
     fn drop(&mut self) {
         // A reliable writer must not wait for us any more; what is still held stays protected by its holds.
-        self.state.advance(u64::MAX);
+        self.state.finish();
     }
 }
 

@@ -93,7 +93,8 @@ impl RingWriter {
         let batch = (COLLECT_BYTES / length.max(1)).clamp(1, COLLECT_BATCH_MAX);
         if self.reclaim.out() >= self.reclaim.collect_at.max(batch) {
             self.collect(pool);
-            self.reclaim.collect_at = self.reclaim.out() + batch;
+            let out = self.reclaim.out();
+            self.reclaim.collect_at = out + batch.max(out / 4);
         }
         if let Some(chunk) = pool.allocate(length) {
             return Ok(Allocation::Chunk(chunk));

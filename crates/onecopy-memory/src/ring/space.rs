@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::RingWriter;
-use crate::sync::{Arc, Futex, Ordering, heavy_barrier};
+use crate::sync::{Arc, Futex, Ordering, full_barrier};
 use crate::wait::{Woken, wait_any};
 
 impl RingWriter {
@@ -30,8 +30,8 @@ impl RingWriter {
             words.extend(attached.iter().map(|reader| (reader.peer.space(), reader.peer.space().value())));
             self.space_ticket += 1;
             self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
-            // Pairs with the light barrier in `ReaderState::made_space`.
-            heavy_barrier();
+            // Pairs with the fence in `ReaderState::wake_waiting_writer`.
+            full_barrier();
             let woken = if ready(self) {
                 None
             } else if self.version != version {
@@ -76,7 +76,7 @@ fn sleep_on_relays(words: &[(&Futex, u32)], at_once: usize, deadline: Option<Ins
         for group in relayed.chunks(at_once) {
             let relay = move || {
                 sleep(group);
-                direct[0].0.bump_shared_and_wake();
+                direct[0].0.bump_and_wake();
             };
             match std::thread::Builder::new().spawn_scoped(scope, relay) {
                 Ok(relay) => relays.push((relay, group[0].0)),

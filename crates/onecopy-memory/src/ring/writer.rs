@@ -38,7 +38,6 @@ pub struct RingWriter {
     pub(super) version: u64,
     pub(super) attached: Vec<Arc<AttachedReader>>,
     sleepers: Vec<Arc<AttachedReader>>,
-    sleepers_need_fence: bool,
     pub(super) reclaim: Reclaim,
     pub(super) space_ticket: u64,
 }
@@ -75,7 +74,6 @@ impl RingWriter {
             version: 0,
             attached: Vec::new(),
             sleepers: Vec::new(),
-            sleepers_need_fence: false,
             reclaim: Reclaim::default(),
             space_ticket: 0,
         }
@@ -151,12 +149,14 @@ impl RingWriter {
         self.finish(1, payload.len());
     }
 
-    /// Publishes `count` messages that lie one after the other in the first `length` bytes of `chunk`.
+    /// Publishes `count` messages that lie one after the other in `chunk`: `payload_bytes` behind a header of
+    /// `header_bytes`.
     ///
     /// # Panics
     ///
-    /// If `count` is 0 or beyond [`Geometry::batch_max`], or `length` beyond the chunk.
-    pub fn publish_chunk(&mut self, chunk: Chunk, length: usize, count: u64) {
+    /// If `count` is 0 or beyond [`Geometry::batch_max`], or the bytes beyond the chunk.
+    pub fn publish_chunk(&mut self, chunk: Chunk, header_bytes: usize, payload_bytes: usize, count: u64) {
+        let length = header_bytes + payload_bytes;
         assert!((1..=self.ring.geometry.batch_max()).contains(&count) && length <= chunk.capacity());
         self.retire_lapped(count);
         let address = chunk.address();
@@ -169,7 +169,7 @@ impl RingWriter {
         }
         close_slot(slot, self.head);
         self.reclaim.published(self.head, count, chunk);
-        self.finish(count, length);
+        self.finish(count, payload_bytes);
     }
 
     #[inline]
@@ -180,8 +180,8 @@ impl RingWriter {
         header.published_bytes.store(self.published_bytes, Ordering::Relaxed);
         // Release: a late joiner that reads the head finds the slots below it filled.
         header.head.store(self.head, Ordering::Release);
-        // Pairs with `heavy_barrier` in a reader about to sleep (`RingReader::prepare_sleep`'s caller) and in
-        // `Readers::{attach, may_sleep}`: either we see its store, or it sees our message.
+        // Pairs with `heavy_barrier` in `Readers::{attach, may_sleep}`: either we see the new list, or they see our
+        // message.
         self.barrier.light();
         self.refresh_readers();
         if !self.sleepers.is_empty() {
@@ -190,13 +190,14 @@ impl RingWriter {
     }
 
     fn wake_sleepers(&self) {
-        if self.sleepers_need_fence {
-            fence(Ordering::SeqCst);
-        }
+        // Pairs with the fence of a reader between its ticket and its last look (`RingReader::prepare_sleep`'s caller):
+        // either we see the ticket, or it sees our message. A full fence on both sides: a membarrier on the reader's
+        // would interrupt every publisher that runs (docs/decisions/membarrier.md).
+        fence(Ordering::SeqCst);
         // Not `any`: each doorbell has to be rung.
         let on_futex = self.sleepers.iter().filter(|reader| reader.wants_wake()).count();
         if on_futex > 0 {
-            self.ring.header().wake.bump_shared_and_wake();
+            self.ring.header().wake.bump_and_wake();
         }
     }
 
@@ -212,7 +213,6 @@ impl RingWriter {
         self.version = self.readers.version();
         self.attached = self.readers.snapshot();
         self.sleepers = sleepers(&self.attached);
-        self.sleepers_need_fence = self.sleepers.iter().any(|reader| reader.is_fenced());
         // Look the limit up again at the next message.
         self.limit = if self.attached.is_empty() { u64::MAX } else { self.head };
     }

@@ -44,7 +44,7 @@ impl Publisher {
     pub(crate) fn publish(&mut self, bytes: &[u8], count: u64) -> Result<(), BudgetExhausted> {
         let mut chunk = self.allocate(bytes.len())?;
         chunk.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        self.writer.publish_chunk(chunk, bytes.len(), count);
+        self.writer.publish_chunk(chunk, 0, bytes.len(), count);
         Ok(())
     }
 

@@ -149,8 +149,6 @@ pub enum Request {
     MaySleep {
         /// The two.
         route: Route,
-        /// The subscriber can't issue a barrier for both, so the publisher must fence.
-        fenced: bool,
         /// A doorbell comes along.
         doorbell: bool,
     },
@@ -256,8 +254,6 @@ pub enum Event {
     MaySleep {
         /// The two.
         route: Route,
-        /// The subscriber can't issue a barrier for both, so the publisher must fence.
-        fenced: bool,
         /// A doorbell comes along.
         doorbell: bool,
     },

@@ -170,7 +170,7 @@ impl Server {
             retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), None))?;
             for event in &ready {
                 match event.data.u64() {
-                    STOP => return Ok(()),
+                    STOP => return self.finish_what_was_sent(),
                     LISTENER => self.accept()?,
                     peer => {
                         self.serve(PeerId(peer), event.flags);
@@ -180,6 +180,16 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Passes on what nodes sent before the stop. The last words of the very process that stops are among it: a segment
+    /// that its publisher added, and that subscribers need for its last messages.
+    fn finish_what_was_sent(&mut self) -> io::Result<()> {
+        let peers: Vec<PeerId> = self.connections.keys().copied().collect();
+        for peer in peers {
+            self.serve(peer, EventFlags::IN);
+        }
+        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {

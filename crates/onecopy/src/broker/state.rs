@@ -166,8 +166,8 @@ impl Broker {
                 self.topics.attach(route, Event::Attach { route, reader_segment, block }, &readers, outbox)
             }
             (Request::Attached { route, start }, _) => self.topics.attached(route, start, outbox),
-            (Request::MaySleep { route, fenced, doorbell }, bell) => {
-                let event = Event::MaySleep { route, fenced, doorbell };
+            (Request::MaySleep { route, doorbell }, bell) => {
+                let event = Event::MaySleep { route, doorbell };
                 self.topics.may_sleep(route, event, bell.as_ref(), outbox)
             }
             (Request::Detach { route }, _) => self.topics.detach(route, outbox),

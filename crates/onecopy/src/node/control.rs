@@ -38,7 +38,7 @@ fn wake_everybody_from_now_on(session: &Session) {
     let ports = session.ports();
     for route in ports.attached_routes() {
         if let Some(publisher) = ports.publishers.get(&route.publisher) {
-            publisher.readers.may_sleep(reader_key(route), true, None);
+            publisher.readers.may_sleep(reader_key(route), None);
         }
     }
 }
@@ -58,8 +58,10 @@ fn wait_and_handle(session: &Arc<Session>, outbox_bell: &Doorbell) -> Result<(),
         match socket.try_receive_event() {
             Ok((event, descriptor)) => handle(session, event, descriptor),
             Err(TransportError::NotReady) => return Ok(()),
-            // One event is lost with its descriptor; the connection is whole.
-            Err(TransportError::DescriptorLost) => tracing::error!("{}", TransportError::DescriptorLost),
+            // One event is lost with its descriptor, nobody knows whose; the connection is whole.
+            Err(error @ TransportError::DescriptorLost) => {
+                session.tell_subscribers(|| News::Refused(ReceiveError::MemoryLost(error.to_string())))
+            }
             Err(error) => return Err(error),
         }
     }
@@ -82,7 +84,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             attach_subscriber(session, route, reader_segment, block, memory);
         }
         (Event::SubscriberGone { route }, _) => lose_subscriber(session, route),
-        (Event::MaySleep { route, fenced, .. }, doorbell) => note_sleeper(session, route, fenced, doorbell),
+        (Event::MaySleep { route, .. }, doorbell) => note_sleeper(session, route, doorbell),
         (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
         (Event::NodeInfo { request, node, name, pid, uid }, _) => {
             session.inspections.add(request, Answer::Node { node, name, pid, uid });
@@ -173,7 +175,9 @@ fn take_attached(session: &Session, route: Route, start: u64) {
     let Some(Attaching { mut reader, payload }) = subscriber.attaching.remove(&route.publisher) else {
         return;
     };
-    reader.start(start);
+    // Who comes after the subscriber opened has no history that is older.
+    let was_there = !matches!(subscriber.opening, Opening::Settled);
+    reader.start(if subscriber.skip_history && was_there { reader.head().max(start) } else { start });
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();
     subscriber.inbox.post(News::Attached { publisher: route.publisher, reader, header_bytes, accepts_any });
@@ -215,13 +219,12 @@ fn lose_subscriber(session: &Session, route: Route) {
         ports.forget_routes(|gone| *gone == route);
         ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
     };
-    // Not under the lock: it may have to wait until the publisher's thread has woken up.
     if let Some(readers) = readers {
         readers.detach(reader_key(route));
     }
 }
 
-fn note_sleeper(session: &Session, route: Route, fenced: bool, doorbell: Option<OwnedFd>) {
+fn note_sleeper(session: &Session, route: Route, doorbell: Option<OwnedFd>) {
     let ringer = match doorbell.map(Ringer::from_descriptor).transpose() {
         Ok(ringer) => ringer,
         Err(error) => {
@@ -231,6 +234,6 @@ fn note_sleeper(session: &Session, route: Route, fenced: bool, doorbell: Option<
     };
     let ports = session.ports();
     if let Some(publisher) = ports.publishers.get(&route.publisher) {
-        publisher.readers.may_sleep(reader_key(route), fenced, ringer);
+        publisher.readers.may_sleep(reader_key(route), ringer);
     }
 }

@@ -253,6 +253,7 @@ impl NodeHandle {
         port: PortId,
         topic: String,
         expected: Option<PayloadType>,
+        skip_history: bool,
     ) -> Result<Arc<Inbox>, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
@@ -263,6 +264,7 @@ impl NodeHandle {
             lease: Arc::new(SubscriberLease { node: Arc::clone(self), port }),
             announcement: Request::OpenSubscriber { subscriber: port, topic, payload: expected.clone() },
             expected,
+            skip_history,
             opening: ports::Opening::default(),
             attaching: HashMap::new(),
         };
@@ -270,14 +272,9 @@ impl NodeHandle {
         Ok(inbox)
     }
 
-    pub(crate) fn may_sleep(
-        &self,
-        route: Route,
-        fenced: bool,
-        ringer: Option<Ringer>,
-    ) -> Result<(), TransportError> {
+    pub(crate) fn may_sleep(&self, route: Route, ringer: Option<Ringer>) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
-        let request = Request::MaySleep { route, fenced, doorbell: ringer.is_some() };
+        let request = Request::MaySleep { route, doorbell: ringer.is_some() };
         match self.session.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {
             // Without a broker the publisher can't be told; whoever it knows already is still woken.
             Err(TransportError::Closed) => Ok(()),

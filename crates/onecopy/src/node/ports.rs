@@ -58,6 +58,8 @@ pub(super) struct SubscriberPort {
     pub(super) inbox: Arc<Inbox>,
     pub(super) lease: Arc<SubscriberLease>,
     pub(super) expected: Option<PayloadType>,
+    /// Publishers that are there already are heard from now on, not from their history on.
+    pub(super) skip_history: bool,
     pub(super) opening: Opening,
     /// What a further broker would have to be told.
     pub(super) announcement: Request,

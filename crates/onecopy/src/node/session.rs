@@ -14,6 +14,7 @@ use super::ports::{Connection, Opening, Ports, PublisherPort, SubscriberPort};
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
+use crate::feed::News;
 use crate::limits;
 
 #[derive(Debug)]
@@ -139,6 +140,9 @@ impl Session {
 
     /// The broker has ended the connection. A reason that it gave is not replaced by the end that follows it.
     pub(super) fn connection_ended(&self, how: Connection) {
+        if let Connection::Refused(reason) = &how {
+            self.tell_subscribers(|| News::Evicted(reason.clone()));
+        }
         {
             let mut ports = self.ports();
             if !matches!(ports.connection, Connection::Refused(_)) {
@@ -147,6 +151,13 @@ impl Session {
         }
         self.inspections.abandon();
         self.opening_moved.notify_all();
+    }
+
+    /// Leaves the same news with every subscriber of this node.
+    pub(super) fn tell_subscribers(&self, news: impl Fn() -> News) {
+        for subscriber in self.ports().subscribers.values() {
+            subscriber.inbox.post(news());
+        }
     }
 
     pub(super) fn close(&self, port: PortId) {

@@ -73,7 +73,9 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
             Some(bytes) => input.frame(&mut message, bytes)?,
             None => input.line(&mut message)?,
         } {
-            outlet.publish(&message)?;
+            if !outlet.publish(&message)? {
+                break;
+            }
         }
     }
     tracing::info!(topic = arguments.name, messages = outlet.published, "end of input");
@@ -104,20 +106,20 @@ struct Outlet<'s> {
 }
 
 impl Outlet<'_> {
-    /// Publishes a message, once there is room for it.
-    fn publish(&mut self, message: &[u8]) -> Result<(), Failure> {
+    /// Publishes a message, once there is room for it; `false` if a signal came first.
+    fn publish(&mut self, message: &[u8]) -> Result<bool, Failure> {
         match self.publisher.publish(message) {
             Err(Error::Loan(full @ (LoanError::Full | LoanError::Budget(_)))) => {
                 tracing::debug!(reason = %full, "waiting for subscribers");
                 match self.signals.unless_signalled(|| publish_later(&mut self.publisher, message, full)) {
                     Some(published) => published?,
-                    None => return Ok(()),
+                    None => return Ok(false),
                 }
             }
             published => published?,
         }
         self.published += 1;
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use onecopy::{Message, Node, ReceiveError, Subscriber};
+use onecopy::{Node, ReceiveError, Subscriber};
 use rustix::event::PollFlags;
 use serde::Serialize;
 
@@ -92,19 +92,16 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
 
 fn print_all(arguments: &Arguments, inlet: &mut Inlet<'_>, mut printer: Printer<'_>) -> Result<(), Failure> {
     let mut left = arguments.count.unwrap_or(u64::MAX);
+    let signals = inlet.signals;
     while left > 0 {
-        match inlet.next()? {
-            Next::Message(message) => {
-                // Whoever reads our output may be slow: a signal must end us then, too.
-                match inlet.signals.unless_signalled(|| printer.print(&message)) {
-                    Some(printed) => printed?,
-                    None => break,
-                }
-                left -= 1;
-            }
+        // Whoever reads our output may be slow: a signal must end us then, too.
+        let print = |payload: &[u8]| signals.unless_signalled(|| printer.print(payload)).transpose();
+        match inlet.receive(print)? {
+            Next::Taken(Some(())) => left -= 1,
+            Next::Taken(None) => break,
             Next::Nothing => {
                 inlet.tell_lost();
-                match inlet.signals.unless_signalled(|| printer.output.flush()) {
+                match signals.unless_signalled(|| printer.output.flush()) {
                     Some(flushed) => flushed?,
                     None => break,
                 }
@@ -129,8 +126,9 @@ struct Inlet<'s> {
     told_lost: u64,
 }
 
-enum Next {
-    Message(Message<[u8]>),
+enum Next<T> {
+    /// There was a message, and this is what was made of it.
+    Taken(T),
     Nothing,
 }
 
@@ -145,10 +143,12 @@ impl<'s> Inlet<'s> {
         Ok(Self { subscriber, readiness, signals, unwanted, passed_over: 0, told_lost: 0 })
     }
 
-    fn next(&mut self) -> Result<Next, Failure> {
+    /// Shows the next wanted message to `take`, where it lies.
+    fn receive<T>(&mut self, take: impl FnOnce(&[u8]) -> Result<T, Failure>) -> Result<Next<T>, Failure> {
         loop {
             let message = match self.subscriber.receive() {
-                Ok(Some(message)) => message,
+                Ok(Some(message)) if self.unwanted == 0 => return Ok(Next::Taken(take(&message)?)),
+                Ok(Some(message)) => message.keep(),
                 Ok(None) => {
                     // The history is read: it may have been shorter than asked.
                     self.unwanted = 0;
@@ -162,12 +162,12 @@ impl<'s> Inlet<'s> {
             };
             // What was lost of the history was not wanted either.
             let lost = self.subscriber.lost();
-            if self.passed_over + lost < self.unwanted {
-                self.passed_over += 1;
-                self.told_lost = lost;
-                continue;
+            if self.passed_over + lost >= self.unwanted {
+                self.unwanted = 0;
+                return Ok(Next::Taken(take(&message)?));
             }
-            return Ok(Next::Message(message));
+            self.passed_over += 1;
+            self.told_lost = lost;
         }
     }
 

@@ -234,7 +234,7 @@ impl World {
             Event::Attach { route, .. } => {
                 assert_eq!(route.publisher.node, receiver);
                 assert!(self.known_to_publisher.insert(route), "attached twice");
-                self.due.push(Request::MaySleep { route, fenced: false, doorbell: true });
+                self.due.push(Request::MaySleep { route, doorbell: true });
                 self.due.push(Request::Attached { route, start: 0 });
             }
             Event::Attached { route, .. } => assert!(self.offered.contains(&route), "attached to nobody"),

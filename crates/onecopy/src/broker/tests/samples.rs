@@ -64,11 +64,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             block
         }),
         (route(), any::<u64>()).prop_map(|(route, start)| Request::Attached { route, start }),
-        (route(), any::<bool>(), any::<bool>()).prop_map(|(route, fenced, doorbell)| Request::MaySleep {
-            route,
-            fenced,
-            doorbell
-        }),
+        (route(), any::<bool>()).prop_map(|(route, doorbell)| Request::MaySleep { route, doorbell }),
         route().prop_map(|route| Request::Detach { route }),
         port().prop_map(|port| Request::Close { port }),
         (any::<u32>(), option::of(topic()), any::<bool>())

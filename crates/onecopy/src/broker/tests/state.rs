@@ -79,8 +79,8 @@ fn a_subscriber_meets_a_publisher() {
     let events = send(&mut broker, 1, Request::Attached { route, start: 42 });
     let settled = Event::Settled { port: route.subscriber };
     assert_eq!(events, [(2, Event::Attached { route, start: 42 }), (2, settled)]);
-    let events = send(&mut broker, 2, Request::MaySleep { route, fenced: true, doorbell: false });
-    assert_eq!(events, [(1, Event::MaySleep { route, fenced: true, doorbell: false })]);
+    let events = send(&mut broker, 2, Request::MaySleep { route, doorbell: false });
+    assert_eq!(events, [(1, Event::MaySleep { route, doorbell: false })]);
 
     broker.handle_gone(PeerId(2));
     assert_eq!(told(&mut broker), [(1, Event::SubscriberGone { route })]);
@@ -171,7 +171,6 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
         (
             Request::MaySleep {
                 route: Route { publisher: port(1, 1), subscriber: port(2, 2) },
-                fenced: true,
                 doorbell: false,
             },
             false,
@@ -246,7 +245,7 @@ fn words_that_cross_an_end_are_dropped_without_blame() {
     send(&mut broker, 1, open_publisher(route.publisher, "u", payload, Delivery::Overwrite));
     for request in [
         Request::Attach { route, reader_segment: 0, block: 0 },
-        Request::MaySleep { route, fenced: false, doorbell: true },
+        Request::MaySleep { route, doorbell: true },
         Request::Detach { route },
     ] {
         assert_eq!(send(&mut broker, 2, request), []);
