@@ -91,6 +91,9 @@ pub struct Subscriber<P: Payload + ?Sized, H: PlainData = ()> {
 impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     /// The next message, if there is one. Never blocks.
     ///
+    /// What was published before is there at once, with one exception: when a publisher had to add memory for a large
+    /// message, that memory reaches its subscribers a few microseconds later.
+    ///
     /// # Errors
     ///
     /// [`ReceiveError::Publisher`] once for each publisher found to be broken or hostile; it is dropped, the others go

@@ -25,6 +25,8 @@ fn child() {
             assert!(*frame == *vec![frame[0]; frame.len()], "a frame is whole");
             if line == "hold" {
                 held.push(frame.keep());
+            } else {
+                drop(frame);
             }
             stage.say("read");
         }

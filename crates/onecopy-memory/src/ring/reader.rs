@@ -111,6 +111,8 @@ pub struct RingReader {
     /// Where this reader was told to start; a batch that begins earlier is received in part.
     start: u64,
     lost: u64,
+    /// Where this reader was set when it was lapped last.
+    resynced_at: Option<u64>,
     sleep_ticket: u32,
     segments: Vec<Option<Arc<Mapping>>>,
 }
@@ -164,6 +166,7 @@ impl RingReader {
             streak: 0,
             start: 0,
             lost: 0,
+            resynced_at: None,
             sleep_ticket: 0,
             segments: Vec::new(),
         })
@@ -384,7 +387,12 @@ impl RingReader {
             return Err(RingFault::CorruptHead { head });
         }
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
-        let earliest = head.saturating_sub(self.ring.geometry.capacity).max(self.cursor);
+        let capacity = self.ring.geometry.capacity;
+        // The oldest messages are the next to be overwritten. A reader that was set there before and is lapped again so
+        // soon is too slow to stay there, and would only take lines from the writer: it gives up half a ring.
+        let again = self.resynced_at.is_some_and(|position| self.cursor - position < capacity / 4);
+        let kept = if again { capacity / 2 } else { capacity };
+        let earliest = head.saturating_sub(kept).max(self.cursor);
         let candidate = (earliest..head).find(|&position| {
             self.slot_at(position).is_some_and(|_| position >= floor || self.is_inline(position))
         });
@@ -392,6 +400,7 @@ impl RingReader {
         let position = candidate.unwrap_or(head);
         self.lost += position.saturating_sub(self.cursor.max(self.start));
         self.cursor = position;
+        self.resynced_at = Some(position);
         self.tell();
         Ok(())
     }
