@@ -21,10 +21,10 @@ pub(crate) const LINE: usize = 64;
 const WORD_BYTES: usize = 1 << 20;
 /// Halves of words behind them, for futexes.
 const HALF_BYTES: usize = 1 << 12;
-/// A buffer behind those, reached as plain memory by whose turn it is.
+/// Two buffers behind those, one for each direction, reached as plain memory by whose turn it is.
 const BUFFER_BYTES: usize = 1 << 20;
-const BUFFER_AT: usize = WORD_BYTES + HALF_BYTES;
-const TOTAL_BYTES: usize = BUFFER_AT + BUFFER_BYTES;
+const BUFFERS_AT: usize = WORD_BYTES + HALF_BYTES;
+const TOTAL_BYTES: usize = BUFFERS_AT + 2 * BUFFER_BYTES;
 
 /// Memory that two processes have mapped.
 pub(crate) struct SharedMemory {
@@ -80,14 +80,16 @@ impl SharedMemory {
         unsafe { &*self.mapping.as_mut_ptr().add(WORD_BYTES + line * LINE).cast::<AtomicU32>() }
     }
 
-    fn buffer(&self) -> *mut u64 {
-        self.mapping.as_mut_ptr().wrapping_add(BUFFER_AT).cast()
+    /// The buffer that side 0 or 1 writes.
+    fn buffer(&self, side: usize) -> *mut u64 {
+        self.mapping.as_mut_ptr().wrapping_add(BUFFERS_AT + side * BUFFER_BYTES).cast()
     }
 }
 
-/// Large messages back and forth, one process at a time: whose turn it is writes the buffer and sets its flag, in a line
-/// of its own. Taking turns is what makes plain, vectorised access to the buffer sound. One buffer for both directions is
-/// faster than one each, by half: the side that writes has just read it, so the lines are in its cache already.
+/// Large messages back and forth, one process at a time: whose turn it is writes its buffer and sets its flag, in a line
+/// of its own. Taking turns is what makes plain, vectorised access to the buffers sound. Each side has a buffer of its
+/// own, as a channel of messages has to have. One buffer for both would make this ping-pong faster by half, since the
+/// side that writes has just read the very lines; but then the answer overwrites the question.
 pub(crate) struct Turns {
     memory: SharedMemory,
     words: usize,
@@ -114,10 +116,10 @@ impl Turns {
     #[inline]
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut [u64])) {
         assert!(self.is_own_turn, "wrote twice in a row");
-        // SAFETY: the buffer is inside the mapping and aligned (`buffer`, `new`), and any bytes make a u64. It is this
+        // SAFETY: the buffers are inside the mapping and aligned (`buffer`, `new`), and any bytes make a u64. It is this
         // side's turn: the other side has seen none of this turn's flags, so by the same assertion over there it
         // does not touch it until the store below; what it did before happened before its own release.
-        write(unsafe { slice::from_raw_parts_mut(self.memory.buffer(), self.words) });
+        write(unsafe { slice::from_raw_parts_mut(self.memory.buffer(self.own), self.words) });
         self.turn += 1;
         self.is_own_turn = false;
         self.memory.words()[FLAG_AT[self.own]].store(self.turn, Ordering::Release);
@@ -134,6 +136,6 @@ impl Turns {
         self.is_own_turn = true;
         // SAFETY: as in `write`; the acquire above saw the other side hand over its turn, and it does not write again
         // before this side's next release.
-        read(unsafe { slice::from_raw_parts(self.memory.buffer(), self.words) })
+        read(unsafe { slice::from_raw_parts(self.memory.buffer(other), self.words) })
     }
 }

@@ -26,7 +26,7 @@ enum Command {
     Test(test::Arguments),
     /// Static checks that the compiler does not make: sizes, unsafe code, documents, manifests
     Tidy,
-    /// The benchmarks against other means of communication; installs what their build needs
+    /// The benchmarks against other means of communication
     Bench(bench::Arguments),
 }
 

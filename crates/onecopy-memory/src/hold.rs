@@ -331,9 +331,14 @@ impl ReaderState {
     }
 
     fn wake_waiting_writer(&self) {
-        // Pairs with the writer's fence after it stored `space_wanted` (`RingWriter::wait_for_readers`): either we see
-        // its ticket, or it sees the space that we just made.
-        full_barrier();
+        // Pairs with the writer's barrier after it stored `space_wanted` (`RingWriter::wait_for_readers`): either we see
+        // its ticket, or it sees the space that we just made. A reliable writer waits often; one that overwrites waits
+        // only for memory that is held, so there the writer pays for both.
+        if self.reliable {
+            full_barrier();
+        } else {
+            self.barrier.light();
+        }
         let ticket = self.ring[0].space_wanted.load(Ordering::Relaxed);
         if ticket != 0 {
             self.serve_space(ticket);

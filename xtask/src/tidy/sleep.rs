@@ -11,8 +11,9 @@ pub(super) fn check(rust: &RustFile<'_>, findings: &mut Vec<Finding>) {
     if !is_covered(rust.path) || ALLOWED.contains(&rust.path) {
         return;
     }
+    let has_its_own = (0..rust.tokens.len()).any(|index| is_definition(rust, index));
     for (index, token) in rust.tokens.iter().enumerate() {
-        if is_clock_sleep(rust, index) {
+        if is_clock_sleep(rust, index, has_its_own) {
             let message =
                 "sleep: wait for the event itself (a futex, a descriptor, a child's output or its end)";
             findings.push(Finding::new(rust.path, token.line, message));
@@ -26,15 +27,21 @@ fn is_covered(path: &str) -> bool {
     parts.next() == Some("crates") && parts.next().is_some() && matches!(parts.next(), Some("src" | "tests"))
 }
 
-fn is_clock_sleep(rust: &RustFile<'_>, index: usize) -> bool {
+/// A function or a closure of that name.
+fn is_definition(rust: &RustFile<'_>, index: usize) -> bool {
+    rust.text_at(index, 0) == "sleep" && matches!(rust.text_at(index, -1), "fn" | "let")
+}
+
+fn is_clock_sleep(rust: &RustFile<'_>, index: usize, has_its_own: bool) -> bool {
     if rust.text_at(index, 0) != "sleep" {
         return false;
     }
     let is_in_clock_module =
         rust.text_at(index, -1) == ":" && matches!(rust.text_at(index, -3), "thread" | "time");
-    // A method or a definition of that name belongs to a type that waits for something.
+    // A method belongs to a type that waits for something; a bare name may be imported from a clock's module by any
+    // spelling, unless the file itself says what it means.
     let is_call = rust.text_at(index, 1) == "(" && !matches!(rust.text_at(index, -1), "." | "fn");
-    is_in_clock_module || is_call
+    is_in_clock_module || (is_call && !has_its_own)
 }
 
 #[cfg(test)]
@@ -61,8 +68,19 @@ mod tests {
 
     #[test]
     fn waiting_for_something_is_allowed() {
-        let text = "// sleep(d)\nfn sleep() {}\nfn f() {\n    futex.sleep(3);\n    asleep();\n}\n";
-        assert!(findings_of(check, "crates/onecopy/src/node.rs", text).is_empty());
+        for text in [
+            "// sleep(d)\nfn f() {\n    futex.sleep(3);\n    asleep();\n}\n",
+            "fn sleep(word: &Futex) {}\nfn f() {\n    sleep(word);\n}\n",
+            "fn f() {\n    let sleep = |word| wait(word);\n    sleep(word);\n}\n",
+        ] {
+            assert!(findings_of(check, "crates/onecopy/src/node.rs", text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_function_of_that_name_does_not_hide_the_clock() {
+        let text = "fn sleep() {\n    std::thread::sleep(d);\n}\n";
+        assert_eq!(findings_of(check, "crates/onecopy/src/node.rs", text).len(), 1);
     }
 
     #[test]

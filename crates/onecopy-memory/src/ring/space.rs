@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::RingWriter;
-use crate::sync::{Arc, Futex, Ordering, full_barrier};
+use crate::sync::{Arc, Futex, Ordering, full_barrier, heavy_barrier};
 use crate::wait::{Woken, wait_any};
 
 impl RingWriter {
@@ -30,8 +30,12 @@ impl RingWriter {
             words.extend(attached.iter().map(|reader| (reader.peer.space(), reader.peer.space().value())));
             self.space_ticket += 1;
             self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
-            // Pairs with the fence in `ReaderState::wake_waiting_writer`.
-            full_barrier();
+            // Pairs with the barrier in `ReaderState::wake_waiting_writer`.
+            if self.ring.geometry.reliable {
+                full_barrier()
+            } else {
+                heavy_barrier()
+            }
             let woken = if ready(self) {
                 None
             } else if self.version != version {

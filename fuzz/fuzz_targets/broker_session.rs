@@ -1,0 +1,245 @@
+//! The broker's logic under peers that say whatever they like, come, and die, in an order that the fuzzer chose. Its
+//! tables must agree after every step, nothing may be sent to a peer that is gone, and when all are gone nothing may
+//! be kept.
+//!
+//! Requests are made of few numbers and names, so that they meet; each goes to the broker as a packet, now and then
+//! a garbled one.
+
+#![no_main]
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use onecopy::Delivery;
+use onecopy::broker::protocol::{Event, NodeId, PortId, Refusal, Request, Route};
+use onecopy::broker::state::{Broker, Output};
+use onecopy::broker::transport::Credentials;
+use onecopy::broker::{Descriptor, PeerId};
+use onecopy::limits::MAX_PACKET_BYTES;
+use onecopy::payload_type::PayloadType;
+
+const BROKER: Credentials = Credentials { pid: 1, uid: 1000 };
+const SAME_USER: Credentials = Credentials { pid: 2, uid: 1000 };
+const OTHER_USER: Credentials = Credentials { pid: 3, uid: 1001 };
+const NODES: u64 = 5;
+const SERIALS: u32 = 5;
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Unstructured::new(input);
+    let mut session = Session::new();
+    while !input.is_empty() {
+        // The input may end within a step, which then does not take place.
+        if session.step(&mut input).is_err() {
+            break;
+        }
+        session.broker.check_invariants();
+    }
+    session.end();
+});
+
+/// The broker, and what the outside knows of its peers.
+struct Session {
+    broker: Broker,
+    descriptor: Descriptor,
+    peers: u64,
+    /// Who introduced itself last by a node's number.
+    speakers: BTreeMap<NodeId, PeerId>,
+    /// Peers to which nothing may be sent: their ends were noticed, or brought about by the broker.
+    gone: BTreeSet<PeerId>,
+    /// Those that the broker may not disconnect either: its refusal and the peer's own end may cross, but only once.
+    closed: BTreeSet<PeerId>,
+    /// Routes that anybody was told of.
+    routes: Vec<Route>,
+}
+
+impl Session {
+    fn new() -> Self {
+        let file = File::open("/dev/null").expect("every system has it");
+        Self {
+            broker: Broker::new(BROKER),
+            descriptor: Arc::new(OwnedFd::from(file)),
+            peers: 0,
+            speakers: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            routes: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
+        match input.int_in_range(0..=15_u8)? {
+            0 => self.connect(if input.ratio(1, 16)? { OTHER_USER } else { SAME_USER }),
+            1 => {
+                let peer = self.any_peer(input)?;
+                self.broker.handle_gone(peer);
+                self.gone.insert(peer);
+            }
+            2 => {
+                let peer = self.any_peer(input)?;
+                self.broker.refuse(peer, Refusal::TooSlow { queued: 1 });
+                self.gone.insert(peer);
+            }
+            3..=5 => self.take_outputs(),
+            6 => {
+                // The usual beginning.
+                self.connect(SAME_USER);
+                let (peer, node) = (PeerId(self.peers - 1), any_node(input)?);
+                self.say(peer, Request::Hello { node, name: "node".to_owned() }, input)?;
+            }
+            _ => {
+                let (node, request) = self.any_request(input)?;
+                let peer = match self.speakers.get(&node) {
+                    Some(peer) if !input.ratio(1, 16)? => *peer,
+                    _ => self.any_peer(input)?,
+                };
+                self.say(peer, request, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, credentials: Credentials) {
+        self.broker.connect(PeerId(self.peers), credentials);
+        self.peers += 1;
+    }
+
+    fn say(&mut self, peer: PeerId, request: Request, input: &mut Unstructured<'_>) -> Result<()> {
+        let mut packet = request.encode();
+        if input.ratio(1, 16)? {
+            let index = input.choose_index(packet.len())?;
+            packet[index] ^= input.arbitrary::<u8>()?;
+        }
+        match Request::decode(&packet) {
+            Ok(request) => {
+                if let Request::Hello { node, .. } = &request {
+                    self.speakers.insert(*node, peer);
+                }
+                let is_due = request.carries_descriptor();
+                let comes = is_due != input.ratio(1, 32)?;
+                self.broker.handle_request(peer, request, comes.then(|| Arc::clone(&self.descriptor)));
+            }
+            Err(error) => self.broker.handle_malformed(peer, error),
+        }
+        Ok(())
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(output) = self.broker.poll_output() {
+            match output {
+                Output::Send { peer, event, descriptor } => {
+                    assert!(peer.0 < self.peers && !self.gone.contains(&peer), "{event:?} to {peer:?}");
+                    assert_eq!(event.carries_descriptor(), descriptor.is_some(), "{event:?}");
+                    check_packet(&event);
+                    if let Event::Publisher { route, .. } | Event::Attach { route, .. } = event {
+                        self.routes.push(route);
+                    }
+                }
+                Output::Disconnect { peer, reason } => {
+                    assert!(peer.0 < self.peers && self.closed.insert(peer), "{peer:?} is refused again");
+                    self.gone.insert(peer);
+                    check_packet(&Event::Refused { reason });
+                }
+            }
+        }
+        self.closed.clone_from(&self.gone);
+    }
+
+    fn end(mut self) {
+        for peer in (0..self.peers).map(PeerId) {
+            self.broker.handle_gone(peer);
+            self.gone.insert(peer);
+            self.broker.check_invariants();
+        }
+        self.take_outputs();
+        assert!(self.broker.is_empty(), "kept when all are gone: {:?}", self.broker);
+        assert_eq!(Arc::strong_count(&self.descriptor), 1, "a descriptor is kept when all are gone");
+    }
+
+    /// One that is connected, or was, or never will be.
+    fn any_peer(&self, input: &mut Unstructured<'_>) -> Result<PeerId> {
+        Ok(PeerId(input.int_in_range(0..=self.peers)?.checked_sub(1).unwrap_or(u64::MAX)))
+    }
+
+    /// A request, and the node in whose name it speaks.
+    fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
+        let port = any_port(input)?;
+        Ok(match input.int_in_range(0..=12_u8)? {
+            0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned() }),
+            1 | 2 => {
+                let (topic, payload) = (any_text(input)?.to_owned(), any_payload(input)?);
+                let delivery = if input.ratio(1, 8)? { Delivery::Reliable } else { Delivery::Overwrite };
+                let history = input.arbitrary()?;
+                let publisher = port;
+                (port.node, Request::OpenPublisher { publisher, topic, payload, delivery, history })
+            }
+            3 | 4 => {
+                let topic = any_text(input)?.to_owned();
+                let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
+                (port.node, Request::OpenSubscriber { subscriber: port, topic, payload })
+            }
+            5 => (port.node, Request::AddSegment { publisher: port, index: input.int_in_range(0..=7)? }),
+            6 | 7 => {
+                let (route, block) = (self.any_route(input)?, input.arbitrary()?);
+                (route.subscriber.node, Request::Attach { route, reader_segment: 0, block })
+            }
+            8 => {
+                let route = self.any_route(input)?;
+                (route.publisher.node, Request::Attached { route, start: input.arbitrary()? })
+            }
+            9 => {
+                let route = self.any_route(input)?;
+                (route.subscriber.node, Request::MaySleep { route, doorbell: input.arbitrary()? })
+            }
+            10 => {
+                let route = self.any_route(input)?;
+                (route.subscriber.node, Request::Detach { route })
+            }
+            11 => (port.node, Request::Close { port }),
+            _ => {
+                let topic = if input.arbitrary()? { Some(any_text(input)?.to_owned()) } else { None };
+                (port.node, Request::Inspect { request: 7, topic, rings: input.arbitrary()? })
+            }
+        })
+    }
+
+    /// Most often one that somebody was told of.
+    fn any_route(&self, input: &mut Unstructured<'_>) -> Result<Route> {
+        if self.routes.is_empty() || input.ratio(1, 8)? {
+            return Ok(Route { publisher: any_port(input)?, subscriber: any_port(input)? });
+        }
+        input.choose(&self.routes).copied()
+    }
+}
+
+/// Whatever the broker says, a node can read.
+fn check_packet(event: &Event) {
+    let packet = event.encode();
+    assert!(packet.len() <= MAX_PACKET_BYTES, "{event:?}");
+    assert_eq!(Event::decode(&packet).as_ref(), Ok(event));
+}
+
+fn any_node(input: &mut Unstructured<'_>) -> Result<NodeId> {
+    Ok(NodeId(input.int_in_range(1..=NODES)?))
+}
+
+fn any_port(input: &mut Unstructured<'_>) -> Result<PortId> {
+    Ok(PortId { node: any_node(input)?, serial: input.int_in_range(1..=SERIALS)? })
+}
+
+/// A name of a topic or of a node.
+fn any_text(input: &mut Unstructured<'_>) -> Result<&'static str> {
+    input.choose(&["a", "a/b", "é"]).copied()
+}
+
+fn any_payload(input: &mut Unstructured<'_>) -> Result<PayloadType> {
+    Ok(match input.int_in_range(0..=7_u8)? {
+        0 => PayloadType::slice::<u64>(),
+        1 => PayloadType::value::<u64>().with_header::<u32>(),
+        _ => PayloadType::value::<u64>(),
+    })
+}
