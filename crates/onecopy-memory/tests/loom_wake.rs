@@ -27,24 +27,12 @@ fn a_message_that_comes_while_its_reader_falls_asleep() {
     model::check(3, || {
         let mut writer = model::writer(0, true);
         let mut reader = model::attached(&mut writer, 0);
-        writer.readers().may_sleep(model::key(0), false, None);
+        writer.readers().may_sleep(model::key(0), None);
         let publishing = thread::spawn(move || {
             model::publish(&mut writer);
             model::publish(&mut writer);
         });
         sleep_and_receive(&mut reader, 2);
-        publishing.join().expect("the writer ends");
-    });
-}
-
-#[test]
-fn a_reader_that_cannot_issue_the_barrier() {
-    model::check(3, || {
-        let mut writer = model::writer(0, true);
-        let mut reader = model::attached(&mut writer, 0);
-        writer.readers().may_sleep(model::key(0), true, None);
-        let publishing = thread::spawn(move || model::publish(&mut writer));
-        sleep_and_receive(&mut reader, 1);
         publishing.join().expect("the writer ends");
     });
 }
@@ -60,7 +48,7 @@ fn a_message_that_comes_while_its_reader_announces_that_it_may_sleep() {
             // Keep the futex word until everybody is done with it.
             writer
         });
-        let announcing = thread::spawn(move || readers.may_sleep(model::key(0), false, None));
+        let announcing = thread::spawn(move || readers.may_sleep(model::key(0), None));
         sleep_and_receive(&mut reader, 1);
         announcing.join().expect("the announcement ends");
         publishing.join().expect("the writer ends");
@@ -73,7 +61,7 @@ fn two_readers_on_one_word() {
         let mut writer = model::writer(0, true);
         let mut readers = [0, 1].map(|number| model::attached(&mut writer, number));
         for number in [0, 1] {
-            writer.readers().may_sleep(model::key(number), false, None);
+            writer.readers().may_sleep(model::key(number), None);
         }
         let publishing = thread::spawn(move || model::publish(&mut writer));
         let [first, second] = &mut readers;

@@ -3,7 +3,7 @@
 //! budget; segments are sparse, so what counts in memory is what messages touched.
 //!
 //! A freed chunk first goes onto a stack of its size class: the next message of that size gets the chunk that is
-//! still in the cache. Only when a class is empty do the coalescing [`ranges`] come into play.
+//! still in the cache. Only when a class is empty do the coalescing `ranges` come into play.
 
 mod ranges;
 

@@ -7,7 +7,7 @@
 //! and skips the positions between: positions stay message numbers, so that a reader that was lapped knows exactly
 //! how many messages it lost.
 //!
-//! [`RingWriter`] publishes, [`reclaim`] takes chunks back, [`space`] waits for slow readers, [`RingReader`] receives.
+//! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, [`RingReader`] receives.
 
 mod reader;
 mod reclaim;

@@ -190,6 +190,7 @@ impl RingReader {
         self.start = position;
         self.cursor = position;
         self.told = position;
+        self.resynced_at = None;
         self.state.start(position);
         let slot = self.ring.slot(position);
         if load_acquire(&slot[0]) & !WRITING != position + 1

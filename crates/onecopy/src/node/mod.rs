@@ -144,7 +144,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::String`] says what is wrong with the name.
+    /// [`Error::TopicName`] says what is wrong with the name.
     pub fn topic<P: Payload + ?Sized>(&self, name: &str) -> Result<Topic<P>, Error> {
         topic_name::check(name)?;
         Ok(Topic::new(Arc::clone(&self.handle), name.to_owned()))
@@ -154,7 +154,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::String`] says what is wrong with the name.
+    /// [`Error::TopicName`] says what is wrong with the name.
     pub fn any_topic(&self, name: &str) -> Result<AnyTopic, Error> {
         topic_name::check(name)?;
         Ok(AnyTopic::new(Arc::clone(&self.handle), name.to_owned()))
