@@ -15,7 +15,8 @@ use crate::layout::{
     Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES, RingHeader,
     SegmentKind,
 };
-use crate::segment::{Mapping, Segment, SegmentError, View};
+use crate::mapping::Mapping;
+use crate::segment::{Segment, SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, full_barrier, load_acquire, lock};
 use crate::window::Window;
 

@@ -26,6 +26,7 @@ pub mod hold;
 pub mod kernel;
 pub mod layout;
 pub mod mailbox;
+mod mapping;
 pub mod pool;
 mod prefetch;
 pub mod readers;

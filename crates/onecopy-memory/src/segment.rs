@@ -2,15 +2,14 @@
 //! included, can ever resize it or map it writable again. Others get the descriptor and map it read-only; the kernel
 //! refuses them anything else. When the last process that has it mapped or open is gone, so is the memory.
 
-use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::ProtFlags;
 
 use crate::layout::{FORMAT_VERSION, HEADER_BYTES, MAGIC, SegmentHeader, SegmentKind};
+use crate::mapping::Mapping;
 use crate::sync::{Arc, Ordering};
 use crate::window::Window;
 
@@ -240,7 +239,7 @@ impl View {
 
     /// Size of the segment, header included.
     pub fn total_bytes(&self) -> usize {
-        self.mapping.len
+        self.mapping.len()
     }
 
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
@@ -264,55 +263,8 @@ fn check_header(mapping: &Arc<Mapping>, kind: SegmentKind) -> Result<u64, Segmen
         return Err(SegmentError::Kind { ours: kind, theirs });
     }
     let claimed = header.total_bytes.load(Ordering::Relaxed);
-    if claimed != mapping.len as u64 {
-        return Err(SegmentError::Size { claimed, actual: mapping.len as u64 });
+    if claimed != mapping.len() as u64 {
+        return Err(SegmentError::Size { claimed, actual: mapping.len() as u64 });
     }
     Ok(header.layout_hash.load(Ordering::Relaxed))
-}
-
-/// A shared mapping, unmapped on drop.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    base: NonNull<c_void>,
-    len: usize,
-}
-
-// SAFETY: the mapping is plain memory at a fixed address, unmapped only when the last owner drops it; who may write
-// where in it is the business of those who make references into it.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(descriptor: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, rustix::io::Errno> {
-        // SAFETY: a null hint lets the kernel choose an unused range, so no existing memory is affected.
-        let base = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED, descriptor, 0)?
-        };
-        let base = NonNull::new(base).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Self { base, len })
-    }
-
-    /// Address of `len` bytes at `offset`, or `None` if they don't all lie inside.
-    pub(crate) fn range(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
-        let end = offset.checked_add(len)?;
-        if end > self.len {
-            return None;
-        }
-        // SAFETY: `offset` was just checked to lie inside the mapping (or one past its end, if `len` is 0).
-        Some(unsafe { self.base.cast::<u8>().add(offset) })
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new`, is owned by this value, and everything that refers into it holds a
-        // reference count on it.
-        let result = unsafe { rustix::mm::munmap(self.base.as_ptr(), self.len) };
-        debug_assert_eq!(result, Ok(()));
-    }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use crate::layout::{Block, RingHeader, SegmentHeader};
-use crate::segment::Mapping;
+use crate::mapping::Mapping;
 use crate::sync::{Arc, AtomicU64};
 
 /// Types that may be looked at in memory another process writes.

@@ -1,55 +1,23 @@
 //! A subscriber's publishers: for each the reader of its ring, and how this subscriber is woken by it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use onecopy_memory::layout::LINE_BYTES;
-use onecopy_memory::mailbox::Mailbox;
 use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
 use onecopy_memory::sync::{Futex, full_barrier};
-use onecopy_memory::wait::{Doorbell, Ringer};
+use onecopy_memory::wait::Doorbell;
 
-use crate::broker::protocol::{PortId, Refusal, Route};
+use crate::broker::protocol::{PortId, Route};
 use crate::error::{ReceiveError, WaitError};
-use crate::node::NodeHandle;
+use crate::inbox::{Inbox, News};
+use crate::node::handle::NodeHandle;
 use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
-use crate::subscriber::publisher_name;
 
 /// Messages received from one publisher in a row while there are others: enough for the prefetcher to run along its
 /// slots, few enough for the others to wait microseconds only.
 const MESSAGES_PER_TURN: u32 = 32;
-
-/// News for a subscriber from its node's control thread.
-#[derive(Debug)]
-pub(crate) enum News {
-    /// A publisher attached the reader.
-    Attached { publisher: PortId, reader: RingReader, header_bytes: usize, accepts_any: bool },
-    /// A publisher has a further segment.
-    Segment { publisher: PortId, index: u32, descriptor: OwnedFd },
-    /// A publisher ended. What it published before is still to be received.
-    Gone { publisher: PortId },
-    /// A publisher cannot be heard, or not fully.
-    Refused(ReceiveError),
-    /// The broker has told all publishers that this subscriber is gone.
-    Evicted(Refusal),
-}
-
-/// Where the control thread leaves news, and how it gets a subscriber's event loop to look.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    pub(crate) news: Mailbox<News>,
-    ringer: std::sync::OnceLock<Ringer>,
-}
-
-impl Inbox {
-    pub(crate) fn post(&self, news: News) {
-        self.news.post(news);
-        if let Some(ringer) = self.ringer.get() {
-            ringer.ring();
-        }
-    }
-}
 
 /// One publisher, as a subscriber hears it.
 #[derive(Debug)]
@@ -240,7 +208,7 @@ impl Feeds {
                 if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
                     feed.starved = false;
                     feed.reader.add_segment(index, descriptor).map_err(|error| ReceiveError::Publisher {
-                        publisher: publisher_name(publisher),
+                        publisher: publisher.to_string(),
                         reason: error.to_string(),
                     })?;
                 }
@@ -284,7 +252,7 @@ impl Feeds {
 
     fn drop_because(&mut self, reason: &str) -> ReceiveError {
         let publisher =
-            self.feeds.get(self.current).map(|feed| publisher_name(feed.publisher)).unwrap_or_default();
+            self.feeds.get(self.current).map(|feed| feed.publisher.to_string()).unwrap_or_default();
         if self.current < self.feeds.len() {
             self.forget_current();
         }

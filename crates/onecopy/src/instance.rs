@@ -11,8 +11,9 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, statat, unlinkat};
@@ -82,7 +83,7 @@ pub struct Seat {
     /// Device and inode of the socket, to remove no other.
     socket_identity: (u64, u64),
     // Fields are dropped in this order: whoever waits for the directory must find the lock free.
-    listener: OwnedFd,
+    listener: Arc<OwnedFd>,
     _lock: OwnedFd,
     directory: OwnedFd,
 }
@@ -365,7 +366,7 @@ impl Instance {
     }
 
     fn server(&self, seat: Seat) -> Result<Server, InstanceError> {
-        Server::new(seat).map_err(|source| self.failed("serve", source))
+        Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))
     }
 
     fn socket_removed(&self) -> InstanceError {
@@ -378,6 +379,11 @@ impl Instance {
 }
 
 impl Seat {
+    /// Where newcomers connect to.
+    pub(crate) fn listener(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.listener)
+    }
+
     /// Takes the place; the directory is locked, and there was nobody to connect to.
     fn take(instance: &Instance, directory: OwnedFd) -> Result<Self, InstanceError> {
         let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -398,11 +404,8 @@ impl Seat {
         listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
         let socket_identity = identity(instance, &directory).map_err(failed)?;
         flock(&directory, FlockOperation::Unlock).map_err(failed)?;
+        let listener = Arc::new(listener);
         Ok(Self { instance: instance.clone(), directory, listener, socket_identity, _lock: lock })
-    }
-
-    pub(crate) fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
     }
 }
 

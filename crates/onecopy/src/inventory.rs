@@ -10,7 +10,6 @@ use crate::broker::protocol::Delivery;
 use crate::error::OpenError;
 use crate::node::Answer;
 use crate::payload_type::PayloadType;
-use crate::subscriber::publisher_name;
 
 /// Everything in an instance at one moment; from [`Node::inventory`].
 #[derive(Debug, Default)]
@@ -120,7 +119,7 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
             Answer::Topic { name, payload, delivery } => drop(topics.insert(name, (payload, delivery))),
             Answer::Publisher { topic, publisher, node_name, history, ring } => {
                 let ring = ring.and_then(|ring| Observer::open(ring).ok());
-                let id = publisher_name(publisher);
+                let id = publisher.to_string();
                 publishers.entry(topic).or_default().push(PublisherEntry {
                     id,
                     node: node_name,
@@ -129,7 +128,7 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                 });
             }
             Answer::Subscriber { topic, subscriber, node_name } => {
-                let entry = SubscriberEntry { id: publisher_name(subscriber), node: node_name };
+                let entry = SubscriberEntry { id: subscriber.to_string(), node: node_name };
                 subscribers.entry(topic).or_default().push(entry);
             }
         }

@@ -48,6 +48,7 @@ mod content;
 mod draft;
 mod error;
 mod feed;
+mod inbox;
 pub mod instance;
 mod inventory;
 pub mod limits;

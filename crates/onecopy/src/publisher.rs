@@ -16,7 +16,7 @@ use crate::draft::{Draft, chunk_header_bytes};
 use crate::error::{Error, LoanError, OpenError};
 use crate::limits;
 use crate::loan::{Batch, Loan};
-use crate::node::NodeHandle;
+use crate::node::handle::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData, describe};
 
 /// Messages of a known size for which a publisher's first memory is laid out: a few in flight, a few that are held.

@@ -9,13 +9,12 @@ use onecopy_memory::hold::HeldChunk;
 use onecopy_memory::ring::{InlineParts, Received, RingFault};
 
 use crate::batch_rest::{BatchRest, read_header};
-use crate::broker::protocol::PortId;
 use crate::content::{Content, Held};
 use crate::draft::chunk_header_bytes;
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::feed::{Feed, Feeds};
 use crate::message::Message;
-use crate::node::NodeHandle;
+use crate::node::handle::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData, describe};
 use crate::payload_type::PayloadType;
 use crate::readiness::Readiness;
@@ -255,9 +254,4 @@ impl<P: Payload + ?Sized, H: PlainData> std::fmt::Debug for Subscriber<P, H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Subscriber").field("feeds", &self.feeds).finish_non_exhaustive()
     }
-}
-
-/// Names a publisher in errors.
-pub(crate) fn publisher_name(port: PortId) -> String {
-    port.to_string()
 }

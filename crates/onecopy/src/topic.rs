@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::node::NodeHandle;
+use crate::node::handle::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData};
 use crate::publisher::PublisherBuilder;
 use crate::subscriber::SubscriberBuilder;

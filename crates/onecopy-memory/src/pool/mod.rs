@@ -13,7 +13,8 @@ use std::ptr::NonNull;
 use ranges::FreeRanges;
 
 use crate::layout::{HEADER_BYTES, LINE_BYTES};
-use crate::segment::{Mapping, Segment};
+use crate::mapping::Mapping;
+use crate::segment::Segment;
 use crate::sync::Arc;
 
 /// First segment of a pool; each further one doubles the total.

@@ -22,7 +22,8 @@ use crate::layout::{
     BATCH_MESSAGES_MAX, CAPACITY_MAX, FLAG_ASYMMETRIC, FLAG_RELIABLE, INLINE_BYTES_MAX, LINE_BYTES,
     RING_HEADER_OFFSET, RingHeader, SLOT_BYTES_MAX, SLOT_BYTES_MIN, SLOT_HEADER_WORDS, SLOTS_OFFSET,
 };
-use crate::segment::{Mapping, SegmentError, View};
+use crate::mapping::Mapping;
+use crate::segment::{SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Ordering, load_acquire};
 use crate::window::Window;
 

@@ -9,10 +9,11 @@ use crate::hold::{HeldChunk, Hold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
+use crate::mapping::Mapping;
 use crate::pool::ChunkAddress;
 use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
-use crate::segment::{Mapping, SegmentError, View};
+use crate::segment::{SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
 
 /// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go

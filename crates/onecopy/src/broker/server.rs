@@ -4,6 +4,7 @@
 //! the others are served: a peer that does not read is let go of once too much waits for it, and one that floods gets its
 //! turn like everybody else.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +22,6 @@ use super::protocol::{Event, Refusal, Request};
 use super::state::{Broker, Output};
 use super::topics::Descriptor;
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
-use crate::instance::Seat;
 use crate::limits::{EVENTS_PER_WAIT, MAX_QUEUED_PACKETS, PACKETS_PER_TURN, QUEUED_DESCRIPTORS_DIVISOR};
 
 /// What epoll reports for the listening socket and for the stop signal; peers are numbered from there.
@@ -43,7 +43,9 @@ pub struct Server {
     spare: Option<OwnedFd>,
     accepting: bool,
     max_queued_descriptors: usize,
-    seat: Seat,
+    listener: Arc<OwnedFd>,
+    /// The broker's place in its instance, given up when the server is dropped.
+    _seat: Box<dyn Any + Send>,
 }
 
 #[derive(Debug)]
@@ -113,20 +115,25 @@ impl Drop for ServerThread {
 }
 
 impl Server {
-    /// A server for the seat, for the user that this process runs as.
+    /// A server for those who connect to `listener`, for the user that this process runs as. It keeps `seat` while it
+    /// lives.
     ///
     /// # Errors
     ///
     /// When the process is out of descriptors; four are needed.
-    pub fn new(seat: Seat) -> io::Result<Self> {
-        Self::for_user(seat, Credentials::own())
+    pub fn new(listener: Arc<OwnedFd>, seat: Box<dyn Any + Send>) -> io::Result<Self> {
+        Self::for_user(listener, seat, Credentials::own())
     }
 
-    pub(crate) fn for_user(seat: Seat, own: Credentials) -> io::Result<Self> {
+    pub(crate) fn for_user(
+        listener: Arc<OwnedFd>,
+        seat: Box<dyn Any + Send>,
+        own: Credentials,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &signal, EventData::new_u64(STOP), EventFlags::IN)?;
-        epoll::add(&epoll, seat.listener(), EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         Ok(Self {
             broker: Broker::new(own),
@@ -137,7 +144,8 @@ impl Server {
             spare,
             accepting: true,
             max_queued_descriptors: max_queued_descriptors(),
-            seat,
+            listener,
+            _seat: seat,
         })
     }
 
@@ -210,7 +218,7 @@ impl Server {
 
     fn accept_one(&self) -> rustix::io::Result<PacketSocket> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        accept_with(self.seat.listener(), flags).map(PacketSocket::from)
+        accept_with(&self.listener, flags).map(PacketSocket::from)
     }
 
     /// Out of descriptors: tells one newcomer so, or else leaves newcomers waiting until something else happens,
@@ -227,7 +235,7 @@ impl Server {
     fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
         if self.accepting != accepting {
             let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
-            epoll::modify(&self.epoll, self.seat.listener(), EventData::new_u64(LISTENER), flags)?;
+            epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags)?;
             self.accepting = accepting;
         }
         Ok(())

@@ -12,14 +12,14 @@ use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags};
 
 use super::inspection::Answer;
+use super::lease::DetachToken;
 use super::ports::{Attaching, Connection, Opening, reader_key};
-use super::session::{DetachToken, Session};
+use super::session::Session;
 use crate::broker::protocol::{Event, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::{OpenError, ReceiveError};
-use crate::feed::News;
+use crate::inbox::News;
 use crate::payload_type::PayloadType;
-use crate::subscriber::publisher_name;
 
 /// Runs until the connection ends. `outbox_bell` rings when requests wait for room in the socket.
 pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell) {
@@ -114,7 +114,7 @@ fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ri
     let lease = session.ports().subscribers.get(&route.subscriber).map(|port| Arc::clone(&port.lease));
     let Some(lease) = lease else {
         // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
-        return session.send_or_log(&Request::Detach { route }, None);
+        return session.outbox.send_or_log(&Request::Detach { route }, None);
     };
     let opened = open_reader(session, DetachToken { lease, publisher: route.publisher }, &payload, ring);
     let mut ports = session.ports();
@@ -128,11 +128,11 @@ fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ri
             let block = reader.state().block();
             subscriber.attaching.insert(route.publisher, Attaching { reader, payload });
             let request = Request::Attach { route, reader_segment: 0, block };
-            session.send_or_log(&request, Some(session.table.descriptor()));
+            session.outbox.send_or_log(&request, Some(session.table.descriptor()));
         }
         Err(error) => {
             subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
-            session.send_or_log(&Request::Detach { route }, None);
+            session.outbox.send_or_log(&Request::Detach { route }, None);
         }
     }
 }
@@ -149,7 +149,7 @@ fn open_reader(
 }
 
 fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
-    ReceiveError::Publisher { publisher: publisher_name(publisher), reason: error.to_string() }
+    ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
 
 fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
@@ -207,7 +207,7 @@ fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block
         Some(peer) => {
             let start = readers.attach(reader_key(route), peer);
             ports.note_attached(route, segment);
-            session.send_or_log(&Request::Attached { route, start }, None);
+            session.outbox.send_or_log(&Request::Attached { route, start }, None);
         }
         None => ports.forget_routes(|_| false),
     }

@@ -2,41 +2,30 @@
 //!
 //! | file | one concept |
 //! |---|---|
+//! | `handle.rs` | what all handles, publishers and subscribers share |
 //! | `session.rs` | the connection to the broker and what hangs on it |
 //! | `ports.rs` | the publishers and subscribers that are open |
 //! | `control.rs` | the thread that takes the broker's events |
+//! | `lease.rs` | what keeps a subscriber alive while its messages are held |
 //! | `outbox.rs` | requests to the broker, sent without waiting |
 //! | `inspection.rs` | questions about who is there |
 
 mod control;
+pub(crate) mod handle;
 mod inspection;
+mod lease;
 mod outbox;
 mod ports;
 mod session;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use onecopy_memory::fork::ForkGuard;
-use onecopy_memory::hold::ReaderTable;
-use onecopy_memory::ring::RingWriter;
-use onecopy_memory::segment::Segment;
-use onecopy_memory::wait::Ringer;
-
+use self::handle::NodeHandle;
 pub(crate) use self::inspection::Answer;
-use self::outbox::Outbox;
-use self::ports::{PublisherPort, SubscriberPort};
-use self::session::{Session, SubscriberLease};
-use crate::broker::protocol::{NodeId, PortId, Request, Route};
-use crate::broker::server::ServerThread;
-use crate::broker::transport::TransportError;
 use crate::error::{Error, OpenError};
-use crate::feed::Inbox;
-use crate::instance::{DEFAULT_INSTANCE, Instance, Joined};
+use crate::instance::{DEFAULT_INSTANCE, Instance};
 use crate::payload::Payload;
-use crate::payload_type::PayloadType;
 use crate::topic::{AnyTopic, Topic};
 use crate::topic_name;
 
@@ -162,166 +151,10 @@ impl Node {
 
     /// Whether this process runs the instance's broker.
     pub fn is_broker(&self) -> bool {
-        self.handle.server.is_some()
+        self.handle.is_broker()
     }
 
     pub(crate) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
-        if self.handle.is_forked() {
-            return Err(OpenError::Forked);
-        }
-        let session = &self.handle.session;
-        let request = session.inspections.begin();
-        session.send_or_log(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None);
-        session.inspections.wait(request)
-    }
-}
-
-/// What all handles, publishers and subscribers of a node share.
-#[derive(Debug)]
-pub(crate) struct NodeHandle {
-    session: Arc<Session>,
-    control: Option<JoinHandle<()>>,
-    /// The broker, if this node runs it. Stopped after the control thread.
-    server: Option<ServerThread>,
-    fork: ForkGuard,
-}
-
-impl NodeHandle {
-    fn open(instance: &Instance, name: String) -> Result<Self, OpenError> {
-        let fork = ForkGuard::new().map_err(OpenError::system("set up memory that notices fork"))?;
-        let table = ReaderTable::create()?;
-        let node = NodeId::random().map_err(OpenError::system("draw a random number"))?;
-        let Joined { socket, server, .. } = instance.join(node, &name)?;
-        let (outbox, outbox_bell) = Outbox::new(socket).map_err(OpenError::system("make a socket pair"))?;
-        let session = Arc::new(Session::new(node, outbox, table));
-        let control = {
-            let session = Arc::clone(&session);
-            std::thread::Builder::new()
-                .name("onecopy-control".to_owned())
-                .spawn(move || control::run(&session, &outbox_bell))
-                .map_err(OpenError::system("start the control thread"))?
-        };
-        Ok(Self { session, control: Some(control), server, fork })
-    }
-
-    #[inline]
-    pub(crate) fn is_forked(&self) -> bool {
-        self.fork.is_child()
-    }
-
-    pub(crate) fn new_port(&self) -> PortId {
-        self.session.new_port()
-    }
-
-    pub(crate) fn open_publisher(
-        &self,
-        port: PortId,
-        writer: &RingWriter,
-        request: Request,
-    ) -> Result<(), OpenError> {
-        if self.is_forked() {
-            return Err(OpenError::Forked);
-        }
-        let publisher = PublisherPort {
-            readers: Arc::clone(writer.readers()),
-            opening: ports::Opening::default(),
-            announcement: request,
-            ring: writer.share_descriptor(),
-            segments: Vec::new(),
-        };
-        self.session.open_publisher(port, publisher)
-    }
-
-    pub(crate) fn announce_segment(
-        &self,
-        port: PortId,
-        index: u32,
-        segment: &Segment,
-    ) -> Result<(), TransportError> {
-        use std::os::fd::AsFd;
-        let descriptor = segment.share_descriptor();
-        let request = Request::AddSegment { publisher: port, index };
-        self.session.outbox.send(&request, Some(descriptor.as_fd()))?;
-        if let Some(publisher) = self.session.ports().publishers.get_mut(&port) {
-            publisher.segments.push(descriptor);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn open_subscriber(
-        self: &Arc<Self>,
-        port: PortId,
-        topic: String,
-        expected: Option<PayloadType>,
-        skip_history: bool,
-    ) -> Result<Arc<Inbox>, OpenError> {
-        if self.is_forked() {
-            return Err(OpenError::Forked);
-        }
-        let inbox = Arc::new(Inbox::default());
-        let subscriber = SubscriberPort {
-            inbox: Arc::clone(&inbox),
-            lease: Arc::new(SubscriberLease { node: Arc::clone(self), port }),
-            announcement: Request::OpenSubscriber { subscriber: port, topic, payload: expected.clone() },
-            expected,
-            skip_history,
-            opening: ports::Opening::default(),
-            attaching: HashMap::new(),
-        };
-        self.session.open_subscriber(port, subscriber)?;
-        Ok(inbox)
-    }
-
-    pub(crate) fn may_sleep(&self, route: Route, ringer: Option<Ringer>) -> Result<(), TransportError> {
-        use std::os::fd::AsFd;
-        let request = Request::MaySleep { route, doorbell: ringer.is_some() };
-        match self.session.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {
-            // Without a broker the publisher can't be told; whoever it knows already is still woken.
-            Err(TransportError::Closed) => Ok(()),
-            sent => sent,
-        }
-    }
-
-    pub(crate) fn close(&self, port: PortId) {
-        // A child made by fork shares the parent's socket and must not speak for it.
-        if !self.is_forked() {
-            self.session.close(port);
-        }
-    }
-
-    /// Number of readers of a publisher that know where they start. The ring's own list has them a moment earlier.
-    pub(crate) fn attached_to(&self, publisher: PortId) -> usize {
-        self.session.ports().attached_routes().filter(|route| route.publisher == publisher).count()
-    }
-
-    fn send_close(&self, port: PortId) {
-        if !self.is_forked() {
-            self.session.send_or_log(&Request::Close { port }, None);
-        }
-    }
-
-    fn detach(&self, route: Route) {
-        if !self.is_forked() {
-            self.session.send_or_log(&Request::Detach { route }, None);
-        }
-    }
-}
-
-impl Drop for NodeHandle {
-    fn drop(&mut self) {
-        if self.is_forked() {
-            // The threads exist in the parent only.
-            std::mem::forget(self.server.take());
-            return;
-        }
-        // An error means that the connection has ended already.
-        let _ = self.session.outbox.socket().shutdown();
-        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
-        if let Some(control) = self.control.take()
-            && control.thread().id() != std::thread::current().id()
-            && control.join().is_err()
-        {
-            tracing::error!("the control thread panicked");
-        }
+        self.handle.ask(topic, rings)
     }
 }

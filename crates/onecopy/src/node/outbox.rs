@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::wait::{Doorbell, Ringer};
 
 use crate::broker::protocol::Request;
@@ -16,6 +17,7 @@ pub(super) struct Outbox {
     queue: Mutex<VecDeque<Queued>>,
     /// Rung when the queue stops being empty, for the control thread to wait for room in the socket.
     ringer: Ringer,
+    fork: Arc<ForkGuard>,
 }
 
 #[derive(Debug)]
@@ -25,21 +27,32 @@ struct Queued {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: PacketSocket) -> std::io::Result<(Self, Doorbell)> {
+    pub(super) fn new(socket: PacketSocket, fork: Arc<ForkGuard>) -> std::io::Result<(Self, Doorbell)> {
         let (doorbell, ringer) = Doorbell::pair()?;
-        Ok((Self { socket, queue: Mutex::default(), ringer }, doorbell))
+        Ok((Self { socket, queue: Mutex::default(), ringer, fork }, doorbell))
     }
 
     pub(super) fn socket(&self) -> &PacketSocket {
         &self.socket
     }
 
-    /// Sends `request`, or queues it behind those that wait already.
+    /// Sends a request whose failure nobody waits for: the broker is gone then, which the control thread notices.
+    pub(super) fn send_or_log(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) {
+        if let Err(error) = self.send(request, descriptor) {
+            tracing::debug!(?request, %error, "request not sent");
+        }
+    }
+
+    /// Sends `request`, or queues it behind those that wait already. A child made by `fork` shares its parent's socket
+    /// and must not speak for it: to the child the connection is closed.
     pub(super) fn send(
         &self,
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), TransportError> {
+        if self.fork.is_child() {
+            return Err(TransportError::Closed);
+        }
         let bytes = request.encode();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.is_empty() {

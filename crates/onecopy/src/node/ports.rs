@@ -9,10 +9,10 @@ use onecopy_memory::readers::{ReaderKey, Readers};
 use onecopy_memory::ring::RingReader;
 use onecopy_memory::segment::View;
 
-use super::session::SubscriberLease;
+use super::lease::SubscriberLease;
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::error::OpenError;
-use crate::feed::Inbox;
+use crate::inbox::Inbox;
 use crate::payload_type::PayloadType;
 
 /// Publishers and subscribers of one node.

@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use onecopy_memory::hold::ReaderTable;
 
-use super::NodeHandle;
 use super::inspection::Inspections;
 use super::outbox::Outbox;
 use super::ports::{Connection, Opening, Ports, PublisherPort, SubscriberPort};
-use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::protocol::{NodeId, PortId, Request};
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
-use crate::feed::News;
+use crate::inbox::News;
 use crate::limits;
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(super) node: NodeId,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: Arc<Outbox>,
     /// State of all readers of this process.
     pub(super) table: Arc<ReaderTable>,
     pub(super) inspections: Inspections,
@@ -30,7 +29,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(node: NodeId, outbox: Outbox, table: Arc<ReaderTable>) -> Self {
+    pub(super) fn new(node: NodeId, outbox: Arc<Outbox>, table: Arc<ReaderTable>) -> Self {
         let (inspections, ports, opening_moved) = Default::default();
         Self { node, outbox, table, inspections, ports, opening_moved }
     }
@@ -41,13 +40,6 @@ impl Session {
 
     pub(super) fn new_port(&self) -> PortId {
         PortId { node: self.node, serial: self.ports().next_serial() }
-    }
-
-    /// Sends a request whose failure nobody waits for: the broker is gone then, which the control thread notices.
-    pub(super) fn send_or_log(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) {
-        if let Err(error) = self.outbox.send(request, descriptor) {
-            tracing::debug!(?request, %error, "request not sent");
-        }
     }
 
     /// Announces a publisher and waits until the subscribers that were there have attached.
@@ -86,7 +78,7 @@ impl Session {
         let answered =
             self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
         if !answered? {
-            self.send_or_log(&Request::Close { port }, None);
+            self.outbox.send_or_log(&Request::Close { port }, None);
             return Err(OpenError::BrokerSilent);
         }
         let settled = |opening: &Opening| matches!(opening, Opening::Settled | Opening::Failed(_));
@@ -172,35 +164,7 @@ impl Session {
         // Readers on their way are dropped here, outside the lock. A subscriber is closed by the end of its lease.
         drop(subscriber);
         if publisher.is_some() {
-            self.send_or_log(&Request::Close { port }, None);
+            self.outbox.send_or_log(&Request::Close { port }, None);
         }
-    }
-}
-
-/// Keeps a subscriber open towards the broker, and its node with it, for as long as one of its readers or a message that
-/// one of them holds is there: a publisher that is told of its end takes the memory of held messages back.
-#[derive(Debug)]
-pub(super) struct SubscriberLease {
-    pub(super) node: Arc<NodeHandle>,
-    pub(super) port: PortId,
-}
-
-impl Drop for SubscriberLease {
-    fn drop(&mut self) {
-        self.node.send_close(self.port);
-    }
-}
-
-/// Tells the publisher, when a reader and all it holds are gone, that it may forget the reader.
-#[derive(Debug)]
-pub(super) struct DetachToken {
-    pub(super) lease: Arc<SubscriberLease>,
-    pub(super) publisher: PortId,
-}
-
-impl Drop for DetachToken {
-    fn drop(&mut self) {
-        let route = Route { publisher: self.publisher, subscriber: self.lease.port };
-        self.lease.node.detach(route);
     }
 }

@@ -12,7 +12,8 @@ fn another_users_node_is_told_so() {
     let own = Credentials::own();
     let broker_uid = own.uid + 1;
     let seat = instance.take_seat_for_test();
-    let server = Server::for_user(seat, Credentials { uid: broker_uid, ..own }).unwrap().spawn().unwrap();
+    let another = Credentials { uid: broker_uid, ..own };
+    let server = Server::for_user(seat.listener(), Box::new(seat), another).unwrap().spawn().unwrap();
     // Each attempt meets the server at another moment: before and after it has closed the connection.
     for _ in 0..20 {
         let socket = instance.connect().unwrap().unwrap();

@@ -1,0 +1,180 @@
+//! What all handles, publishers and subscribers of a node share: the session, the control thread, and the broker if this
+//! node runs it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use onecopy_memory::fork::ForkGuard;
+use onecopy_memory::hold::ReaderTable;
+use onecopy_memory::ring::RingWriter;
+use onecopy_memory::segment::Segment;
+use onecopy_memory::wait::Ringer;
+
+use super::control;
+use super::inspection::Answer;
+use super::lease::SubscriberLease;
+use super::outbox::Outbox;
+use super::ports::{self, PublisherPort, SubscriberPort};
+use super::session::Session;
+use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::server::ServerThread;
+use crate::broker::transport::TransportError;
+use crate::error::OpenError;
+use crate::inbox::Inbox;
+use crate::instance::{Instance, Joined};
+use crate::payload_type::PayloadType;
+
+/// What all handles, publishers and subscribers of a node share.
+#[derive(Debug)]
+pub(crate) struct NodeHandle {
+    session: Arc<Session>,
+    control: Option<JoinHandle<()>>,
+    /// The broker, if this node runs it. Stopped after the control thread.
+    server: Option<ServerThread>,
+    fork: Arc<ForkGuard>,
+}
+
+impl NodeHandle {
+    pub(super) fn open(instance: &Instance, name: String) -> Result<Self, OpenError> {
+        let fork = ForkGuard::new().map_err(OpenError::system("set up memory that notices fork"))?;
+        let fork = Arc::new(fork);
+        let table = ReaderTable::create()?;
+        let node = NodeId::random().map_err(OpenError::system("draw a random number"))?;
+        let Joined { socket, server, .. } = instance.join(node, &name)?;
+        let (outbox, outbox_bell) =
+            Outbox::new(socket, Arc::clone(&fork)).map_err(OpenError::system("make a socket pair"))?;
+        let session = Arc::new(Session::new(node, Arc::new(outbox), table));
+        let control = {
+            let session = Arc::clone(&session);
+            std::thread::Builder::new()
+                .name("onecopy-control".to_owned())
+                .spawn(move || control::run(&session, &outbox_bell))
+                .map_err(OpenError::system("start the control thread"))?
+        };
+        Ok(Self { session, control: Some(control), server, fork })
+    }
+
+    /// Asks the broker who is there.
+    pub(super) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let Session { inspections, outbox, .. } = &*self.session;
+        let request = inspections.begin();
+        outbox.send_or_log(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None);
+        inspections.wait(request)
+    }
+
+    pub(super) fn is_broker(&self) -> bool {
+        self.server.is_some()
+    }
+
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.is_child()
+    }
+
+    pub(crate) fn new_port(&self) -> PortId {
+        self.session.new_port()
+    }
+
+    pub(crate) fn open_publisher(
+        &self,
+        port: PortId,
+        writer: &RingWriter,
+        request: Request,
+    ) -> Result<(), OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let publisher = PublisherPort {
+            readers: Arc::clone(writer.readers()),
+            opening: ports::Opening::default(),
+            announcement: request,
+            ring: writer.share_descriptor(),
+            segments: Vec::new(),
+        };
+        self.session.open_publisher(port, publisher)
+    }
+
+    pub(crate) fn announce_segment(
+        &self,
+        port: PortId,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<(), TransportError> {
+        use std::os::fd::AsFd;
+        let descriptor = segment.share_descriptor();
+        let request = Request::AddSegment { publisher: port, index };
+        self.session.outbox.send(&request, Some(descriptor.as_fd()))?;
+        if let Some(publisher) = self.session.ports().publishers.get_mut(&port) {
+            publisher.segments.push(descriptor);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn open_subscriber(
+        self: &Arc<Self>,
+        port: PortId,
+        topic: String,
+        expected: Option<PayloadType>,
+        skip_history: bool,
+    ) -> Result<Arc<Inbox>, OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let inbox = Arc::new(Inbox::default());
+        let node: Arc<dyn Any + Send + Sync> = Arc::clone(self) as _;
+        let subscriber = SubscriberPort {
+            inbox: Arc::clone(&inbox),
+            lease: Arc::new(SubscriberLease::new(port, Arc::clone(&self.session.outbox), node)),
+            announcement: Request::OpenSubscriber { subscriber: port, topic, payload: expected.clone() },
+            expected,
+            skip_history,
+            opening: ports::Opening::default(),
+            attaching: HashMap::new(),
+        };
+        self.session.open_subscriber(port, subscriber)?;
+        Ok(inbox)
+    }
+
+    pub(crate) fn may_sleep(&self, route: Route, ringer: Option<Ringer>) -> Result<(), TransportError> {
+        use std::os::fd::AsFd;
+        let request = Request::MaySleep { route, doorbell: ringer.is_some() };
+        match self.session.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {
+            // Without a broker the publisher can't be told; whoever it knows already is still woken.
+            Err(TransportError::Closed) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    pub(crate) fn close(&self, port: PortId) {
+        self.session.close(port);
+    }
+
+    /// Number of readers of a publisher that know where they start. The ring's own list has them a moment earlier.
+    pub(crate) fn attached_to(&self, publisher: PortId) -> usize {
+        self.session.ports().attached_routes().filter(|route| route.publisher == publisher).count()
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // The threads exist in the parent only.
+            std::mem::forget(self.server.take());
+            return;
+        }
+        // An error means that the connection has ended already.
+        let _ = self.session.outbox.socket().shutdown();
+        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
+        if let Some(control) = self.control.take()
+            && control.thread().id() != std::thread::current().id()
+            && control.join().is_err()
+        {
+            tracing::error!("the control thread panicked");
+        }
+    }
+}
