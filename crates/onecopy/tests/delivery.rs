@@ -233,3 +233,21 @@ fn thousands_of_messages_can_be_held() {
     publisher.publish(&[1; 300]).unwrap();
     assert_eq!(*subscriber.receive().unwrap().unwrap(), [1; 300]);
 }
+
+#[test]
+fn skipping_history_skips_nothing_that_comes_later() {
+    let directory = directory();
+    let node = node_in(directory.path());
+    let topic = node.topic::<u64>("counter").unwrap();
+    let mut early = topic.publisher().history(8).open().unwrap();
+    (0..5).for_each(|number| early.publish(&number).unwrap());
+    let mut subscriber = topic.subscriber().skip_history().open().unwrap();
+    assert!(subscriber.receive().unwrap().is_none());
+    early.publish(&5).unwrap();
+    assert_eq!(*subscriber.wait(LONG).unwrap(), 5);
+    // What a publisher that comes later published first is no history to this subscriber.
+    let mut late = topic.publisher().history(8).open().unwrap();
+    late.publish(&6).unwrap();
+    assert_eq!(*subscriber.wait(LONG).unwrap(), 6);
+    assert_eq!(subscriber.lost(), 0);
+}

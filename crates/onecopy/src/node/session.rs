@@ -85,7 +85,7 @@ impl Session {
         if !self.wait_for(port, limits::SETTLE_TIMEOUT, settled)? {
             tracing::warn!(%port, "some counterpart did not attach in time: it is stopped or stuck, and joins when it runs again");
         }
-        match self.ports().opening_mut(port).map(std::mem::take) {
+        match self.ports().opening_mut(port).map(|opening| std::mem::replace(opening, Opening::Settled)) {
             Some(Opening::Failed(error)) => Err(error),
             _ => Ok(()),
         }

@@ -119,9 +119,6 @@ struct Inlet<'s> {
     subscriber: Subscriber<[u8]>,
     readiness: onecopy::Readiness,
     signals: &'s Signals,
-    /// Messages of the history that are to be passed over.
-    unwanted: u64,
-    passed_over: u64,
     /// Lost messages that were told already.
     told_lost: u64,
 }
@@ -135,39 +132,23 @@ enum Next<T> {
 impl<'s> Inlet<'s> {
     fn open(arguments: &Arguments, node: &Node, signals: &'s Signals) -> Result<Self, Failure> {
         let topic = node.any_topic(&arguments.name)?;
-        // Asked before the subscriber is there, so that what is published from now on is not counted.
-        let unwanted = if arguments.from_history { 0 } else { history_messages(node, &arguments.name)? };
-        let mut subscriber = topic.subscriber().open()?;
+        let subscriber = topic.subscriber();
+        let subscriber = if arguments.from_history { subscriber } else { subscriber.skip_history() };
+        let mut subscriber = subscriber.open()?;
         let readiness = subscriber.readiness()?;
         tracing::info!(topic = arguments.name, publishers = subscriber.publishers(), "subscribed");
-        Ok(Self { subscriber, readiness, signals, unwanted, passed_over: 0, told_lost: 0 })
+        Ok(Self { subscriber, readiness, signals, told_lost: 0 })
     }
 
-    /// Shows the next wanted message to `take`, where it lies.
+    /// Shows the next message to `take`, where it lies.
     fn receive<T>(&mut self, take: impl FnOnce(&[u8]) -> Result<T, Failure>) -> Result<Next<T>, Failure> {
         loop {
-            let message = match self.subscriber.receive() {
-                Ok(Some(message)) if self.unwanted == 0 => return Ok(Next::Taken(take(&message)?)),
-                Ok(Some(message)) => message.keep(),
-                Ok(None) => {
-                    // The history is read: it may have been shorter than asked.
-                    self.unwanted = 0;
-                    return Ok(Next::Nothing);
-                }
-                Err(error @ ReceiveError::Publisher { .. }) => {
-                    eprintln!("onecopy: {error}");
-                    continue;
-                }
+            match self.subscriber.receive() {
+                Ok(Some(message)) => return Ok(Next::Taken(take(&message)?)),
+                Ok(None) => return Ok(Next::Nothing),
+                Err(error @ ReceiveError::Publisher { .. }) => eprintln!("onecopy: {error}"),
                 Err(error) => return Err(error.into()),
-            };
-            // What was lost of the history was not wanted either.
-            let lost = self.subscriber.lost();
-            if self.passed_over + lost >= self.unwanted {
-                self.unwanted = 0;
-                return Ok(Next::Taken(take(&message)?));
             }
-            self.passed_over += 1;
-            self.told_lost = lost;
         }
     }
 
@@ -195,12 +176,6 @@ impl<'s> Inlet<'s> {
             self.told_lost += lost;
         }
     }
-}
-
-/// How many messages, of all publishers together, a new subscriber gets that were published before now.
-fn history_messages(node: &Node, name: &str) -> Result<u64, Failure> {
-    let publishers = node.topic_entry(name)?.map(|topic| topic.publishers).unwrap_or_default();
-    Ok(publishers.iter().map(|publisher| publisher.history.min(publisher.messages().unwrap_or(0))).sum())
 }
 
 struct Printer<'a> {
