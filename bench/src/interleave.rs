@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::idle::{self, Idle};
 use crate::job::{Job, Peer, Row};
 use crate::pin;
 use crate::probe::Regime;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Measure only these peers
     #[arg(long, value_delimiter = ',', value_name = "PEER,...")]
     peers: Vec<Peer>,
+    /// What idle processors do meanwhile [default: poll if this user may arrange that, else halt]
+    #[arg(long, value_name = "WHAT", hide_default_value = true)]
+    idle: Option<Idle>,
 }
 
 impl Options {
@@ -85,6 +89,7 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
     }
     let [parent_core, child_core] = pin::two_cores()?;
     pin::pin_to(parent_core)?;
+    let _awake = idle::arrange(options.idle)?;
     let mut report = Report::new(options.json.as_deref())?;
     report.add(crate::report::timer_record()?)?;
     let rows = suite

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod child;
+mod idle;
 mod interleave;
 mod job;
 mod payload;

@@ -292,7 +292,9 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
         if self.draft.chunk.is_none() {
             self.sender.writer.publish_inline(self.draft.header.as_bytes(), self.draft.payload());
         } else if let Some(chunk) = self.draft.take_chunk() {
-            self.sender.writer.publish_chunk(chunk, chunk_header_bytes::<H>(), self.draft.bytes, count);
+            let Sender { writer, pool, .. } = &mut self.sender;
+            writer.publish_chunk(chunk, chunk_header_bytes::<H>(), self.draft.bytes, count);
+            pool.prefetch_next(chunk_header_bytes::<H>() + self.draft.bytes);
         }
         Ok(())
     }

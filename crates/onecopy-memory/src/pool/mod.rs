@@ -14,6 +14,7 @@ use ranges::FreeRanges;
 
 use crate::layout::{HEADER_BYTES, LINE_BYTES};
 use crate::mapping::Mapping;
+use crate::prefetch::prefetch_for_writing;
 use crate::segment::Segment;
 use crate::sync::Arc;
 
@@ -21,6 +22,10 @@ use crate::sync::Arc;
 const FIRST_SEGMENT_BYTES: usize = 1 << 20;
 /// Steps per doubling of size among the size classes: at most a quarter of a chunk is slack.
 const CLASSES_PER_DOUBLING: usize = 4;
+
+/// Bytes that [`Pool::prefetch_next`] fetches at most: 64 lines are several times what a core can have under way at once,
+/// and what follows comes while these are written.
+const PREFETCH_BYTES_MAX: usize = 4096;
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +151,16 @@ impl Pool {
         let chunk = self.recent.get_mut(&class)?.pop()?;
         self.recent_bytes -= class;
         Some(chunk)
+    }
+
+    /// Fetches the chunk that the next [`Self::allocate`] of `length` bytes is likely to return. Its last readers still
+    /// have its lines; taking these back one by one while the message is written would cost a round trip for each few.
+    #[inline]
+    pub fn prefetch_next(&self, length: usize) {
+        let next = size_class(length).and_then(|class| self.recent.get(&class)?.last());
+        if let Some(chunk) = next {
+            prefetch_for_writing(chunk.base.as_ptr(), chunk.capacity.min(PREFETCH_BYTES_MAX));
+        }
     }
 
     /// A chunk from the memory there is, or `None`: then [`Self::growth`] tells whether the pool may grow.
