@@ -16,7 +16,7 @@ use std::sync::Arc;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use onecopy::Delivery;
-use onecopy::broker::protocol::{Event, NodeId, PortId, Refusal, Request, Route};
+use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Route};
 use onecopy::broker::state::{Broker, Output};
 use onecopy::broker::transport::Credentials;
 use onecopy::broker::{Descriptor, PeerId};
@@ -175,12 +175,12 @@ impl Session {
                 let delivery = if input.ratio(1, 8)? { Delivery::Reliable } else { Delivery::Overwrite };
                 let history = input.arbitrary()?;
                 let publisher = port;
-                (port.node, Request::OpenPublisher { publisher, topic, payload, delivery, history })
+                (port.node, Request::OpenPublisher { publisher, address: Address::Topic(topic), payload, delivery, history })
             }
             3 | 4 => {
                 let topic = any_text(input)?.to_owned();
                 let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
-                (port.node, Request::OpenSubscriber { subscriber: port, topic, payload })
+                (port.node, Request::OpenSubscriber { subscriber: port, address: Address::Topic(topic), payload })
             }
             5 => (port.node, Request::AddSegment { publisher: port, index: input.int_in_range(0..=7)? }),
             6 | 7 => {

@@ -21,6 +21,7 @@
 //! The life of a message: [`pool::Pool::allocate`] → [`ring::RingWriter::publish_chunk`] →
 //! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
+pub mod board;
 pub mod fork;
 pub mod hold;
 pub mod kernel;

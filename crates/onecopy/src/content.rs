@@ -41,6 +41,12 @@ impl InlineBytes {
         }
     }
 
+    /// Says how much of the buffer is message, of whatever type.
+    #[inline]
+    pub(crate) fn set_bytes(&mut self, length: usize) {
+        self.length = length.min(INLINE_BYTES_MAX);
+    }
+
     #[inline]
     fn bytes(&self) -> &[u8] {
         &self.words.as_bytes()[..self.length]

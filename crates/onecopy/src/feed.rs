@@ -1,5 +1,6 @@
 //! A subscriber's publishers: for each the reader of its ring, and how this subscriber is woken by it.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use onecopy_memory::wait::Doorbell;
 
 use crate::broker::protocol::{PortId, Route};
 use crate::error::{ReceiveError, WaitError};
-use crate::inbox::{Inbox, News};
+use crate::inbox::{Inbox, NewFeed, News, PeerNews};
 use crate::node::handle::NodeHandle;
 use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
@@ -23,6 +24,8 @@ const MESSAGES_PER_TURN: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Feed {
     publisher: PortId,
+    /// The client or server that it is, if this is what subscribes here.
+    pub(crate) from: Option<PortId>,
     pub(crate) reader: RingReader,
     /// Bytes of the user header of this publisher's messages.
     header_bytes: usize,
@@ -83,6 +86,8 @@ pub(crate) struct Feeds {
     turn_messages: u32,
     lost_with_the_gone: u64,
     errors: Vec<ReceiveError>,
+    /// For the client or server that these feeds are the feeds of.
+    pub(crate) peer_news: VecDeque<PeerNews>,
     event_loop: Option<EventLoop>,
     posted_value: u32,
 }
@@ -110,6 +115,7 @@ impl Feeds {
             turn_messages: 0,
             lost_with_the_gone: 0,
             errors: Vec::new(),
+            peer_news: VecDeque::new(),
             event_loop: None,
             posted_value: 0,
         }
@@ -123,6 +129,11 @@ impl Feeds {
     #[inline]
     pub(crate) fn current(&mut self) -> Option<&mut Feed> {
         self.feeds.get_mut(self.current)
+    }
+
+    /// Whether there is a feed of this client or server.
+    pub(crate) fn hears(&self, peer: PortId) -> bool {
+        self.feeds.iter().any(|feed| feed.from == Some(peer))
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -186,9 +197,10 @@ impl Feeds {
 
     fn take_one(&mut self, news: News) -> Result<(), ReceiveError> {
         match news {
-            News::Attached { publisher, reader, header_bytes, accepts_any } => {
+            News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }) => {
                 let mut feed = Feed {
                     publisher,
+                    from,
                     reader,
                     header_bytes,
                     accepts_any,
@@ -218,6 +230,12 @@ impl Feeds {
                     feed.gone = true;
                 }
             }
+            News::NodeGone { node } => {
+                for feed in self.feeds.iter_mut().filter(|feed| feed.publisher.node == node) {
+                    feed.gone = true;
+                }
+            }
+            News::Peer(news) => self.peer_news.push_back(news),
             News::Refused(error) => return Err(error),
             News::Evicted(reason) => {
                 // The publishers do not look at what we hold any more, so what they wrote may change under our eyes.
@@ -248,6 +266,14 @@ impl Feeds {
 
     pub(crate) fn drop_misfit(&mut self) -> ReceiveError {
         self.drop_because("a message has not the size of the topic's payload")
+    }
+
+    /// A client or server sent what makes no sense.
+    pub(crate) fn drop_peer(&mut self, peer: PortId, reason: &str) -> ReceiveError {
+        if let Some(index) = self.feeds.iter().position(|feed| feed.from == Some(peer)) {
+            self.current = index;
+        }
+        self.drop_because(reason)
     }
 
     fn drop_because(&mut self, reason: &str) -> ReceiveError {
@@ -317,7 +343,7 @@ impl Feeds {
         Ok(readiness)
     }
 
-    fn ring_own_bell(&self) {
+    pub(crate) fn ring_own_bell(&self) {
         if let Some(ringer) = self.inbox.ringer.get() {
             ringer.ring();
         }

@@ -3,25 +3,55 @@
 use std::os::fd::OwnedFd;
 
 use onecopy_memory::mailbox::Mailbox;
-use onecopy_memory::ring::RingReader;
+use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::wait::Ringer;
 
-use crate::broker::protocol::{PortId, Refusal};
+use crate::broker::protocol::{NodeId, PortId, Refusal, ServiceType};
 use crate::error::ReceiveError;
 
 /// News for a subscriber from its node's control thread.
 #[derive(Debug)]
 pub(crate) enum News {
     /// A publisher attached the reader.
-    Attached { publisher: PortId, reader: RingReader, header_bytes: usize, accepts_any: bool },
+    Attached(NewFeed),
     /// A publisher has a further segment.
     Segment { publisher: PortId, index: u32, descriptor: OwnedFd },
     /// A publisher ended. What it published before is still to be received.
     Gone { publisher: PortId },
+    /// A process ended, and all its publishers with it, when there was no broker to tell them one by one.
+    NodeGone { node: NodeId },
+    /// To a client or a server: something about its counterparts.
+    Peer(PeerNews),
     /// A publisher cannot be heard, or not fully.
     Refused(ReceiveError),
     /// The broker has told all publishers that this subscriber is gone.
     Evicted(Refusal),
+}
+
+/// A publisher that is heard from now on.
+#[derive(Debug)]
+pub(crate) struct NewFeed {
+    pub(crate) publisher: PortId,
+    /// The client or server that it is, where that is what subscribes.
+    pub(crate) from: Option<PortId>,
+    pub(crate) reader: RingReader,
+    pub(crate) header_bytes: usize,
+    pub(crate) accepts_any: bool,
+}
+
+/// What a client or a server learns of its counterparts.
+#[derive(Debug)]
+pub(crate) enum PeerNews {
+    /// There is one, and this ring was announced to it.
+    Met { peer: PortId, pid: u32, payload: ServiceType, publisher: PortId, writer: Box<RingWriter> },
+    /// It reads what `publisher` sends from now on.
+    Hears { publisher: PortId },
+    /// All who were there at first have been named.
+    AllMet,
+    /// It ended.
+    Parted { peer: PortId },
+    /// There is one, and no memory to reach it.
+    OutOfReach { peer: PortId, reason: String },
 }
 
 /// Where the control thread leaves news, and how it gets a subscriber's event loop to look.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use onecopy_memory::ring::Observer;
 
 use crate::Node;
-use crate::broker::protocol::Delivery;
+use crate::broker::protocol::{Delivery, Role, ServiceType};
 use crate::error::OpenError;
 use crate::node::Answer;
 use crate::payload_type::PayloadType;
@@ -18,6 +18,10 @@ pub struct Inventory {
     pub nodes: Vec<NodeEntry>,
     /// All topics, by name.
     pub topics: Vec<TopicEntry>,
+    /// All services, by name.
+    pub services: Vec<ServiceEntry>,
+    /// All regions, by name.
+    pub regions: Vec<RegionEntry>,
 }
 
 /// A node, as others see it.
@@ -86,6 +90,43 @@ pub struct SubscriberEntry {
     pub node: String,
 }
 
+/// A service, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceEntry {
+    /// Its name.
+    pub name: String,
+    /// What it takes and answers, if anybody has said so yet.
+    pub payload: Option<ServiceType>,
+    /// Who answers.
+    pub servers: Vec<ServicePortEntry>,
+    /// Who asks.
+    pub clients: Vec<ServicePortEntry>,
+}
+
+/// A client or a server, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePortEntry {
+    /// Number that no other client or server has.
+    pub id: String,
+    /// What people call its node.
+    pub node: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// A region, as others see it.
+#[derive(Debug)]
+pub struct RegionEntry {
+    /// Its name.
+    pub name: String,
+    /// What its value is, if anybody has said so yet.
+    pub payload: Option<PayloadType>,
+    /// The process that writes it, if there is one.
+    pub writer_pid: Option<u32>,
+    /// How many read it.
+    pub readers: u32,
+}
+
 impl Node {
     /// Everything in the instance right now.
     ///
@@ -104,6 +145,24 @@ impl Node {
     pub fn topic_entry(&self, name: &str) -> Result<Option<TopicEntry>, OpenError> {
         Ok(assemble(self.ask(Some(name), true)?).topics.pop())
     }
+
+    /// One service, or `None` if nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub fn service_entry(&self, name: &str) -> Result<Option<ServiceEntry>, OpenError> {
+        Ok(assemble(self.ask(Some(name), false)?).services.pop())
+    }
+
+    /// One region, or `None` if nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub fn region_entry(&self, name: &str) -> Result<Option<RegionEntry>, OpenError> {
+        Ok(assemble(self.ask(Some(name), true)?).regions.pop())
+    }
 }
 
 fn assemble(answers: Vec<Answer>) -> Inventory {
@@ -111,6 +170,8 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
     let mut topics = BTreeMap::new();
     let mut publishers: BTreeMap<String, Vec<PublisherEntry>> = BTreeMap::new();
     let mut subscribers: BTreeMap<String, Vec<SubscriberEntry>> = BTreeMap::new();
+    let mut services = BTreeMap::new();
+    let mut regions = Vec::new();
     for answer in answers {
         match answer {
             Answer::Node { node, name, pid, uid } => {
@@ -131,6 +192,24 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                 let entry = SubscriberEntry { id: subscriber.to_string(), node: node_name };
                 subscribers.entry(topic).or_default().push(entry);
             }
+            Answer::Service { name, payload } => {
+                let (servers, clients) = Default::default();
+                services.insert(name.clone(), ServiceEntry { name, payload, servers, clients });
+            }
+            // The broker names a service before its clients and servers.
+            Answer::ServicePort { service, port, role, node_name, pid } => {
+                let entry = ServicePortEntry { id: port.to_string(), node: node_name, pid };
+                if let Some(service) = services.get_mut(&service) {
+                    match role {
+                        Role::Client => service.clients.push(entry),
+                        Role::Server => service.servers.push(entry),
+                    }
+                }
+            }
+            Answer::Region { name, payload, writer, readers, .. } => {
+                let writer_pid = writer.map(|(_, pid)| pid);
+                regions.push(RegionEntry { name, payload, writer_pid, readers });
+            }
         }
     }
     let topics = topics
@@ -143,5 +222,5 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
             delivery,
         })
         .collect();
-    Inventory { nodes, topics }
+    Inventory { nodes, topics, services: services.into_values().collect(), regions }
 }

@@ -59,6 +59,8 @@ mod payload;
 pub mod payload_type;
 mod publisher;
 mod readiness;
+mod sender;
+pub mod service;
 mod sleep;
 mod subscriber;
 mod topic;
@@ -67,9 +69,12 @@ mod wait_set;
 
 #[cfg(feature = "tokio")]
 pub use async_subscriber::AsyncSubscriber;
-pub use broker::protocol::Delivery;
+pub use broker::protocol::{Delivery, ServiceType};
 pub use error::{Error, LoanError, OpenError, ReceiveError, WaitError};
-pub use inventory::{Inventory, NodeEntry, PublisherEntry, SubscriberEntry, TopicEntry};
+pub use inventory::{
+    Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry, SubscriberEntry,
+    TopicEntry,
+};
 pub use loan::{Batch, Loan};
 pub use message::{KeptMessage, Message};
 pub use node::{Node, NodeBuilder};

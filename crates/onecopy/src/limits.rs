@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// Largest packet on a broker socket, in bytes.
 ///
-/// The largest that the protocol can produce is a type mismatch: a topic name and two payload types of two type names
-/// each, five names of at most 255 bytes, plus less than 150 bytes of numbers. One page holds that more than twice over,
+/// The largest that the protocol can produce is a mismatch of services: a name and two pairs of payload types of two
+/// type names each, nine names of at most 255 bytes, plus less than 300 bytes of numbers. One page holds that,
 /// and one page is what the kernel allocates for a packet without looking for contiguous memory.
 pub const MAX_PACKET_BYTES: usize = 4096;
 
@@ -96,9 +96,29 @@ pub const DEPTH_DEFAULT: u64 = 1024;
 /// or a few images, so that most publishers never need another descriptor. Only what messages touch takes memory.
 pub const ARENA_BYTES_MIN: usize = 1 << 20;
 
+/// Messages of a known size for which a publisher's first memory is laid out: a few in flight, a few that are held.
+const ARENA_MESSAGES: usize = 8;
+
+/// Address space behind the slots of a ring whose messages have `message_bytes` (0 if that is not known).
+pub(crate) fn arena_bytes(message_bytes: usize, budget_bytes: usize) -> usize {
+    message_bytes.saturating_mul(ARENA_MESSAGES).max(ARENA_BYTES_MIN).min(budget_bytes)
+}
+
 /// Longest history: half of the longest ring (the other half is for messages under way).
 pub const HISTORY_MAX: u64 = onecopy_memory::layout::CAPACITY_MAX / 2;
 
 /// Bytes of large messages that a publisher may have out with subscribers, unless it says otherwise. Only what messages
 /// touch takes memory; this bounds the harm that a subscriber does which never lets go.
 pub const BUDGET_BYTES_DEFAULT: usize = 1 << 30;
+
+/// Most calls that one client has under way: as many answers as its servers' rings of the default depth take, so that an
+/// honest client's servers never find them full.
+pub const CALLS_MAX: usize = 1024;
+
+/// Answers to one call that a client keeps for it while it waits for another. The longer the list the more memory a
+/// stream takes that nobody reads; a list of this length keeps a stream flowing while its reader does something else.
+pub const UNREAD_ANSWERS_MAX: usize = 256;
+
+/// Largest text of a server that says why it could not do something, in bytes: the end of what a program prints about its
+/// own failure.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::error::LoanError;
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
 
 /// Plain data: any bytes are a valid value, and every byte of a value is initialised. Implemented for every type that
@@ -47,6 +48,8 @@ pub trait Payload: sealed::Sealed {
     fn from_bytes(bytes: &[u8]) -> Option<&Self>;
     #[doc(hidden)]
     fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut Self>;
+    #[doc(hidden)]
+    fn to_bytes(&self) -> &[u8];
 }
 
 /// Marks a type that carries `P` and `H` without owning either.
@@ -89,6 +92,11 @@ impl<T: PlainData> Payload for T {
     fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut Self> {
         T::mut_from_bytes(bytes).ok()
     }
+
+    #[inline]
+    fn to_bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
 }
 
 impl<T: PlainData> Payload for [T] {
@@ -110,6 +118,19 @@ impl<T: PlainData> Payload for [T] {
     fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut Self> {
         <[T]>::mut_from_bytes(bytes).ok()
     }
+
+    #[inline]
+    fn to_bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// Bytes of a message of `len` elements.
+pub(crate) fn slice_bytes<T>(len: usize) -> Result<usize, LoanError> {
+    // Beyond the address space there is no memory to lend: the budget's error names both sizes.
+    len.checked_mul(size_of::<T>())
+        .filter(|bytes| *bytes < isize::MAX as usize - 2 * LINE_BYTES)
+        .ok_or(LoanError::TooLong { elements: len, element_bytes: size_of::<T>() })
 }
 
 mod sealed {

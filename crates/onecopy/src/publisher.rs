@@ -4,23 +4,19 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES, SegmentKind};
-use onecopy_memory::pool::Pool;
-use onecopy_memory::ring::{Allocation, Geometry, RingWriter};
-use onecopy_memory::segment::Segment;
+use onecopy_memory::layout::INLINE_BYTES_MAX;
+use onecopy_memory::ring::{Geometry, RingWriter};
 use onecopy_memory::wait::Woken;
 use zerocopy::IntoBytes;
 
-use crate::broker::protocol::{Delivery, PortId, Request};
+use crate::broker::protocol::{Address, Delivery, Request};
 use crate::draft::{Draft, chunk_header_bytes};
 use crate::error::{Error, LoanError, OpenError};
 use crate::limits;
 use crate::loan::{Batch, Loan};
 use crate::node::handle::NodeHandle;
-use crate::payload::{Carries, Payload, PlainData, describe};
-
-/// Messages of a known size for which a publisher's first memory is laid out: a few in flight, a few that are held.
-const ARENA_MESSAGES: usize = 8;
+use crate::payload::{Carries, Payload, PlainData, describe, slice_bytes};
+use crate::sender::Sender;
 
 /// How a publisher is to be set up; from [`crate::Topic::publisher`].
 #[derive(Debug)]
@@ -91,15 +87,14 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
         let reliable = self.delivery == Delivery::Reliable;
         let largest = chunk_header_bytes::<H>().saturating_add(P::EXACT_BYTES.unwrap_or(0));
-        let arena_bytes =
-            largest.saturating_mul(ARENA_MESSAGES).max(limits::ARENA_BYTES_MIN).min(self.budget_bytes);
+        let arena_bytes = limits::arena_bytes(largest, self.budget_bytes);
         let geometry =
             Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
         let writer = RingWriter::create(geometry, payload.layout_hash())?;
         let port = self.node.new_port();
         let request = Request::OpenPublisher {
             publisher: port,
-            topic: self.topic,
+            address: Address::Topic(self.topic),
             payload,
             delivery: self.delivery,
             history: geometry.history(),
@@ -107,7 +102,7 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         self.node.open_publisher(port, &writer, request)?;
         Ok(Publisher {
             slot_payload_bytes: geometry.inline_bytes_max().checked_sub(size_of::<H>().next_multiple_of(8)),
-            sender: Sender { pool: writer.create_pool(self.budget_bytes), port, node: self.node, writer },
+            sender: Sender::new(self.node, port, writer, self.budget_bytes),
             draft: Draft::new(),
             payload: PhantomData,
         })
@@ -130,14 +125,6 @@ pub struct Publisher<P: Payload + ?Sized, H: PlainData = ()> {
     /// Payload bytes that a slot takes beside the header; `None` if not even the header fits.
     slot_payload_bytes: Option<usize>,
     payload: PhantomData<fn() -> Box<P>>,
-}
-
-/// Ring, pool and connection: what does not depend on the payload's type.
-pub(crate) struct Sender {
-    pub(crate) node: Arc<NodeHandle>,
-    port: PortId,
-    pub(crate) writer: RingWriter,
-    pub(crate) pool: Pool,
 }
 
 impl<T: PlainData, H: PlainData> Publisher<T, H> {
@@ -334,42 +321,4 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
             }
         }
     }
-}
-
-impl Sender {
-    #[inline]
-    fn check_room(&mut self, count: u64) -> Result<(), LoanError> {
-        if self.node.is_forked() {
-            return Err(LoanError::Forked);
-        }
-        if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
-    }
-
-    fn chunk(&mut self, length: usize) -> Result<onecopy_memory::pool::Chunk, LoanError> {
-        loop {
-            match self.writer.allocate(&mut self.pool, length)? {
-                Allocation::Chunk(chunk) => return Ok(chunk),
-                Allocation::Grow(bytes) => {
-                    let segment = Segment::create(SegmentKind::Pool, bytes, 0)?;
-                    let index = self.pool.segments() as u32;
-                    // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
-                    self.node.announce_segment(self.port, index, &segment)?;
-                    self.pool.add(&segment);
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.node.close(self.port);
-    }
-}
-
-fn slice_bytes<T>(len: usize) -> Result<usize, LoanError> {
-    // Beyond the address space there is no memory to lend: the budget's error names both sizes.
-    len.checked_mul(size_of::<T>())
-        .filter(|bytes| *bytes < isize::MAX as usize - 2 * LINE_BYTES)
-        .ok_or(LoanError::TooLong { elements: len, element_bytes: size_of::<T>() })
 }

@@ -9,6 +9,7 @@ use onecopy_memory::hold::HeldChunk;
 use onecopy_memory::ring::{InlineParts, Received, RingFault};
 
 use crate::batch_rest::{BatchRest, read_header};
+use crate::broker::protocol::Address;
 use crate::content::{Content, Held};
 use crate::draft::chunk_header_bytes;
 use crate::error::{OpenError, ReceiveError, WaitError};
@@ -56,7 +57,8 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
     /// [`OpenError`]: another payload type on this topic, no memory or descriptors, no broker.
     pub fn open(self) -> Result<Subscriber<P, H>, OpenError> {
         let port = self.node.new_port();
-        let mailbox = self.node.open_subscriber(port, self.topic, self.expected, self.skip_history)?;
+        let address = Address::Topic(self.topic);
+        let mailbox = self.node.open_subscriber(port, address, self.expected, self.skip_history)?;
         Ok(Subscriber {
             feeds: Feeds::new(self.node, port, mailbox),
             content: Content::empty(),

@@ -1,16 +1,17 @@
-//! Waiting on several subscribers at once, whatever their types.
+//! Waiting on several subscribers and servers at once, whatever their types.
 
 use std::time::{Duration, Instant};
 
 use crate::error::WaitError;
 use crate::payload::{Payload, PlainData};
+use crate::service::Server;
 use crate::sleep::{self, Sleeper};
 use crate::subscriber::Subscriber;
 use sealed::SleeperRef;
 
-/// Something that [`wait_any`] can wait for: a [`Subscriber`] of any type.
+/// Something that [`wait_any`] can wait for: a [`Subscriber`] or a [`Server`] of any type.
 ///
-/// Sealed: implemented for subscribers only.
+/// Sealed: implemented for these only.
 pub trait Waitable: sealed::Sealed {}
 
 impl<P: Payload + ?Sized, H: PlainData> Waitable for Subscriber<P, H> {}
@@ -22,6 +23,18 @@ impl<P: Payload + ?Sized, H: PlainData> sealed::Sealed for Subscriber<P, H> {
 
     fn has_rest(&self) -> bool {
         self.has_batch()
+    }
+}
+
+impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Waitable for Server<Req, Res> {}
+
+impl<Req: Payload + ?Sized, Res: Payload + ?Sized> sealed::Sealed for Server<Req, Res> {
+    fn sleeper(&mut self) -> SleeperRef<'_> {
+        SleeperRef(Server::sleeper(self))
+    }
+
+    fn has_rest(&self) -> bool {
+        false
     }
 }
 
@@ -37,7 +50,8 @@ mod sealed {
     }
 }
 
-/// Sleeps until one of `subscribers` may have a message. Then look into each with [`Subscriber::receive`].
+/// Sleeps until one of `sources` may have a message or a request. Then look into each with [`Subscriber::receive`] or
+/// [`Server::receive`].
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -56,12 +70,11 @@ mod sealed {
 /// # Errors
 ///
 /// [`WaitError::Timeout`] if nothing came within `timeout`.
-pub fn wait_any(subscribers: &mut [&mut dyn Waitable], timeout: Duration) -> Result<(), WaitError> {
+pub fn wait_any(sources: &mut [&mut dyn Waitable], timeout: Duration) -> Result<(), WaitError> {
     let deadline = Instant::now().checked_add(timeout);
-    if subscribers.iter().any(|subscriber| subscriber.has_rest()) {
+    if sources.iter().any(|source| source.has_rest()) {
         return Ok(());
     }
-    let mut sleepers: Vec<&mut dyn Sleeper> =
-        subscribers.iter_mut().map(|subscriber| subscriber.sleeper().0).collect();
+    let mut sleepers: Vec<&mut dyn Sleeper> = sources.iter_mut().map(|source| source.sleeper().0).collect();
     if sleep::until_ready(&mut sleepers, deadline)? { Ok(()) } else { Err(WaitError::Timeout) }
 }

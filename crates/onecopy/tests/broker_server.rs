@@ -7,7 +7,7 @@ mod broker_common;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
-use onecopy::broker::protocol::{Event, NodeId, PROTOCOL_VERSION, Refusal, Request, Route};
+use onecopy::broker::protocol::{Address, Event, NodeId, PROTOCOL_VERSION, Refusal, Request, Route};
 use onecopy::broker::transport::{PacketSocket, TransportError};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -154,7 +154,11 @@ fn a_list_may_be_longer_than_any_queue_bound() {
     let (node, asker) = (world.node(1), world.node(2));
     for serial in 0..500 {
         let topic = format!("topic/{serial}");
-        let request = Request::OpenSubscriber { subscriber: port(1, serial), topic, payload: None };
+        let request = Request::OpenSubscriber {
+            subscriber: port(1, serial),
+            address: Address::Topic(topic),
+            payload: None,
+        };
         node.send_request(&request, None).unwrap();
         while node.receive_event().unwrap().0 != (Event::Settled { port: port(1, serial) }) {}
     }

@@ -16,7 +16,8 @@ use crate::layout::{HEADER_BYTES, LINE_BYTES};
 use crate::mapping::Mapping;
 use crate::prefetch::prefetch_for_writing;
 use crate::segment::Segment;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64};
+use crate::window::Window;
 
 /// First segment of a pool; each further one doubles the total.
 const FIRST_SEGMENT_BYTES: usize = 1 << 20;
@@ -78,6 +79,12 @@ impl Chunk {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: as for `bytes_mut`; nobody writes while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.capacity) }
+    }
+
+    /// The chunk as words that others may look at while it is not a message. `None` in a model.
+    pub(crate) fn words(&self) -> Option<Window<AtomicU64>> {
+        let count = self.capacity / size_of::<AtomicU64>();
+        Window::new(self.mapping.as_ref()?, self.address.offset as usize, count)
     }
 
     /// A chunk without memory, for models that look at addresses only.

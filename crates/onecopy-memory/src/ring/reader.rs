@@ -5,6 +5,7 @@
 use std::any::Any;
 
 use super::Ring;
+use crate::board::PeerWord;
 use crate::hold::{HeldChunk, Hold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
@@ -15,6 +16,7 @@ use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::{SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
+use crate::window::Window;
 
 /// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go
 /// on with other work.
@@ -242,6 +244,13 @@ impl RingReader {
         }
         self.segments[index] = Some(Arc::clone(view.mapping()));
         Ok(())
+    }
+
+    /// A word of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.
+    pub fn word(&self, offset: u64) -> Option<PeerWord> {
+        let mapping = self.segments.first()?.as_ref()?;
+        let offset = usize::try_from(offset).ok()?;
+        Some(PeerWord { word: Window::new(mapping, offset, 1)? })
     }
 
     /// Takes the next message, if there is one. Never blocks, never calls the kernel unless a writer waits for space.

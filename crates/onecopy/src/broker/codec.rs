@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::protocol::{Event, OpenError, Refusal, Request};
+use super::protocol::{Address, Event, OpenError, Refusal, Request, ServiceType};
 use crate::limits::{MAX_DETAIL_BYTES, MAX_NODE_NAME_BYTES, MAX_PACKET_BYTES};
 use crate::payload_type::{PayloadType, TypeDescriptionError};
 use crate::topic_name::{self, TopicNameError};
@@ -107,13 +107,17 @@ impl Request {
         let request: Self = decode(packet)?;
         match &request {
             Self::Hello { name, .. } => check_node_name(name)?,
-            Self::OpenPublisher { topic, payload, .. } => {
-                topic_name::check(topic)?;
+            Self::OpenPublisher { address, payload, .. } => {
+                check_address(address)?;
                 payload.validate()?;
             }
-            Self::OpenSubscriber { topic, payload, .. } => {
-                topic_name::check(topic)?;
+            Self::OpenSubscriber { address, payload, .. } => {
+                check_address(address)?;
                 check_payload(payload.as_ref())?;
+            }
+            Self::OpenService { service, payload, .. } => {
+                topic_name::check(service)?;
+                check_service_type(payload.as_ref())?;
             }
             Self::Inspect { topic: Some(topic), .. } => topic_name::check(topic)?,
             Self::AddSegment { .. }
@@ -143,7 +147,8 @@ impl Event {
         let event: Self = decode(packet)?;
         match &event {
             Self::Opened { payload, .. } => check_payload(payload.as_ref())?,
-            Self::Publisher { payload, .. } => payload.validate()?,
+            Self::Publisher { payload, .. } | Self::Remains { payload, .. } => payload.validate()?,
+            Self::Met { payload, .. } => check_service_type(Some(payload))?,
             Self::OpenFailed { error, .. } => check_open_error(error)?,
             Self::Refused { reason: Refusal::Malformed { detail } } if detail.len() > MAX_DETAIL_BYTES => {
                 return Err(DecodeError::Detail { bytes: detail.len() });
@@ -157,8 +162,22 @@ impl Event {
                 topic_name::check(topic)?;
                 check_node_name(node_name)?;
             }
+            Self::ServiceInfo { name, payload, .. } => {
+                topic_name::check(name)?;
+                check_service_type(payload.as_ref())?;
+            }
+            Self::ServicePortInfo { service, node_name, .. } => {
+                topic_name::check(service)?;
+                check_node_name(node_name)?;
+            }
+            Self::RegionInfo { name, payload, .. } => {
+                topic_name::check(name)?;
+                check_payload(payload.as_ref())?;
+            }
             Self::Welcome { .. }
             | Self::Refused { .. }
+            | Self::AllMet { .. }
+            | Self::Parted { .. }
             | Self::Settled { .. }
             | Self::Segment { .. }
             | Self::PublisherGone { .. }
@@ -203,6 +222,19 @@ fn check_payload(payload: Option<&PayloadType>) -> Result<(), TypeDescriptionErr
     payload.map_or(Ok(()), PayloadType::validate)
 }
 
+fn check_service_type(payload: Option<&ServiceType>) -> Result<(), TypeDescriptionError> {
+    let Some(ServiceType { request, response }) = payload else { return Ok(()) };
+    request.validate()?;
+    response.validate()
+}
+
+fn check_address(address: &Address) -> Result<(), TopicNameError> {
+    match address {
+        Address::Topic(name) | Address::Region(name) => topic_name::check(name),
+        Address::Direct { .. } => Ok(()),
+    }
+}
+
 fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
     match error {
         OpenError::TypeMismatch { topic, existing, requested } => {
@@ -210,8 +242,15 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
             existing.validate()?;
             requested.validate()?;
         }
-        OpenError::DeliveryMismatch { topic, .. } => topic_name::check(topic)?,
-        OpenError::DuplicatePort { .. } => {}
+        OpenError::DeliveryMismatch { topic: name, .. } | OpenError::HasWriter { region: name, .. } => {
+            topic_name::check(name)?;
+        }
+        OpenError::ServiceMismatch { service, existing, requested } => {
+            topic_name::check(service)?;
+            check_service_type(Some(existing))?;
+            check_service_type(Some(requested))?;
+        }
+        OpenError::DuplicatePort { .. } | OpenError::NoSuchPeer { .. } => {}
     }
     Ok(())
 }

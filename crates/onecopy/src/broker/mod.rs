@@ -9,11 +9,18 @@
 //! | `peers.rs` | who is connected |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
 //! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `services.rs` | clients and servers, and who was introduced to whom |
+//! | `inspection.rs` | the answer to those who ask what there is |
+//! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod codec;
+mod ids;
+mod inspection;
 mod peers;
 pub mod protocol;
+mod refusal;
 pub mod server;
+mod services;
 pub mod state;
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,12 @@ impl Peers {
         peer.node.as_ref().map(|node| node.name.as_str())
     }
 
+    /// The process of a node, or 0 if it is gone.
+    pub(super) fn pid_of(&self, node: NodeId) -> u32 {
+        let peer = self.by_node.get(&node).and_then(|peer| self.by_id.get(peer));
+        peer.map_or(0, |peer| peer.credentials.pid)
+    }
+
     /// Every node with its process, in the order of their numbers.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&Node, Credentials)> {
         let peers = self.by_node.values().filter_map(|peer| self.by_id.get(peer));

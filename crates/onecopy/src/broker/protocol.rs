@@ -5,72 +5,19 @@
 //! publisher's ring ([`Event::Publisher`]), it tells where its reader state lies ([`Request::Attach`]), and the
 //! publisher says from where to read ([`Request::Attached`]). From then on the two need the broker for nothing but
 //! news of each other's end. How packets look as bytes is told in `codec.rs`.
+//!
+//! A client meets a server in one step more: the broker introduces the two ([`Event::Met`]), and then each publishes to the
+//! other directly ([`Address::Direct`]), in the same three steps.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::payload_type::PayloadType;
 
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
-
-/// A node, by a number that it drew at random: unique without anybody to ask, and still its own after a broker died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeId(pub u64);
-
-impl NodeId {
-    /// Draws a new one.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel's random number generator reports.
-    pub fn random() -> std::io::Result<Self> {
-        let mut bytes = [0_u8; 8];
-        let mut filled = 0;
-        while let Some(rest @ [_, ..]) = bytes.get_mut(filled..) {
-            let flags = rustix::rand::GetRandomFlags::empty();
-            filled += rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut *rest, flags))?;
-        }
-        Ok(Self(u64::from_ne_bytes(bytes)))
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:016x}", self.0)
-    }
-}
-
-/// One publisher or subscriber. Its own node numbers it, so that it keeps its number when another broker takes over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PortId {
-    /// The node that has it open.
-    pub node: NodeId,
-    /// Its number within that node; used once only.
-    pub serial: u32,
-}
-
-impl fmt::Display for PortId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.node, self.serial)
-    }
-}
-
-/// The way from one publisher to one subscriber of the same topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Route {
-    /// Where messages come from.
-    pub publisher: PortId,
-    /// Where they go to.
-    pub subscriber: PortId,
-}
-
-impl fmt::Display for Route {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} → {}", self.publisher, self.subscriber)
-    }
-}
+pub use super::ids::{NodeId, PortId, Route};
+pub use super::refusal::{OpenError, Refusal};
 
 /// What happens when a subscriber is slower than a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,6 +37,41 @@ impl fmt::Display for Delivery {
     }
 }
 
+/// What a publisher publishes to, or a subscriber subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Address {
+    /// The topic of this name.
+    Topic(String),
+    /// Straight to one client or server, which alone subscribes; those publish to it whom the broker has introduced
+    /// ([`Event::Met`]).
+    Direct {
+        /// Who subscribes.
+        to: PortId,
+        /// The server or client that publishes.
+        from: PortId,
+    },
+    /// The region of this name, whose one publisher is its writer.
+    Region(String),
+}
+
+/// On which side of a service a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Asks.
+    Client,
+    /// Answers.
+    Server,
+}
+
+/// What a service's requests and responses are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ServiceType {
+    /// From clients to servers.
+    pub request: PayloadType,
+    /// From servers to clients.
+    pub response: PayloadType,
+}
+
 /// From a node to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -100,12 +82,12 @@ pub enum Request {
         /// What people call it; need not be unique.
         name: String,
     },
-    /// I publish. With the memory of the ring as descriptor.
+    /// I publish. With the memory of the ring, or of the region, as descriptor.
     OpenPublisher {
         /// The new port.
         publisher: PortId,
-        /// The topic's name.
-        topic: String,
+        /// What it publishes to.
+        address: Address,
         /// What its messages are.
         payload: PayloadType,
         /// What happens to slow subscribers.
@@ -124,10 +106,21 @@ pub enum Request {
     OpenSubscriber {
         /// The new port.
         subscriber: PortId,
-        /// The topic's name.
-        topic: String,
+        /// What it subscribes to; nothing direct, to which clients and servers subscribe by being there.
+        address: Address,
         /// What I expect its messages to be; `None` takes whatever there is.
         payload: Option<PayloadType>,
+    },
+    /// I am a client or a server of a service, and subscribe to what is sent to me directly.
+    OpenService {
+        /// The new port.
+        port: PortId,
+        /// Which of the two.
+        role: Role,
+        /// The service's name.
+        service: String,
+        /// What I expect its requests and responses to be; `None` takes whatever there is.
+        payload: Option<ServiceType>,
     },
     /// To a publisher: my reader state is there. With the memory it lies in as descriptor.
     Attach {
@@ -208,6 +201,36 @@ pub enum Event {
         /// The port.
         port: PortId,
     },
+    /// To a client or a server: there is a counterpart, to publish to directly.
+    Met {
+        /// Your port.
+        port: PortId,
+        /// The server or client.
+        peer: PortId,
+        /// Its process.
+        pid: u32,
+        /// What requests and responses are.
+        payload: ServiceType,
+    },
+    /// To a client or a server: the counterparts that were there when you came have all been named.
+    AllMet {
+        /// Your port.
+        port: PortId,
+    },
+    /// To a client or a server: a counterpart has ended.
+    Parted {
+        /// Your port.
+        port: PortId,
+        /// The server or client.
+        peer: PortId,
+    },
+    /// To a reader of a region that has no writer: its last value. With the region's memory as descriptor.
+    Remains {
+        /// The reader.
+        subscriber: PortId,
+        /// What the value is.
+        payload: PayloadType,
+    },
     /// To a subscriber: a publisher of your topic. With the memory of its ring as descriptor.
     Publisher {
         /// The two.
@@ -216,6 +239,8 @@ pub enum Event {
         payload: PayloadType,
         /// What happens if you are slow.
         delivery: Delivery,
+        /// The client or server that it is, if it publishes to you directly.
+        from: Option<PortId>,
     },
     /// To a subscriber: a segment of that publisher's pool. With that memory as descriptor.
     Segment {
@@ -311,6 +336,45 @@ pub enum Event {
         /// What people call its node.
         node_name: String,
     },
+    /// Part of the answer to [`Request::Inspect`].
+    ServiceInfo {
+        /// The number of the question.
+        request: u32,
+        /// The service's name.
+        name: String,
+        /// What its requests and responses are, if anybody has said so yet.
+        payload: Option<ServiceType>,
+    },
+    /// Part of the answer to [`Request::Inspect`].
+    ServicePortInfo {
+        /// The number of the question.
+        request: u32,
+        /// The service's name.
+        service: String,
+        /// The client or server.
+        port: PortId,
+        /// Which of the two.
+        role: Role,
+        /// What people call its node.
+        node_name: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// Part of the answer to [`Request::Inspect`]. With the region's memory as descriptor, if `memory` is set.
+    RegionInfo {
+        /// The number of the question.
+        request: u32,
+        /// The region's name.
+        name: String,
+        /// What its value is, if anybody has said so yet.
+        payload: Option<PayloadType>,
+        /// The writer, if there is one, with its process.
+        writer: Option<(PortId, u32)>,
+        /// How many read it.
+        readers: u32,
+        /// The memory comes along.
+        memory: bool,
+    },
     /// The answer to [`Request::Inspect`] is complete.
     InspectEnd {
         /// The number of the question.
@@ -333,133 +397,13 @@ impl Event {
     /// Whether a descriptor must come with this packet; otherwise none may.
     pub fn carries_descriptor(&self) -> bool {
         match self {
-            Self::Publisher { .. } | Self::Segment { .. } | Self::Attach { .. } => true,
+            Self::Publisher { .. } | Self::Segment { .. } | Self::Attach { .. } | Self::Remains { .. } => {
+                true
+            }
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,
+            Self::RegionInfo { memory, .. } => *memory,
             _ => false,
         }
     }
-}
-
-/// Why a port could not be opened, for its opener to handle.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum OpenError {
-    /// The topic carries something else.
-    #[error(
-        "topic {topic:?} carries {existing}, and this program asked for {requested}; build both with the same type, or use another topic"
-    )]
-    TypeMismatch {
-        /// The topic's name.
-        topic: String,
-        /// What it carries.
-        existing: Box<PayloadType>,
-        /// What was asked for.
-        requested: Box<PayloadType>,
-    },
-    /// The topic delivers in another way.
-    #[error(
-        "topic {topic:?} has {existing} delivery, and this publisher asked for {requested} delivery; open every publisher of a topic with the same"
-    )]
-    DeliveryMismatch {
-        /// The topic's name.
-        topic: String,
-        /// How it delivers.
-        existing: Delivery,
-        /// What was asked for.
-        requested: Delivery,
-    },
-    /// The node has used this number already.
-    #[error("port {port} is open already; give every port of a node a number of its own")]
-    DuplicatePort {
-        /// The port.
-        port: PortId,
-    },
-}
-
-/// Why the broker ends a connection. It costs that connection only, and nobody else notices.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum Refusal {
-    /// The node was built with another protocol.
-    #[error(
-        "this node speaks version {peer} of the broker's protocol and the broker speaks version {broker}; run the same release of onecopy on both sides"
-    )]
-    Version {
-        /// The node's.
-        peer: u16,
-        /// The broker's.
-        broker: u16,
-    },
-    /// The node runs as another user.
-    #[error(
-        "the broker of this instance serves user {broker_uid} only, and this process runs as user {peer_uid}; run both as one user, or choose another runtime directory with ONECOPY_RUNTIME_DIR"
-    )]
-    WrongUser {
-        /// The node's.
-        peer_uid: u32,
-        /// The broker's.
-        broker_uid: u32,
-    },
-    /// Another node has the same number.
-    #[error(
-        "node {node} is connected already; draw a new node id (a process that forked must open a node of its own)"
-    )]
-    DuplicateNode {
-        /// The number.
-        node: NodeId,
-    },
-    /// A packet could not be read.
-    #[error("the broker could not read a packet: {detail}")]
-    Malformed {
-        /// What was wrong with it.
-        detail: String,
-    },
-    /// Something was sent before [`Request::Hello`].
-    #[error("a node must introduce itself before it sends anything else; send Hello first")]
-    HelloMissing,
-    /// [`Request::Hello`] was sent twice.
-    #[error("a node must introduce itself exactly once; open a new connection for a new node")]
-    HelloRepeated,
-    /// A port of another node was used as one's own.
-    #[error("port {port} belongs to another node than {node}; a node may speak for its own ports only")]
-    ForeignPort {
-        /// The port.
-        port: PortId,
-        /// The node that used it.
-        node: NodeId,
-    },
-    /// A publisher was used as a subscriber, or the other way around.
-    #[error("port {port} was used in the wrong role; publishers publish and subscribers subscribe")]
-    WrongRole {
-        /// The port.
-        port: PortId,
-    },
-    /// A packet came without the descriptor that it needs.
-    #[error(
-        "a packet came without the descriptor that belongs to it; send it with SCM_RIGHTS in the same packet"
-    )]
-    DescriptorMissing,
-    /// A packet came with a descriptor that nothing needs.
-    #[error(
-        "a packet came with a descriptor that does not belong to it; send descriptors only where one is due"
-    )]
-    DescriptorSurplus,
-    /// A publisher announced the same segment twice.
-    #[error("publisher {publisher} added segment {index} twice; number the segments of a pool apart")]
-    DuplicateSegment {
-        /// The publisher.
-        publisher: PortId,
-        /// The segment.
-        index: u32,
-    },
-    /// The node does not read what it is sent.
-    #[error("{queued} packets waited for this node to read them; read events from the broker without pause")]
-    TooSlow {
-        /// How many.
-        queued: u64,
-    },
-    /// The broker's process, or the kernel on its behalf, has no room for another descriptor.
-    #[error(
-        "the broker is at its limit of open files; raise it (`ulimit -n`, or LimitNOFILE= in a systemd unit) where the broker was started"
-    )]
-    OutOfDescriptors,
 }

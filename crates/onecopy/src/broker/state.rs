@@ -4,12 +4,13 @@
 //! `server.rs` drives it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::codec::DecodeError;
+use super::inspection::Question;
 use super::peers::{PeerId, Peers};
-use super::protocol::{Event, NodeId, PortId, Refusal, Request};
-use super::topics::{Descriptor, NewPublisher, Outbox, Topic, Topics};
+use super::protocol::{Address, Event, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType};
+use super::services::Services;
+use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
 use super::transport::Credentials;
 
 /// What the driver of the state machine has to do.
@@ -37,15 +38,17 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Broker {
     own: Credentials,
-    peers: Peers,
-    topics: Topics,
+    pub(super) peers: Peers,
+    pub(super) topics: Topics,
+    pub(super) services: Services,
     outputs: VecDeque<Output>,
 }
 
 impl Broker {
     /// A broker that nobody is connected to, running in the process and for the user named.
     pub fn new(own: Credentials) -> Self {
-        Self { own, peers: Peers::default(), topics: Topics::default(), outputs: VecDeque::new() }
+        let (peers, topics, services, outputs) = Default::default();
+        Self { own, peers, topics, services, outputs }
     }
 
     /// Somebody connected.
@@ -81,7 +84,7 @@ impl Broker {
         let Some(node) = self.peers.remove(peer) else { return };
         let mut outbox = Outbox::default();
         for port in self.topics.ports_of(node) {
-            self.topics.close(port, &mut outbox);
+            self.close(port, &mut outbox);
         }
         self.deliver(outbox);
     }
@@ -106,7 +109,7 @@ impl Broker {
 
     /// Whether nobody is connected, and so nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.topics.is_empty()
+        self.peers.is_empty() && self.topics.is_empty() && self.services.is_empty()
     }
 
     /// Checks that the tables agree with each other: for tests and fuzzing.
@@ -117,6 +120,7 @@ impl Broker {
     pub fn check_invariants(&self) {
         self.peers.check_invariants();
         self.topics.check_invariants();
+        self.services.check_invariants();
         for (_, topic) in self.topics.iter() {
             for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
                 assert!(self.peers.peer_of(port.node).is_some(), "port {port} has outlived its node");
@@ -146,17 +150,28 @@ impl Broker {
             return Err(Refusal::ForeignPort { port, node });
         }
         match (request, descriptor) {
-            (Request::OpenPublisher { publisher, topic, payload, delivery, history }, Some(ring)) => {
-                let new = NewPublisher { port: publisher, topic, payload, delivery, history, ring };
-                if let Err(error) = self.topics.open_publisher(new, outbox) {
-                    outbox.tell(node, Event::OpenFailed { port: publisher, error });
-                }
+            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
+                let opened = self.place(port, address).and_then(|(key, from)| {
+                    let new = NewPublisher { port, key, from, payload, delivery, history, ring };
+                    self.topics.open_publisher(new, outbox)
+                });
+                tell_failure(port, opened, outbox);
                 Ok(())
             }
-            (Request::OpenSubscriber { subscriber, topic, payload }, _) => {
-                if let Err(error) = self.topics.open_subscriber(subscriber, topic, payload, outbox) {
-                    outbox.tell(node, Event::OpenFailed { port: subscriber, error });
-                }
+            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
+                let key = match address {
+                    Address::Topic(name) => Key::Topic(name.into()),
+                    Address::Region(name) => Key::Region(name.into()),
+                    // Clients and servers subscribe to it by being there, and nobody else may.
+                    Address::Direct { .. } => return Err(Refusal::WrongRole { port }),
+                };
+                let opened = self.topics.open_subscriber(port, key, payload, outbox);
+                tell_failure(port, opened, outbox);
+                Ok(())
+            }
+            (Request::OpenService { port, role, service, payload }, _) => {
+                let opened = self.open_service(port, role, service, payload, outbox);
+                tell_failure(port, opened, outbox);
                 Ok(())
             }
             (Request::AddSegment { publisher, index }, Some(segment)) => {
@@ -172,7 +187,7 @@ impl Broker {
             }
             (Request::Detach { route }, _) => self.topics.detach(route, outbox),
             (Request::Close { port }, _) => {
-                self.topics.close(port, outbox);
+                self.close(port, outbox);
                 Ok(())
             }
             (Request::Inspect { request, topic, rings }, _) => {
@@ -198,60 +213,52 @@ impl Broker {
         Ok(())
     }
 
-    fn inspect(&self, asker: NodeId, question: Question, topic: Option<&str>, outbox: &mut Outbox) {
-        let request = question.request;
-        if let Some(name) = topic {
-            if let Some((name, topic)) = self.topics.get(name) {
-                self.describe_topic(asker, question, name, topic, outbox);
+    /// What a publisher would publish to, and as whom.
+    fn place(&self, port: PortId, address: Address) -> Result<(Key, Option<PortId>), OpenError> {
+        match address {
+            Address::Topic(name) => Ok((Key::Topic(name.into()), None)),
+            Address::Direct { to, from } => {
+                if from.node == port.node && self.services.are_counterparts(from, to) {
+                    Ok((Key::Direct(to), Some(from)))
+                } else {
+                    Err(OpenError::NoSuchPeer { port, peer: to })
+                }
             }
-        } else {
-            for (node, Credentials { pid, uid }) in self.peers.nodes() {
-                let event = Event::NodeInfo { request, node: node.id, name: node.name.clone(), pid, uid };
-                outbox.tell(asker, event);
-            }
-            for (name, topic) in self.topics.iter() {
-                self.describe_topic(asker, question, name, topic, outbox);
+            Address::Region(name) => {
+                let key = Key::Region(name.into());
+                match self.topics.writer_of(&key) {
+                    Some(writer) => Err(OpenError::HasWriter {
+                        region: key.to_string(),
+                        pid: self.peers.pid_of(writer.node),
+                    }),
+                    None => Ok((key, None)),
+                }
             }
         }
-        outbox.tell(asker, Event::InspectEnd { request });
     }
 
-    fn describe_topic(
-        &self,
-        asker: NodeId,
-        Question { request, rings }: Question,
-        name: &str,
-        topic: &Topic,
+    fn open_service(
+        &mut self,
+        port: PortId,
+        role: Role,
+        service: String,
+        payload: Option<ServiceType>,
         outbox: &mut Outbox,
-    ) {
-        let count = |ports: usize| u32::try_from(ports).unwrap_or(u32::MAX);
-        let node_name = |port: &PortId| self.peers.name_of(port.node).unwrap_or("?").to_owned();
-        outbox.tell(
-            asker,
-            Event::TopicInfo {
-                request,
-                name: name.to_owned(),
-                payload: topic.payload.clone(),
-                delivery: topic.delivery,
-                publishers: count(topic.publishers.len()),
-                subscribers: count(topic.subscribers.len()),
-            },
-        );
-        for (port, publisher) in &topic.publishers {
-            let event = Event::PublisherInfo {
-                request,
-                topic: name.to_owned(),
-                publisher: *port,
-                node_name: node_name(port),
-                history: publisher.history,
-                ring: rings,
-            };
-            outbox.0.push((asker, event, rings.then(|| Arc::clone(&publisher.ring))));
-        }
-        for port in topic.subscribers.keys() {
-            let (topic, node_name) = (name.to_owned(), node_name(port));
-            outbox.tell(asker, Event::SubscriberInfo { request, topic, subscriber: *port, node_name });
-        }
+    ) -> Result<(), OpenError> {
+        self.services.check_open(port, &service, payload.as_ref())?;
+        let incoming = payload.as_ref().map(|payload| match role {
+            Role::Client => payload.response.clone(),
+            Role::Server => payload.request.clone(),
+        });
+        self.topics.open_subscriber(port, Key::Direct(port), incoming, outbox)?;
+        let pid_of = |port: PortId| self.peers.pid_of(port.node);
+        self.services.open(port, role, service, payload, pid_of, outbox);
+        Ok(())
+    }
+
+    fn close(&mut self, port: PortId, outbox: &mut Outbox) {
+        self.services.close(port, outbox);
+        self.topics.close(port, outbox);
     }
 
     fn deliver(&mut self, outbox: Outbox) {
@@ -265,11 +272,10 @@ impl Broker {
     }
 }
 
-/// What is the same for every item of an answer.
-#[derive(Debug, Clone, Copy)]
-struct Question {
-    request: u32,
-    rings: bool,
+fn tell_failure(port: PortId, opened: Result<(), OpenError>, outbox: &mut Outbox) {
+    if let Err(error) = opened {
+        outbox.tell(port.node, Event::OpenFailed { port, error });
+    }
 }
 
 /// The port in whose name a request speaks.
@@ -278,6 +284,7 @@ fn own_port(request: &Request) -> Option<PortId> {
         Request::OpenPublisher { publisher: port, .. }
         | Request::AddSegment { publisher: port, .. }
         | Request::OpenSubscriber { subscriber: port, .. }
+        | Request::OpenService { port, .. }
         | Request::Close { port } => Some(*port),
         Request::Attached { route, .. } => Some(route.publisher),
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {

@@ -1,9 +1,11 @@
-//! What is open: topics by name, their publishers and subscribers, and how far each pair has come.
+//! What is open: topics, their publishers and subscribers, and how far each pair has come. A topic is found by its
+//! name; what is sent to one client or server, and regions, are topics as well, with rules of their own ([`Key`]).
 //!
 //! The tie between a publisher and a subscriber (a *link*) is kept in one place, at the subscriber, so the two sides can't
 //! disagree. What happens to a link is told to whom it concerns through the [`Outbox`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -27,6 +29,27 @@ impl Outbox {
     }
 }
 
+/// What a topic is found by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// A topic that users know by name.
+    Topic(Arc<str>),
+    /// What is sent to one client or server, which alone subscribes.
+    Direct(PortId),
+    /// A region. Its one publisher is its writer; when that ends, what it published stays for as long as anybody reads
+    /// it.
+    Region(Arc<str>),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) | Self::Region(name) => formatter.write_str(name),
+            Self::Direct(port) => write!(formatter, "direct/{port}"),
+        }
+    }
+}
+
 /// How far a publisher and a subscriber have come with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -45,6 +68,7 @@ type Awaited = BTreeSet<PortId>;
 pub(super) struct Publisher {
     pub(super) history: u64,
     pub(super) ring: Descriptor,
+    from: Option<PortId>,
     segments: BTreeMap<u32, Descriptor>,
     awaited: Awaited,
 }
@@ -62,30 +86,35 @@ pub(super) struct Topic {
     pub(super) delivery: Option<Delivery>,
     pub(super) publishers: BTreeMap<PortId, Publisher>,
     pub(super) subscribers: BTreeMap<PortId, Subscriber>,
+    /// What the last writer of a region left.
+    pub(super) remains: Option<Descriptor>,
 }
 
 /// The wish to publish.
 #[derive(Debug)]
 pub(super) struct NewPublisher {
     pub(super) port: PortId,
-    pub(super) topic: String,
+    pub(super) key: Key,
+    /// The client or server that it is, if it publishes to one directly.
+    pub(super) from: Option<PortId>,
     pub(super) payload: PayloadType,
     pub(super) delivery: Delivery,
     pub(super) history: u64,
     pub(super) ring: Descriptor,
 }
 
-/// All topics, found by name or by one of their ports.
+/// All topics, found by their key or by one of their ports.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    by_name: BTreeMap<Arc<str>, Topic>,
-    by_port: BTreeMap<PortId, Arc<str>>,
+    by_key: BTreeMap<Key, Topic>,
+    by_port: BTreeMap<PortId, Key>,
 }
 
 impl Topics {
     pub(super) fn open_publisher(&mut self, new: NewPublisher, outbox: &mut Outbox) -> Result<(), OpenError> {
-        self.check_open(new.port, &new.topic, Some(&new.payload), Some(new.delivery))?;
-        let topic = Self::join(&mut self.by_name, &mut self.by_port, new.port, new.topic);
+        self.check_open(new.port, &new.key, Some(&new.payload), Some(new.delivery))?;
+        let topic = Self::join(&mut self.by_key, &mut self.by_port, new.port, new.key);
+        topic.remains = None;
         let payload = topic.payload.get_or_insert(new.payload).clone();
         let delivery = *topic.delivery.get_or_insert(new.delivery);
         topic.tell_opened(new.port, outbox);
@@ -94,14 +123,14 @@ impl Topics {
             let route = Route { publisher: new.port, subscriber: *subscriber };
             outbox.tell_with(
                 subscriber.node,
-                Event::Publisher { route, payload: payload.clone(), delivery },
+                Event::Publisher { route, payload: payload.clone(), delivery, from: new.from },
                 &new.ring,
             );
         }
         let awaited: Awaited = topic.subscribers.keys().copied().collect();
         tell_if_settled(new.port, &awaited, outbox);
-        let publisher =
-            Publisher { history: new.history, ring: new.ring, segments: BTreeMap::new(), awaited };
+        let (segments, from) = (BTreeMap::new(), new.from);
+        let publisher = Publisher { history: new.history, ring: new.ring, from, segments, awaited };
         topic.publishers.insert(new.port, publisher);
         Ok(())
     }
@@ -109,23 +138,28 @@ impl Topics {
     pub(super) fn open_subscriber(
         &mut self,
         port: PortId,
-        topic: String,
+        key: Key,
         payload: Option<PayloadType>,
         outbox: &mut Outbox,
     ) -> Result<(), OpenError> {
-        self.check_open(port, &topic, payload.as_ref(), None)?;
-        let topic = Self::join(&mut self.by_name, &mut self.by_port, port, topic);
+        self.check_open(port, &key, payload.as_ref(), None)?;
+        let topic = Self::join(&mut self.by_key, &mut self.by_port, port, key);
         topic.payload = topic.payload.take().or(payload);
         topic.tell_opened(port, outbox);
         if let (Some(payload), Some(delivery)) = (&topic.payload, topic.delivery) {
             for (publisher, record) in &topic.publishers {
                 let route = Route { publisher: *publisher, subscriber: port };
-                let event = Event::Publisher { route, payload: payload.clone(), delivery };
+                let from = record.from;
+                let event = Event::Publisher { route, payload: payload.clone(), delivery, from };
                 outbox.tell_with(port.node, event, &record.ring);
                 for (index, segment) in &record.segments {
                     outbox.tell_with(port.node, Event::Segment { route, index: *index }, segment);
                 }
             }
+        }
+        if let (Some(payload), Some(remains)) = (&topic.payload, &topic.remains) {
+            let event = Event::Remains { subscriber: port, payload: payload.clone() };
+            outbox.tell_with(port.node, event, remains);
         }
         let awaited: Awaited = topic.publishers.keys().copied().collect();
         tell_if_settled(port, &awaited, outbox);
@@ -137,39 +171,43 @@ impl Topics {
     fn check_open(
         &self,
         port: PortId,
-        name: &str,
+        key: &Key,
         payload: Option<&PayloadType>,
         delivery: Option<Delivery>,
     ) -> Result<(), OpenError> {
         if self.by_port.contains_key(&port) {
             return Err(OpenError::DuplicatePort { port });
         }
-        let Some(topic) = self.by_name.get(name) else { return Ok(()) };
+        let Some(topic) = self.by_key.get(key) else { return Ok(()) };
         if let (Some(existing), Some(requested)) = (&topic.payload, payload)
             && existing != requested
         {
             let (existing, requested) = (Box::new(existing.clone()), Box::new(requested.clone()));
-            return Err(OpenError::TypeMismatch { topic: name.to_owned(), existing, requested });
+            return Err(OpenError::TypeMismatch { topic: key.to_string(), existing, requested });
         }
         if let (Some(existing), Some(requested)) = (topic.delivery, delivery)
             && existing != requested
         {
-            return Err(OpenError::DeliveryMismatch { topic: name.to_owned(), existing, requested });
+            return Err(OpenError::DeliveryMismatch { topic: key.to_string(), existing, requested });
         }
         Ok(())
     }
 
     fn join<'a>(
-        by_name: &'a mut BTreeMap<Arc<str>, Topic>,
-        by_port: &mut BTreeMap<PortId, Arc<str>>,
+        by_key: &'a mut BTreeMap<Key, Topic>,
+        by_port: &mut BTreeMap<PortId, Key>,
         port: PortId,
-        name: String,
+        key: Key,
     ) -> &'a mut Topic {
-        let name = by_name
-            .get_key_value(name.as_str())
-            .map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
-        by_port.insert(port, Arc::clone(&name));
-        by_name.entry(name).or_default()
+        // Of two equal keys the one that is kept already, so that there is one copy of the name.
+        let key = by_key.get_key_value(&key).map_or(key, |(kept, _)| kept.clone());
+        by_port.insert(port, key.clone());
+        by_key.entry(key).or_default()
+    }
+
+    /// The writer of a region.
+    pub(super) fn writer_of(&self, region: &Key) -> Option<PortId> {
+        self.by_key.get(region)?.publishers.keys().next().copied()
     }
 
     pub(super) fn add_segment(
@@ -258,10 +296,13 @@ impl Topics {
 
     /// Ends a port, and its topic with the last one; a port that is not open stays so.
     pub(super) fn close(&mut self, port: PortId, outbox: &mut Outbox) {
-        let Some(name) = self.by_port.remove(&port) else { return };
-        let Some(topic) = self.by_name.get_mut(&name) else { return };
-        if topic.publishers.remove(&port).is_some() {
+        let Some(key) = self.by_port.remove(&port) else { return };
+        let Some(topic) = self.by_key.get_mut(&key) else { return };
+        if let Some(publisher) = topic.publishers.remove(&port) {
             topic.publisher_ended(port, outbox);
+            if matches!(key, Key::Region(_)) {
+                topic.remains = Some(publisher.ring);
+            }
         }
         if let Some(subscriber) = topic.subscribers.remove(&port) {
             for (publisher, link) in subscriber.links {
@@ -269,7 +310,7 @@ impl Topics {
             }
         }
         if topic.publishers.is_empty() && topic.subscribers.is_empty() {
-            self.by_name.remove(&name);
+            self.by_key.remove(&key);
         }
     }
 
@@ -279,28 +320,31 @@ impl Topics {
         self.by_port.range(all).map(|(port, _)| *port).collect()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Topic)> {
-        self.by_name.iter().map(|(name, topic)| (&**name, topic))
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<(&str, &Topic)> {
-        self.by_name.get_key_value(name).map(|(name, topic)| (&**name, topic))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Topic)> {
+        self.by_key.iter()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_name.is_empty() && self.by_port.is_empty()
+        self.by_key.is_empty() && self.by_port.is_empty()
     }
 
     fn topic_of(&mut self, port: PortId) -> Option<&mut Topic> {
-        self.by_name.get_mut(self.by_port.get(&port)?)
+        self.by_key.get_mut(self.by_port.get(&port)?)
     }
 
     pub(super) fn check_invariants(&self) {
         let mut ports = 0;
-        for (name, topic) in &self.by_name {
+        for (key, topic) in &self.by_key {
             topic.check_invariants();
+            assert!(
+                !matches!(key, Key::Region(_)) || topic.publishers.len() <= 1,
+                "region {key} has two writers"
+            );
+            if let Key::Direct(owner) = key {
+                assert!(topic.subscribers.keys().all(|port| port == owner), "somebody reads {key}");
+            }
             for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
-                assert_eq!(self.by_port.get(port), Some(name), "port {port} leads to another topic");
+                assert_eq!(self.by_port.get(port), Some(key), "port {port} leads to another topic");
                 ports += 1;
             }
         }

@@ -6,23 +6,27 @@ use std::sync::Arc;
 
 use onecopy_memory::hold::PeerReader;
 use onecopy_memory::layout::SegmentKind;
-use onecopy_memory::ring::RingReader;
+use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags};
 
 use super::inspection::Answer;
 use super::lease::DetachToken;
-use super::ports::{Attaching, Connection, Opening, reader_key};
+use super::ports::{Attaching, Connection, Opening, PublisherPort, reader_key};
 use super::session::Session;
-use crate::broker::protocol::{Event, PortId, Request, Route};
+use crate::broker::protocol::{Address, Delivery, Event, PortId, Request, Role, Route, ServiceType};
 use crate::broker::transport::TransportError;
 use crate::error::{OpenError, ReceiveError};
-use crate::inbox::News;
+use crate::inbox::{NewFeed, News, PeerNews};
 use crate::payload_type::PayloadType;
 
-/// Runs until the connection ends. `outbox_bell` rings when requests wait for room in the socket.
-pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell) {
+/// Runs until the node ends, or the connection and the broker's process with it. `outbox_bell` rings when requests wait
+/// for room in the socket, and when the node ends.
+pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, broker_pid: u32) {
+    // While the connection lives the number is that process's, so this is the process that we mean.
+    let broker = rustix::process::Pid::from_raw(broker_pid.cast_signed())
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
     let ended = loop {
         if let Err(error) = wait_and_handle(session, outbox_bell) {
             break error;
@@ -31,6 +35,52 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell) {
     tracing::debug!(node = %session.node, reason = %ended, "connection to the broker ended");
     session.connection_ended(Connection::Gone);
     wake_everybody_from_now_on(session);
+    if let Some(broker) = broker
+        && wait_for_end(session, outbox_bell, &broker)
+    {
+        lose_process(session, broker_pid);
+    }
+}
+
+/// Waits for the end of the broker's process (`true`) or of this node (`false`). The broker may have ended without its
+/// process, and then those who share that process live on.
+fn wait_for_end(session: &Session, bell: &Doorbell, broker: &OwnedFd) -> bool {
+    loop {
+        if session.ports().closing {
+            return false;
+        }
+        let mut polled =
+            [PollFd::new(broker, PollFlags::IN), PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut polled, None) {
+            Ok(_) if polled[0].revents().contains(PollFlags::IN) => return true,
+            Ok(_) | Err(rustix::io::Errno::INTR) => drop(bell.was_rung()),
+            Err(_) => return false,
+        }
+    }
+}
+
+/// A process ended, and there is no broker to tell what was in it. What is known of it is what clients and servers were
+/// told when they met.
+fn lose_process(session: &Session, pid: u32) {
+    let mut lost = Vec::new();
+    {
+        let mut ports = session.ports();
+        for subscriber in ports.subscribers.values_mut() {
+            let Some(correspondence) = &mut subscriber.correspondence else { continue };
+            for (peer, _) in correspondence.peers.extract_if(|_, of| *of == pid) {
+                subscriber.inbox.post(News::Peer(PeerNews::Parted { peer }));
+                lost.push(peer.node);
+            }
+        }
+    }
+    lost.sort_unstable();
+    lost.dedup();
+    for node in lost {
+        session.tell_subscribers(|| News::NodeGone { node });
+        let routes: Vec<Route> =
+            session.ports().attached_routes().filter(|route| route.subscriber.node == node).collect();
+        routes.into_iter().for_each(|route| lose_subscriber(session, route));
+    }
 }
 
 /// Nobody can announce any more that they will sleep, so every reader counts as a sleeper.
@@ -74,8 +124,18 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::OpenFailed { port, error }, _) => {
             session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
         }
-        (Event::Publisher { route, payload, .. }, Some(ring)) => {
-            meet_publisher(session, route, payload, ring)
+        (Event::Publisher { route, payload, from, .. }, Some(ring)) => {
+            meet_publisher(session, route, payload, from, ring)
+        }
+        (Event::Met { port, peer, pid, payload }, _) => meet_peer(session, port, peer, pid, payload),
+        (Event::AllMet { port }, _) => tell_peer_news(session, port, PeerNews::AllMet),
+        (Event::Parted { port, peer }, _) => {
+            if let Some(correspondence) =
+                session.ports().subscribers.get_mut(&port).and_then(|port| port.correspondence.as_mut())
+            {
+                correspondence.peers.remove(&peer);
+            }
+            tell_peer_news(session, port, PeerNews::Parted { peer });
         }
         (Event::Segment { route, index }, Some(segment)) => take_segment(session, route, index, segment),
         (Event::Attached { route, start }, _) => take_attached(session, route, start),
@@ -100,17 +160,36 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::SubscriberInfo { request, topic, subscriber, node_name }, _) => {
             session.inspections.add(request, Answer::Subscriber { topic, subscriber, node_name });
         }
+        (Event::ServiceInfo { request, name, payload }, _) => {
+            session.inspections.add(request, Answer::Service { name, payload });
+        }
+        (Event::ServicePortInfo { request, service, port, role, node_name, pid }, _) => {
+            session.inspections.add(request, Answer::ServicePort { service, port, role, node_name, pid });
+        }
+        (Event::RegionInfo { request, name, payload, writer, readers, .. }, memory) => {
+            session.inspections.add(request, Answer::Region { name, payload, writer, readers, memory });
+        }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),
         // The transport makes sure that a descriptor comes with exactly those events that have one.
         (
-            Event::Welcome { .. } | Event::Publisher { .. } | Event::Segment { .. } | Event::Attach { .. },
+            Event::Welcome { .. }
+            | Event::Publisher { .. }
+            | Event::Remains { .. }
+            | Event::Segment { .. }
+            | Event::Attach { .. },
             _,
         ) => {}
     }
 }
 
 /// A publisher of one of our subscribers: map its ring, enter a reader, and tell it where that is.
-fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ring: OwnedFd) {
+fn meet_publisher(
+    session: &Arc<Session>,
+    route: Route,
+    payload: PayloadType,
+    from: Option<PortId>,
+    ring: OwnedFd,
+) {
     let lease = session.ports().subscribers.get(&route.subscriber).map(|port| Arc::clone(&port.lease));
     let Some(lease) = lease else {
         // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
@@ -126,7 +205,7 @@ fn meet_publisher(session: &Arc<Session>, route: Route, payload: PayloadType, ri
     match opened {
         Ok(reader) => {
             let block = reader.state().block();
-            subscriber.attaching.insert(route.publisher, Attaching { reader, payload });
+            subscriber.attaching.insert(route.publisher, Attaching { reader, payload, from });
             let request = Request::Attach { route, reader_segment: 0, block };
             session.outbox.send_or_log(&request, Some(session.table.descriptor()));
         }
@@ -172,7 +251,7 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
 fn take_attached(session: &Session, route: Route, start: u64) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
-    let Some(Attaching { mut reader, payload }) = subscriber.attaching.remove(&route.publisher) else {
+    let Some(Attaching { mut reader, payload, from }) = subscriber.attaching.remove(&route.publisher) else {
         return;
     };
     // Who comes after the subscriber opened has no history that is older.
@@ -180,7 +259,8 @@ fn take_attached(session: &Session, route: Route, start: u64) {
     reader.start(if subscriber.skip_history && was_there { reader.head().max(start) } else { start });
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();
-    subscriber.inbox.post(News::Attached { publisher: route.publisher, reader, header_bytes, accepts_any });
+    let publisher = route.publisher;
+    subscriber.inbox.post(News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }));
 }
 
 fn lose_publisher(session: &Session, route: Route) {
@@ -208,6 +288,10 @@ fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block
             let start = readers.attach(reader_key(route), peer);
             ports.note_attached(route, segment);
             session.outbox.send_or_log(&Request::Attached { route, start }, None);
+            let from = ports.publishers.get(&route.publisher).and_then(|publisher| publisher.from);
+            if let Some(correspondent) = from.and_then(|from| ports.subscribers.get(&from)) {
+                correspondent.inbox.post(News::Peer(PeerNews::Hears { publisher: route.publisher }));
+            }
         }
         None => ports.forget_routes(|_| false),
     }
@@ -221,6 +305,51 @@ fn lose_subscriber(session: &Session, route: Route) {
     };
     if let Some(readers) = readers {
         readers.detach(reader_key(route));
+    }
+}
+
+/// A client's server, or a server's client: announce a ring to it. Its end at this side belongs to the user's thread.
+fn meet_peer(session: &Session, port: PortId, peer: PortId, pid: u32, payload: ServiceType) {
+    let mut ports = session.ports();
+    let publisher = PortId { node: session.node, serial: ports.next_serial() };
+    let Some(subscriber) = ports.subscribers.get_mut(&port) else { return };
+    let Some(correspondence) = &mut subscriber.correspondence else { return };
+    correspondence.peers.insert(peer, pid);
+    let outgoing = match correspondence.role {
+        Role::Client => payload.request.clone(),
+        Role::Server => payload.response.clone(),
+    };
+    let inbox = Arc::clone(&subscriber.inbox);
+    let writer = match RingWriter::create(correspondence.geometry, outgoing.layout_hash()) {
+        Ok(writer) => Box::new(writer),
+        Err(error) => {
+            let reason = error.to_string();
+            return inbox.post(News::Peer(PeerNews::OutOfReach { peer, reason }));
+        }
+    };
+    let announcement = Request::OpenPublisher {
+        publisher,
+        address: Address::Direct { to: peer, from: port },
+        payload: outgoing,
+        delivery: Delivery::Reliable,
+        history: 0,
+    };
+    session.outbox.send_or_log(&announcement, Some(writer.descriptor()));
+    let record = PublisherPort {
+        readers: Arc::clone(writer.readers()),
+        opening: Opening::Opened,
+        announcement,
+        ring: writer.share_descriptor(),
+        segments: Vec::new(),
+        from: Some(port),
+    };
+    ports.publishers.insert(publisher, record);
+    inbox.post(News::Peer(PeerNews::Met { peer, pid, payload, publisher, writer }));
+}
+
+fn tell_peer_news(session: &Session, port: PortId, news: PeerNews) {
+    if let Some(subscriber) = session.ports().subscribers.get(&port) {
+        subscriber.inbox.post(News::Peer(news));
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::hold::ReaderTable;
-use onecopy_memory::ring::RingWriter;
+use onecopy_memory::ring::{Geometry, RingWriter};
 use onecopy_memory::segment::Segment;
 use onecopy_memory::wait::Ringer;
 
@@ -16,9 +16,9 @@ use super::control;
 use super::inspection::Answer;
 use super::lease::SubscriberLease;
 use super::outbox::Outbox;
-use super::ports::{self, PublisherPort, SubscriberPort};
+use super::ports::{self, Correspondence, PublisherPort, SubscriberPort};
 use super::session::Session;
-use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::protocol::{Address, NodeId, PortId, Request, Role, Route, ServiceType};
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -42,7 +42,7 @@ impl NodeHandle {
         let fork = Arc::new(fork);
         let table = ReaderTable::create()?;
         let node = NodeId::random().map_err(OpenError::system("draw a random number"))?;
-        let Joined { socket, server, .. } = instance.join(node, &name)?;
+        let Joined { socket, server, broker_pid } = instance.join(node, &name)?;
         let (outbox, outbox_bell) =
             Outbox::new(socket, Arc::clone(&fork)).map_err(OpenError::system("make a socket pair"))?;
         let session = Arc::new(Session::new(node, Arc::new(outbox), table));
@@ -50,7 +50,7 @@ impl NodeHandle {
             let session = Arc::clone(&session);
             std::thread::Builder::new()
                 .name("onecopy-control".to_owned())
-                .spawn(move || control::run(&session, &outbox_bell))
+                .spawn(move || control::run(&session, &outbox_bell, broker_pid))
                 .map_err(OpenError::system("start the control thread"))?
         };
         Ok(Self { session, control: Some(control), server, fork })
@@ -95,6 +95,7 @@ impl NodeHandle {
             announcement: request,
             ring: writer.share_descriptor(),
             segments: Vec::new(),
+            from: None,
         };
         self.session.open_publisher(port, publisher)
     }
@@ -118,24 +119,60 @@ impl NodeHandle {
     pub(crate) fn open_subscriber(
         self: &Arc<Self>,
         port: PortId,
-        topic: String,
+        address: Address,
         expected: Option<PayloadType>,
         skip_history: bool,
     ) -> Result<Arc<Inbox>, OpenError> {
+        let announcement = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
+        let subscriber = self.subscriber(port, announcement, expected, skip_history, None)?;
+        self.open_port(port, subscriber)
+    }
+
+    /// Opens a client or a server, which publishes to each of its counterparts a ring of the given geometry.
+    pub(crate) fn open_correspondent(
+        self: &Arc<Self>,
+        port: PortId,
+        role: Role,
+        service: String,
+        payload: Option<ServiceType>,
+        geometry: Geometry,
+    ) -> Result<Arc<Inbox>, OpenError> {
+        let expected = payload.as_ref().map(|payload| match role {
+            Role::Client => payload.response.clone(),
+            Role::Server => payload.request.clone(),
+        });
+        let announcement = Request::OpenService { port, role, service, payload };
+        let correspondence = Correspondence { role, geometry, peers: HashMap::new() };
+        let subscriber = self.subscriber(port, announcement, expected, false, Some(correspondence))?;
+        self.open_port(port, subscriber)
+    }
+
+    fn subscriber(
+        self: &Arc<Self>,
+        port: PortId,
+        announcement: Request,
+        expected: Option<PayloadType>,
+        skip_history: bool,
+        correspondence: Option<Correspondence>,
+    ) -> Result<SubscriberPort, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
-        let inbox = Arc::new(Inbox::default());
         let node: Arc<dyn Any + Send + Sync> = Arc::clone(self) as _;
-        let subscriber = SubscriberPort {
-            inbox: Arc::clone(&inbox),
+        Ok(SubscriberPort {
+            inbox: Arc::new(Inbox::default()),
             lease: Arc::new(SubscriberLease::new(port, Arc::clone(&self.session.outbox), node)),
-            announcement: Request::OpenSubscriber { subscriber: port, topic, payload: expected.clone() },
+            announcement,
             expected,
             skip_history,
             opening: ports::Opening::default(),
             attaching: HashMap::new(),
-        };
+            correspondence,
+        })
+    }
+
+    fn open_port(&self, port: PortId, subscriber: SubscriberPort) -> Result<Arc<Inbox>, OpenError> {
+        let inbox = Arc::clone(&subscriber.inbox);
         self.session.open_subscriber(port, subscriber)?;
         Ok(inbox)
     }
@@ -167,6 +204,8 @@ impl Drop for NodeHandle {
             std::mem::forget(self.server.take());
             return;
         }
+        self.session.ports().closing = true;
+        self.session.outbox.wake_control();
         // An error means that the connection has ended already.
         let _ = self.session.outbox.socket().shutdown();
         // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.

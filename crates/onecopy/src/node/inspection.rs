@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::broker::protocol::{Delivery, NodeId, PortId};
+use crate::broker::protocol::{Delivery, NodeId, PortId, Role, ServiceType};
 use crate::error::OpenError;
 use crate::limits;
 use crate::payload_type::PayloadType;
@@ -13,10 +13,47 @@ use crate::payload_type::PayloadType;
 /// One item of an answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Node { node: NodeId, name: String, pid: u32, uid: u32 },
-    Topic { name: String, payload: Option<PayloadType>, delivery: Option<Delivery> },
-    Publisher { topic: String, publisher: PortId, node_name: String, history: u64, ring: Option<OwnedFd> },
-    Subscriber { topic: String, subscriber: PortId, node_name: String },
+    Node {
+        node: NodeId,
+        name: String,
+        pid: u32,
+        uid: u32,
+    },
+    Topic {
+        name: String,
+        payload: Option<PayloadType>,
+        delivery: Option<Delivery>,
+    },
+    Publisher {
+        topic: String,
+        publisher: PortId,
+        node_name: String,
+        history: u64,
+        ring: Option<OwnedFd>,
+    },
+    Subscriber {
+        topic: String,
+        subscriber: PortId,
+        node_name: String,
+    },
+    Service {
+        name: String,
+        payload: Option<ServiceType>,
+    },
+    ServicePort {
+        service: String,
+        port: PortId,
+        role: Role,
+        node_name: String,
+        pid: u32,
+    },
+    Region {
+        name: String,
+        payload: Option<PayloadType>,
+        writer: Option<(PortId, u32)>,
+        readers: u32,
+        memory: Option<OwnedFd>,
+    },
 }
 
 /// Questions under way.

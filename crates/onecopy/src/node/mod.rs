@@ -26,6 +26,7 @@ pub(crate) use self::inspection::Answer;
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
 use crate::payload::Payload;
+use crate::service::{AnyService, Service};
 use crate::topic::{AnyTopic, Topic};
 use crate::topic_name;
 
@@ -147,6 +148,37 @@ impl Node {
     pub fn any_topic(&self, name: &str) -> Result<AnyTopic, Error> {
         topic_name::check(name)?;
         Ok(AnyTopic::new(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// The service `name` with requests `Req` and responses `Res`. Names are as for topics; a service and a topic of the
+    /// same name have nothing to do with each other.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), onecopy::Error> {
+    /// let node = onecopy::Node::open()?;
+    /// let square = node.service::<f64, f64>("square")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] says what is wrong with the name.
+    pub fn service<Req: Payload + ?Sized, Res: Payload + ?Sized>(
+        &self,
+        name: &str,
+    ) -> Result<Service<Req, Res>, Error> {
+        topic_name::check(name)?;
+        Ok(Service::new(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// The service `name`, whatever it takes and answers, to be used with bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] says what is wrong with the name.
+    pub fn any_service(&self, name: &str) -> Result<AnyService, Error> {
+        topic_name::check(name)?;
+        Ok(AnyService::new(Arc::clone(&self.handle), name.to_owned()))
     }
 
     /// Whether this process runs the instance's broker.

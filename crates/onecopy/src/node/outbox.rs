@@ -69,6 +69,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Gets the control thread to look.
+    pub(super) fn wake_control(&self) {
+        self.ringer.ring();
+    }
+
     /// Sends what is queued, as far as the broker takes it. Returns whether something is left.
     pub(super) fn flush(&self) -> Result<bool, TransportError> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use onecopy_memory::readers::{ReaderKey, Readers};
-use onecopy_memory::ring::RingReader;
+use onecopy_memory::ring::{Geometry, RingReader};
 use onecopy_memory::segment::View;
 
 use super::lease::SubscriberLease;
-use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::protocol::{NodeId, PortId, Request, Role, Route};
 use crate::error::OpenError;
 use crate::inbox::Inbox;
 use crate::payload_type::PayloadType;
@@ -25,6 +25,8 @@ pub(super) struct Ports {
     /// Which reader segment each attached subscriber lies in.
     attached: HashMap<Route, ReaderSegment>,
     pub(super) connection: Connection,
+    /// The node's last handle is being dropped.
+    pub(super) closing: bool,
     next_serial: u32,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct PublisherPort {
     pub(super) announcement: Request,
     pub(super) ring: Arc<OwnedFd>,
     pub(super) segments: Vec<Arc<OwnedFd>>,
+    /// The client or server that publishes, if one does: it waits for its counterparts to listen.
+    pub(super) from: Option<PortId>,
 }
 
 /// A subscriber, to the control thread.
@@ -65,6 +69,18 @@ pub(super) struct SubscriberPort {
     pub(super) announcement: Request,
     /// Readers that their publishers have not attached yet.
     pub(super) attaching: HashMap<PortId, Attaching>,
+    /// Set for a client or a server.
+    pub(super) correspondence: Option<Correspondence>,
+}
+
+/// What a client or a server needs to answer the broker's introductions.
+#[derive(Debug)]
+pub(super) struct Correspondence {
+    pub(super) role: Role,
+    /// Of the rings that it publishes to its counterparts.
+    pub(super) geometry: Geometry,
+    /// The counterparts with their processes.
+    pub(super) peers: HashMap<PortId, u32>,
 }
 
 /// A reader on its way to the subscriber.
@@ -72,6 +88,7 @@ pub(super) struct SubscriberPort {
 pub(super) struct Attaching {
     pub(super) reader: RingReader,
     pub(super) payload: PayloadType,
+    pub(super) from: Option<PortId>,
 }
 
 /// How far the opening of a port has come.

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use onecopy::broker::protocol::{Delivery, Event, NodeId, PortId, Request};
+use onecopy::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request};
 use onecopy::broker::server::ServerThread;
 use onecopy::broker::transport::{PacketSocket, TransportError};
 use onecopy::instance::Instance;
@@ -73,7 +73,7 @@ pub fn memory() -> OwnedFd {
 pub fn open_publisher(socket: &PacketSocket, port: PortId, ring: &OwnedFd) {
     let request = Request::OpenPublisher {
         publisher: port,
-        topic: "t".to_owned(),
+        address: Address::Topic("t".to_owned()),
         payload: PayloadType::value::<u64>(),
         delivery: Delivery::Overwrite,
         history: 0,
@@ -82,6 +82,7 @@ pub fn open_publisher(socket: &PacketSocket, port: PortId, ring: &OwnedFd) {
 }
 
 pub fn open_subscriber(socket: &PacketSocket, port: PortId) {
-    let request = Request::OpenSubscriber { subscriber: port, topic: "t".to_owned(), payload: None };
+    let request =
+        Request::OpenSubscriber { subscriber: port, address: Address::Topic("t".to_owned()), payload: None };
     socket.send_request(&request, None).unwrap();
 }

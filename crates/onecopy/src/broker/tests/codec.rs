@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::samples::{event, request};
 use crate::broker::protocol::{
-    DecodeError, Event, MAGIC, NodeId, OpenError, PROTOCOL_VERSION, PortId, Refusal, Request,
+    Address, DecodeError, Event, MAGIC, NodeId, OpenError, PROTOCOL_VERSION, PortId, Refusal, Request,
 };
 use crate::limits::{MAX_DETAIL_BYTES, MAX_PACKET_BYTES};
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
@@ -89,14 +89,18 @@ fn what_is_no_packet_is_named() {
 #[test]
 fn fields_are_checked() {
     let port = PortId { node: NodeId(1), serial: 1 };
-    let bad_topic = Request::OpenSubscriber { subscriber: port, topic: "/a".to_owned(), payload: None };
+    let bad_topic =
+        Request::OpenSubscriber { subscriber: port, address: Address::Topic("/a".to_owned()), payload: None };
     assert!(matches!(Request::decode(&bad_topic.encode()), Err(DecodeError::TopicName(_))));
     let bad_name = Request::Hello { node: NodeId(1), name: "a\nb".to_owned() };
     assert!(matches!(Request::decode(&bad_name.encode()), Err(DecodeError::NodeName { bytes: 3 })));
     let mut payload = PayloadType::value::<u64>();
     payload.header.align_bytes = 3;
-    let bad_type =
-        Request::OpenSubscriber { subscriber: port, topic: "a".to_owned(), payload: Some(payload) };
+    let bad_type = Request::OpenSubscriber {
+        subscriber: port,
+        address: Address::Topic("a".to_owned()),
+        payload: Some(payload),
+    };
     assert!(matches!(Request::decode(&bad_type.encode()), Err(DecodeError::TypeDescription(_))));
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::broker::protocol::{Delivery, Event, NodeId, PortId, Request, Route};
+use crate::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request, Route};
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
 use crate::broker::{Descriptor, PeerId};
@@ -108,13 +108,13 @@ impl World {
             Step::OpenPublisher { peer, topic, wide, reliable } => {
                 let Some(publisher) = self.new_port(peer) else { return };
                 let delivery = if reliable { Delivery::Reliable } else { Delivery::Overwrite };
-                let (topic, payload) = (format!("topic/{topic}"), payload(wide));
-                self.send(Request::OpenPublisher { publisher, topic, payload, delivery, history: 1 });
+                let (address, payload) = (Address::Topic(format!("topic/{topic}")), payload(wide));
+                self.send(Request::OpenPublisher { publisher, address, payload, delivery, history: 1 });
             }
             Step::OpenSubscriber { peer, topic, wide } => {
                 let Some(subscriber) = self.new_port(peer) else { return };
-                let (topic, payload) = (format!("topic/{topic}"), wide.map(payload));
-                self.send(Request::OpenSubscriber { subscriber, topic, payload });
+                let (address, payload) = (Address::Topic(format!("topic/{topic}")), wide.map(payload));
+                self.send(Request::OpenSubscriber { subscriber, address, payload });
             }
             Step::AddSegment { port } => {
                 let Some(publisher) = pick(self.publishers.iter(), port) else { return };
@@ -186,6 +186,7 @@ impl World {
         let node = match &request {
             Request::OpenPublisher { publisher: port, .. }
             | Request::OpenSubscriber { subscriber: port, .. }
+            | Request::OpenService { port, .. }
             | Request::AddSegment { publisher: port, .. }
             | Request::Close { port } => port.node,
             Request::Attached { route, .. } => route.publisher.node,

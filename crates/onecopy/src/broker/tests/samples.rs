@@ -3,7 +3,9 @@
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::broker::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Route};
+use crate::broker::protocol::{
+    Address, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route, ServiceType,
+};
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
 
 pub(super) fn node() -> impl Strategy<Value = NodeId> {
@@ -46,17 +48,36 @@ fn payload() -> impl Strategy<Value = PayloadType> {
     })
 }
 
+fn service_type() -> impl Strategy<Value = ServiceType> {
+    (payload(), payload()).prop_map(|(request, response)| ServiceType { request, response })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Client), Just(Role::Server)]
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        topic().prop_map(Address::Topic),
+        (port(), port()).prop_map(|(to, from)| Address::Direct { to, from }),
+        topic().prop_map(Address::Region),
+    ]
+}
+
 pub(super) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (node(), name()).prop_map(|(node, name)| Request::Hello { node, name }),
-        (port(), topic(), payload(), delivery(), any::<u64>()).prop_map(
-            |(publisher, topic, payload, delivery, history)| {
-                Request::OpenPublisher { publisher, topic, payload, delivery, history }
+        (port(), address(), payload(), delivery(), any::<u64>()).prop_map(
+            |(publisher, address, payload, delivery, history)| {
+                Request::OpenPublisher { publisher, address, payload, delivery, history }
             }
         ),
         (port(), any::<u32>()).prop_map(|(publisher, index)| Request::AddSegment { publisher, index }),
-        (port(), topic(), option::of(payload())).prop_map(|(subscriber, topic, payload)| {
-            Request::OpenSubscriber { subscriber, topic, payload }
+        (port(), address(), option::of(payload())).prop_map(|(subscriber, address, payload)| {
+            Request::OpenSubscriber { subscriber, address, payload }
+        }),
+        (port(), role(), topic(), option::of(service_type())).prop_map(|(port, role, service, payload)| {
+            Request::OpenService { port, role, service, payload }
         }),
         (route(), any::<u32>(), any::<u32>()).prop_map(|(route, reader_segment, block)| Request::Attach {
             route,
@@ -94,6 +115,12 @@ fn open_error() -> impl Strategy<Value = OpenError> {
         (topic(), delivery(), delivery()).prop_map(|(topic, existing, requested)| {
             OpenError::DeliveryMismatch { topic, existing, requested }
         }),
+        (topic(), service_type(), service_type()).prop_map(|(service, existing, requested)| {
+            let (existing, requested) = (Box::new(existing), Box::new(requested));
+            OpenError::ServiceMismatch { service, existing, requested }
+        }),
+        (topic(), any::<u32>()).prop_map(|(region, pid)| OpenError::HasWriter { region, pid }),
+        (port(), port()).prop_map(|(port, peer)| OpenError::NoSuchPeer { port, peer }),
         port().prop_map(|port| OpenError::DuplicatePort { port }),
     ]
 }
@@ -107,11 +134,16 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(port, payload, delivery)| Event::Opened { port, payload, delivery }),
         (port(), open_error()).prop_map(|(port, error)| Event::OpenFailed { port, error }),
         port().prop_map(|port| Event::Settled { port }),
-        (route(), payload(), delivery()).prop_map(|(route, payload, delivery)| Event::Publisher {
-            route,
-            payload,
-            delivery
+        (route(), payload(), delivery(), option::of(port())).prop_map(|(route, payload, delivery, from)| {
+            Event::Publisher { route, payload, delivery, from }
         }),
+        (port(), port(), any::<u32>(), service_type()).prop_map(|(port, peer, pid, payload)| Event::Met {
+            port,
+            peer,
+            pid,
+            payload
+        }),
+        (port(), payload()).prop_map(|(subscriber, payload)| Event::Remains { subscriber, payload }),
         (route(), any::<u32>()).prop_map(|(route, index)| Event::Segment { route, index }),
         (any::<u32>(), node(), name(), any::<u32>(), any::<u32>())
             .prop_map(|(request, node, name, pid, uid)| Event::NodeInfo { request, node, name, pid, uid }),
@@ -125,6 +157,17 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
                 Event::PublisherInfo { request, topic, publisher, node_name, history, ring }
             }
         ),
+        (any::<u32>(), topic(), option::of(service_type()))
+            .prop_map(|(request, name, payload)| Event::ServiceInfo { request, name, payload }),
+        (any::<u32>(), topic(), port(), role(), name(), any::<u32>()).prop_map(
+            |(request, service, port, role, node_name, pid)| {
+                Event::ServicePortInfo { request, service, port, role, node_name, pid }
+            }
+        ),
+        (any::<u32>(), topic(), option::of(payload()), option::of((port(), any::<u32>())), any::<bool>())
+            .prop_map(|(request, name, payload, writer, memory)| {
+                Event::RegionInfo { request, name, payload, writer, readers: request / 2, memory }
+            }),
         (any::<u32>(), topic(), port(), name()).prop_map(|(request, topic, subscriber, node_name)| {
             Event::SubscriberInfo { request, topic, subscriber, node_name }
         }),

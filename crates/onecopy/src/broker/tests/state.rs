@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::broker::protocol::{
-    DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Route,
+    Address, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Route,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
@@ -51,11 +51,17 @@ fn told(broker: &mut Broker) -> Vec<(u64, Event)> {
 }
 
 fn open_publisher(port: PortId, topic: &str, payload: PayloadType, delivery: Delivery) -> Request {
-    Request::OpenPublisher { publisher: port, topic: topic.to_owned(), payload, delivery, history: 4 }
+    Request::OpenPublisher {
+        publisher: port,
+        address: Address::Topic(topic.to_owned()),
+        payload,
+        delivery,
+        history: 4,
+    }
 }
 
 fn open_subscriber(port: PortId, topic: &str, payload: Option<PayloadType>) -> Request {
-    Request::OpenSubscriber { subscriber: port, topic: topic.to_owned(), payload }
+    Request::OpenSubscriber { subscriber: port, address: Address::Topic(topic.to_owned()), payload }
 }
 
 #[test]
@@ -71,7 +77,7 @@ fn a_subscriber_meets_a_publisher() {
     assert_eq!(send(&mut broker, 1, Request::AddSegment { publisher: route.publisher, index: 9 }), []);
 
     let events = send(&mut broker, 2, open_subscriber(route.subscriber, "t", None));
-    let shown = Event::Publisher { route, payload: payload.clone(), delivery };
+    let shown = Event::Publisher { route, payload: payload.clone(), delivery, from: None };
     assert_eq!(events, [(2, opened(route.subscriber)), (2, shown), (2, Event::Segment { route, index: 9 })]);
 
     let events = send(&mut broker, 2, Request::Attach { route, reader_segment: 3, block: 5 });

@@ -1,0 +1,163 @@
+//! What the broker says no to: openings that can't be ([`OpenError`], for the opener to handle), and breaches of the
+//! protocol, which end the connection ([`Refusal`]).
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::ids::{NodeId, PortId};
+use super::protocol::{Delivery, ServiceType};
+use crate::payload_type::PayloadType;
+
+/// Why a port could not be opened, for its opener to handle.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum OpenError {
+    /// The topic carries something else.
+    #[error(
+        "topic {topic:?} carries {existing}, and this program asked for {requested}; build both with the same type, or use another topic"
+    )]
+    TypeMismatch {
+        /// The topic's name.
+        topic: String,
+        /// What it carries.
+        existing: Box<PayloadType>,
+        /// What was asked for.
+        requested: Box<PayloadType>,
+    },
+    /// The topic delivers in another way.
+    #[error(
+        "topic {topic:?} has {existing} delivery, and this publisher asked for {requested} delivery; open every publisher of a topic with the same"
+    )]
+    DeliveryMismatch {
+        /// The topic's name.
+        topic: String,
+        /// How it delivers.
+        existing: Delivery,
+        /// What was asked for.
+        requested: Delivery,
+    },
+    /// The service has other requests or responses.
+    #[error(
+        "service {service:?} takes {} and answers {}, and this program asked for {} and {}; build both with the same types, or use another service",
+        existing.request, existing.response, requested.request, requested.response
+    )]
+    ServiceMismatch {
+        /// The service's name.
+        service: String,
+        /// What it exchanges.
+        existing: Box<ServiceType>,
+        /// What was asked for.
+        requested: Box<ServiceType>,
+    },
+    /// The client or server to publish to has ended, or was never introduced.
+    #[error("{peer} has ended, or is no counterpart of {port}; wait until another one comes")]
+    NoSuchPeer {
+        /// Who wanted to publish.
+        port: PortId,
+        /// To whom.
+        peer: PortId,
+    },
+    /// The region has a writer already.
+    #[error(
+        "region {region:?} is written by process {pid} already; a region has one writer: let that one write, or open the region for several writers"
+    )]
+    HasWriter {
+        /// The region's name.
+        region: String,
+        /// Its writer's process.
+        pid: u32,
+    },
+    /// The node has used this number already.
+    #[error("port {port} is open already; give every port of a node a number of its own")]
+    DuplicatePort {
+        /// The port.
+        port: PortId,
+    },
+}
+
+/// Why the broker ends a connection. It costs that connection only, and nobody else notices.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The node was built with another protocol.
+    #[error(
+        "this node speaks version {peer} of the broker's protocol and the broker speaks version {broker}; run the same release of onecopy on both sides"
+    )]
+    Version {
+        /// The node's.
+        peer: u16,
+        /// The broker's.
+        broker: u16,
+    },
+    /// The node runs as another user.
+    #[error(
+        "the broker of this instance serves user {broker_uid} only, and this process runs as user {peer_uid}; run both as one user, or choose another runtime directory with ONECOPY_RUNTIME_DIR"
+    )]
+    WrongUser {
+        /// The node's.
+        peer_uid: u32,
+        /// The broker's.
+        broker_uid: u32,
+    },
+    /// Another node has the same number.
+    #[error(
+        "node {node} is connected already; draw a new node id (a process that forked must open a node of its own)"
+    )]
+    DuplicateNode {
+        /// The number.
+        node: NodeId,
+    },
+    /// A packet could not be read.
+    #[error("the broker could not read a packet: {detail}")]
+    Malformed {
+        /// What was wrong with it.
+        detail: String,
+    },
+    /// Something was sent before [`Request::Hello`].
+    #[error("a node must introduce itself before it sends anything else; send Hello first")]
+    HelloMissing,
+    /// [`Request::Hello`] was sent twice.
+    #[error("a node must introduce itself exactly once; open a new connection for a new node")]
+    HelloRepeated,
+    /// A port of another node was used as one's own.
+    #[error("port {port} belongs to another node than {node}; a node may speak for its own ports only")]
+    ForeignPort {
+        /// The port.
+        port: PortId,
+        /// The node that used it.
+        node: NodeId,
+    },
+    /// A publisher was used as a subscriber, or the other way around.
+    #[error("port {port} was used in the wrong role; publishers publish and subscribers subscribe")]
+    WrongRole {
+        /// The port.
+        port: PortId,
+    },
+    /// A packet came without the descriptor that it needs.
+    #[error(
+        "a packet came without the descriptor that belongs to it; send it with SCM_RIGHTS in the same packet"
+    )]
+    DescriptorMissing,
+    /// A packet came with a descriptor that nothing needs.
+    #[error(
+        "a packet came with a descriptor that does not belong to it; send descriptors only where one is due"
+    )]
+    DescriptorSurplus,
+    /// A publisher announced the same segment twice.
+    #[error("publisher {publisher} added segment {index} twice; number the segments of a pool apart")]
+    DuplicateSegment {
+        /// The publisher.
+        publisher: PortId,
+        /// The segment.
+        index: u32,
+    },
+    /// The node does not read what it is sent.
+    #[error("{queued} packets waited for this node to read them; read events from the broker without pause")]
+    TooSlow {
+        /// How many.
+        queued: u64,
+    },
+    /// The broker's process, or the kernel on its behalf, has no room for another descriptor.
+    #[error(
+        "the broker is at its limit of open files; raise it (`ulimit -n`, or LimitNOFILE= in a systemd unit) where the broker was started"
+    )]
+    OutOfDescriptors,
+}

@@ -1,0 +1,57 @@
+//! What publishers, clients and servers send with: a ring, the pool for what does not fit its slots, and the connection
+//! over which the pool's growth is announced.
+
+use std::sync::Arc;
+
+use onecopy_memory::layout::SegmentKind;
+use onecopy_memory::pool::{Chunk, Pool};
+use onecopy_memory::ring::{Allocation, RingWriter};
+use onecopy_memory::segment::Segment;
+
+use crate::broker::protocol::PortId;
+use crate::error::LoanError;
+use crate::node::handle::NodeHandle;
+
+/// Ring, pool and connection: what does not depend on the payload's type.
+pub(crate) struct Sender {
+    pub(crate) node: Arc<NodeHandle>,
+    pub(crate) port: PortId,
+    pub(crate) writer: RingWriter,
+    pub(crate) pool: Pool,
+}
+
+impl Sender {
+    pub(crate) fn new(node: Arc<NodeHandle>, port: PortId, writer: RingWriter, budget_bytes: usize) -> Self {
+        Self { pool: writer.create_pool(budget_bytes), port, node, writer }
+    }
+
+    #[inline]
+    pub(crate) fn check_room(&mut self, count: u64) -> Result<(), LoanError> {
+        if self.node.is_forked() {
+            return Err(LoanError::Forked);
+        }
+        if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
+    }
+
+    /// Memory for a message of `length` bytes, header included.
+    pub(crate) fn chunk(&mut self, length: usize) -> Result<Chunk, LoanError> {
+        loop {
+            match self.writer.allocate(&mut self.pool, length)? {
+                Allocation::Chunk(chunk) => return Ok(chunk),
+                Allocation::Grow(bytes) => {
+                    let segment = Segment::create(SegmentKind::Pool, bytes, 0)?;
+                    let index = self.pool.segments() as u32;
+                    // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
+                    self.node.announce_segment(self.port, index, &segment)?;
+                    self.pool.add(&segment);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}

@@ -1,0 +1,109 @@
+//! A client's calls under way. A call's number tells its place in the table (its lowest digits) from what was in that
+//! place before, so that a late answer to a call that nobody remembers finds nobody.
+
+use std::collections::VecDeque;
+
+use super::error::CallError;
+use super::header::ResponseHeader;
+use crate::broker::protocol::PortId;
+use crate::content::Content;
+use crate::limits::CALLS_MAX;
+
+/// How a call ended.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    Finished,
+    Failed(String),
+    Unanswered,
+    DeadlinePassed,
+    PeerDied { pid: u32 },
+    Cancelled,
+}
+
+impl From<Ending> for CallError {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Finished => Self::Finished,
+            Ending::Failed(text) => Self::Failed(text),
+            Ending::Unanswered => Self::Unanswered,
+            Ending::DeadlinePassed => Self::DeadlinePassed,
+            Ending::PeerDied { pid } => Self::PeerDied { pid },
+            Ending::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What it takes to make a call again.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) payload: Vec<u8>,
+    pub(super) left: u32,
+}
+
+/// A call under way, or ended with answers that were not taken.
+pub(super) struct Call {
+    pub(super) id: u64,
+    pub(super) server: PortId,
+    /// [`super::header::RequestHeader::deadline`].
+    pub(super) deadline: u64,
+    pub(super) retry: Option<Retry>,
+    pub(super) ending: Option<Ending>,
+    pub(super) unread: VecDeque<Content<ResponseHeader>>,
+}
+
+/// All calls of one client.
+#[derive(Default)]
+pub(super) struct Calls {
+    places: Vec<Place>,
+    free: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Place {
+    generation: u64,
+    call: Option<Call>,
+}
+
+impl Calls {
+    /// A number for a new call, which [`Self::insert`] takes or nobody does.
+    pub(super) fn next_id(&mut self) -> Result<u64, CallError> {
+        if self.free.is_empty() {
+            if self.places.len() == CALLS_MAX {
+                return Err(CallError::TooManyCalls { most: CALLS_MAX });
+            }
+            self.free.push(self.places.len());
+            self.places.push(Place::default());
+        }
+        let index = *self.free.last().expect("one was pushed if there was none");
+        let place = &mut self.places[index];
+        place.generation += 1;
+        Ok(place.generation * CALLS_MAX as u64 + index as u64)
+    }
+
+    pub(super) fn insert(&mut self, call: Call) {
+        let index = index_of(call.id);
+        assert_eq!(self.free.pop(), Some(index), "the number is the one that was given out last");
+        self.places[index].call = Some(call);
+    }
+
+    pub(super) fn get(&mut self, id: u64) -> Option<&mut Call> {
+        self.places.get_mut(index_of(id))?.call.as_mut().filter(|call| call.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Call> {
+        self.get(id)?;
+        self.free.push(index_of(id));
+        self.places[index_of(id)].call.take()
+    }
+
+    /// The calls that wait for an answer of `server`.
+    pub(super) fn waiting_for(&self, server: PortId) -> impl Iterator<Item = &Call> {
+        let calls = self.places.iter().filter_map(|place| place.call.as_ref());
+        calls.filter(move |call| call.server == server && call.ending.is_none())
+    }
+}
+
+/// The place of a call, and of its word on the board.
+pub(super) fn index_of(id: u64) -> usize {
+    (id % CALLS_MAX as u64) as usize
+}

@@ -1,0 +1,89 @@
+//! What can go wrong with a call, at either end.
+
+use crate::error::{LoanError, ReceiveError, WaitError};
+
+/// Why a call was not made, or ended without an answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Nobody serves.
+    #[error("no server of this service is there: start one, or wait with wait_for_server()")]
+    NoServer,
+    /// No memory for the request, or no room in the ring to the server.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
+    /// As many calls as one client can have are under way.
+    #[error(
+        "{most} calls of this client are under way already: wait for some of them, or open another client"
+    )]
+    TooManyCalls {
+        /// How many.
+        most: usize,
+    },
+    /// No answer came in time. The call goes on: wait for it again, or drop it.
+    #[error("no answer came in time")]
+    Timeout,
+    /// The call's own deadline has passed; no answer will come.
+    #[error("the call's deadline has passed")]
+    DeadlinePassed,
+    /// The server's process ended before it answered, or it closed the service.
+    #[error("the server (process {pid}) ended before it answered")]
+    PeerDied {
+        /// Its process.
+        pid: u32,
+    },
+    /// This side has cancelled the call.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// The server let the request go without an answer.
+    #[error("the server dropped the request without an answer")]
+    Unanswered,
+    /// The server answered that it could not do it.
+    #[error("the server says: {0}")]
+    Failed(String),
+    /// The one answer, or the last of several, was taken already.
+    #[error("all answers to this call have been taken")]
+    Finished,
+    /// Another call of this client has answers that nobody takes, and they must not be lost.
+    #[error(
+        "another call of this client has {unread} answers that were not taken, and this one's are behind them: take those first, or use a client for each stream"
+    )]
+    Blocked {
+        /// How many.
+        unread: usize,
+    },
+    /// The server broke the protocol.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The system refused to wait.
+    #[error(transparent)]
+    Wait(WaitError),
+}
+
+impl From<WaitError> for CallError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Timeout => Self::Timeout,
+            WaitError::Receive(error) => Self::Receive(error),
+            other => Self::Wait(other),
+        }
+    }
+}
+
+/// Why a response was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RespondError {
+    /// The client has ended.
+    #[error("the client (process {pid}) has ended")]
+    PeerDied {
+        /// Its process.
+        pid: u32,
+    },
+    /// No memory for the response, or the client does not take its answers.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
+    /// The request has had its last answer.
+    #[error("the request was answered already")]
+    Finished,
+}

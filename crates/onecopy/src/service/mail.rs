@@ -1,0 +1,67 @@
+//! What a client or a server receives: messages of all its counterparts, in turn, whole but not looked into.
+
+use onecopy_memory::ring::{InlineParts, Received};
+
+use crate::batch_rest::read_header;
+use crate::content::{Content, Held};
+use crate::draft::chunk_header_bytes;
+use crate::error::ReceiveError;
+use crate::feed::{Feed, Feeds};
+use crate::payload::PlainData;
+
+/// The feeds of a client or a server, and the message received last.
+pub(super) struct Mail<H> {
+    pub(super) feeds: Feeds,
+    pub(super) content: Content<H>,
+}
+
+impl<H: PlainData> Mail<H> {
+    pub(super) fn new(feeds: Feeds) -> Self {
+        Self { feeds, content: Content::empty() }
+    }
+
+    /// Receives the next message and lets `look` see it with the feed that it came from; `None` if there is none.
+    #[inline]
+    pub(super) fn next<R>(
+        &mut self,
+        look: impl FnOnce(&Feed, &mut Content<H>) -> R,
+    ) -> Result<Option<R>, ReceiveError> {
+        let mut tried = 0;
+        loop {
+            self.feeds.refresh()?;
+            if let Some(feed) = self.feeds.current() {
+                let header = self.content.header.as_mut_bytes();
+                let payload = self.content.inline.buffer();
+                match feed.reader.receive(&mut InlineParts { header, payload, exact: false }) {
+                    Ok(Received::Inline { length }) => {
+                        self.content.held = None;
+                        self.content.inline.set_bytes(length);
+                        let seen = look(feed, &mut self.content);
+                        self.feeds.received();
+                        return Ok(Some(seen));
+                    }
+                    Ok(Received::Empty) => {}
+                    Ok(Received::Chunk { chunk, count: 1, .. })
+                        if chunk.bytes().len() >= chunk_header_bytes::<H>() =>
+                    {
+                        self.content.header = read_header(&chunk);
+                        self.content.held = Some(Held { chunk, offset: chunk_header_bytes::<H>() });
+                        let seen = look(feed, &mut self.content);
+                        self.feeds.received();
+                        return Ok(Some(seen));
+                    }
+                    unusual => self.feeds.stumble(unusual)?,
+                }
+                self.feeds.turn();
+                tried += 1;
+            }
+            if tried >= self.feeds.len() {
+                // True if something came between the look and the arming of the doorbells.
+                if !self.feeds.arm()? {
+                    return Ok(None);
+                }
+                tried = 0;
+            }
+        }
+    }
+}

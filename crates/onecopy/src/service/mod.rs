@@ -1,0 +1,111 @@
+//! Services: requests to a server, and its responses.
+//!
+//! A client and a server have a ring to each other, and read each other's like a subscriber reads a publisher's: nothing
+//! is copied, nothing is lost, and who dies is noticed. The broker introduces the two and is not needed again. Nobody
+//! but the two has the memory of either ring.
+//!
+//! ```text
+//! Client ── ring ──▶ Server      a client has a ring to each server, a server one to each client
+//!        ◀── ring ──
+//! ```
+//!
+//! | file | one concept |
+//! |---|---|
+//! | `client.rs`, `server.rs` | what users open |
+//! | `pending.rs`, `request.rs` | a call as its client and as its server has it, with the answers |
+//! | `header.rs` | what goes before requests and responses in the rings |
+//! | `exchange.rs`, `calls.rs` | a client's calls and links, whatever their types |
+//! | `link.rs` | the way to one counterpart |
+//! | `mail.rs` | what comes from all counterparts |
+//! | `outgoing.rs` | a message on its way out |
+//! | `error.rs` | what can go wrong |
+
+mod calls;
+mod client;
+mod error;
+mod exchange;
+mod header;
+mod link;
+mod mail;
+mod outgoing;
+mod pending;
+mod request;
+mod server;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use onecopy_memory::ring::Geometry;
+
+pub use self::client::{CallOptions, Client, ClientBuilder, RequestLoan};
+pub use self::error::{CallError, RespondError};
+use self::header::{RequestHeader, ResponseHeader};
+pub use self::pending::{Pending, Response};
+pub use self::request::{Request, ResponseLoan};
+pub use self::server::{Server, ServerBuilder};
+use crate::broker::protocol::ServiceType;
+use crate::draft::chunk_header_bytes;
+use crate::limits;
+use crate::node::handle::NodeHandle;
+use crate::payload::{Payload, PlainData, describe};
+
+/// Requests of type `Req` and responses of type `Res` under one name; see [`crate::Node::service`].
+///
+/// Both are plain data, or slices of it with any length per message, as on a [`crate::Topic`].
+#[derive(Debug)]
+pub struct Service<Req: Payload + ?Sized, Res: Payload + ?Sized> {
+    node: Arc<NodeHandle>,
+    name: String,
+    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+}
+
+impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Service<Req, Res> {
+    pub(crate) fn new(node: Arc<NodeHandle>, name: String) -> Self {
+        Self { node, name, payload: PhantomData }
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Sets up a server. A service may have several; each request goes to one of them.
+    pub fn server(&self) -> ServerBuilder<Req, Res> {
+        ServerBuilder::new(Arc::clone(&self.node), self.name.clone())
+    }
+
+    /// Sets up a client.
+    pub fn client(&self) -> ClientBuilder<Req, Res> {
+        ClientBuilder::new(Arc::clone(&self.node), self.name.clone())
+    }
+}
+
+/// A service of whatever types, used as bytes; see [`crate::Node::any_service`].
+#[derive(Debug)]
+pub struct AnyService {
+    service: Service<[u8], [u8]>,
+}
+
+impl AnyService {
+    pub(crate) fn new(node: Arc<NodeHandle>, name: String) -> Self {
+        Self { service: Service::new(node, name) }
+    }
+
+    /// Sets up a client that sends and takes bytes as they are. A server of a fixed size refuses a client that sends
+    /// another: see [`Client::service_type`].
+    pub fn client(&self) -> ClientBuilder<[u8], [u8]> {
+        self.service.client().accept_any()
+    }
+}
+
+fn service_type<Req: Payload + ?Sized, Res: Payload + ?Sized>() -> ServiceType {
+    ServiceType { request: describe::<Req, RequestHeader>(), response: describe::<Res, ResponseHeader>() }
+}
+
+/// Of a ring for messages `P` behind headers `H`.
+fn geometry<P: Payload + ?Sized, H: PlainData>(budget_bytes: usize) -> Geometry {
+    let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
+    let largest = chunk_header_bytes::<H>().saturating_add(P::EXACT_BYTES.unwrap_or(0));
+    let arena_bytes = limits::arena_bytes(largest, budget_bytes);
+    Geometry::new(limits::CALLS_MAX as u64, 0, inline_bytes, true).with_arena(arena_bytes)
+}
