@@ -1,6 +1,8 @@
 //! The method: peers take turns in short slices, many times over, with a probe of the machine before and after each
-//! slice. A slice during which the cores moved is thrown away and measured again. In the end each row is reported for
-//! the one regime that most of its slices saw, the same for every peer: only so is a ratio between peers a ratio.
+//! slice. A slice during which the cores moved is thrown away and measured again, and so is one in which other
+//! programs kept the other process from its work, unless that goes on: then the best try counts, and is told. In the
+//! end each row is reported for the one regime that most of its slices saw, the same for every peer: only so is a
+//! ratio between peers a ratio.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +50,9 @@ impl Options {
     }
 }
 
+/// A slice in which the other side did less of its work than this, in per cent, is measured again.
+const ENOUGH_SHARE: u64 = 90;
+
 /// What one slice gave.
 pub(crate) struct Slice {
     pub(crate) samples: Samples,
@@ -72,6 +77,8 @@ pub(crate) struct Suite {
     pub(crate) offers: fn(&Row, Peer) -> bool,
     /// Measures one slice
     pub(crate) measure: fn(Job) -> anyhow::Result<Slice>,
+    /// The peers that the table gives ratios to
+    pub(crate) bases: &'static [Peer],
 }
 
 /// Slices of one row, with who and when.
@@ -87,10 +94,14 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
     for name in &options.only {
         anyhow::ensure!(suite.rows.iter().any(|row| row.bench == name), "there is no row {name}");
     }
+    for peer in &options.peers {
+        let is_offered = suite.rows.iter().any(|row| (suite.offers)(row, *peer));
+        anyhow::ensure!(is_offered, "no row of this subject has the peer {}", peer.name());
+    }
     let [parent_core, child_core] = pin::two_cores()?;
     pin::pin_to(parent_core)?;
     let _awake = idle::arrange(options.idle)?;
-    let mut report = Report::new(options.json.as_deref())?;
+    let mut report = Report::new(options.json.as_deref(), suite.bases)?;
     report.add(crate::report::timer_record()?)?;
     let rows = suite
         .rows
@@ -142,6 +153,7 @@ fn measure_row(
     }
     let regime = row_regime(&measured, peers);
     tell_probes(&measured, regime);
+    tell_flaws(&measured, peers);
     let mut records = Vec::new();
     for &peer in peers {
         let slices: Vec<&Samples> = measured
@@ -166,18 +178,26 @@ fn measure_round(
 ) -> anyhow::Result<()> {
     // Each round begins with another peer, so that none always follows the same one.
     for &peer in peers.iter().cycle().skip(round % peers.len().max(1)).take(peers.len()) {
+        let mut best: Option<Measured> = None;
         for attempt in 0..RETRIES {
             let what = format!("{} with {}", job.bench, peer.name());
             let _watchdog = Watchdog::start(what.clone());
             let instance = format!("{}-{}-{round}-{attempt}", job.instance, peer.name());
             let slice =
                 (suite.measure)(Job { peer, instance, ..job.clone() }).with_context(|| what.clone())?;
-            if let Some(regime) = slice.regime() {
-                measured.push(Measured { peer, regime, samples: slice.samples, probes: slice.probes });
+            let Some(regime) = slice.regime() else {
+                eprintln!("  {what}: the cores moved meanwhile; again");
+                continue;
+            };
+            let share = slice.samples.share();
+            if best.as_ref().is_none_or(|best| best.samples.share() < share) {
+                best = Some(Measured { peer, regime, samples: slice.samples, probes: slice.probes });
+            }
+            if share >= ENOUGH_SHARE {
                 break;
             }
-            eprintln!("  {what}: the cores moved meanwhile; again");
         }
+        measured.extend(best);
     }
     Ok(())
 }
@@ -191,6 +211,20 @@ fn tell_probes(measured: &[Measured], regime: Regime) {
         (probes.first(), probes.get(probes.len() / 2), probes.last())
     {
         eprintln!("  {}: a cache line took {median:.0} ns one way ({least:.0} to {most:.0})", regime.name());
+    }
+}
+
+/// What a peer's numbers do not show.
+fn tell_flaws(measured: &[Measured], peers: &[Peer]) {
+    for &peer in peers {
+        let own = || measured.iter().filter(|slice| slice.peer == peer).map(|slice| &slice.samples);
+        let torn: u64 = own().map(Samples::torn).sum();
+        if torn > 0 {
+            eprintln!("  {}: {torn} of the values read were torn", peer.name());
+        }
+        if let Some(share) = own().map(Samples::share).min().filter(|&share| share < ENOUGH_SHARE) {
+            eprintln!("  {}: in one slice the other process did only {share} % of its work", peer.name());
+        }
     }
 }
 

@@ -17,13 +17,15 @@ pub(crate) enum Peer {
     UnixSocket,
     /// A pipe in each direction
     Pipe,
+    /// mmap-sync, values in memory-mapped files
+    MmapSync,
     /// This project
     Onecopy,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Raw, Self::Iceoryx2, Self::UnixSocket, Self::Pipe, Self::Onecopy];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Raw, Self::Iceoryx2, Self::UnixSocket, Self::Pipe, Self::MmapSync, Self::Onecopy];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -31,6 +33,7 @@ impl Peer {
             Self::Iceoryx2 => "iceoryx2",
             Self::UnixSocket => "unix-socket",
             Self::Pipe => "pipe",
+            Self::MmapSync => "mmap-sync",
             Self::Onecopy => "onecopy",
         }
     }
@@ -41,9 +44,9 @@ impl Peer {
 pub(crate) struct Row {
     /// Name of the benchmark
     pub(crate) bench: &'static str,
-    /// Bytes in a message
+    /// Bytes in a message, a response or a value
     pub(crate) payload: usize,
-    /// Subscribers
+    /// Subscribers, clients or readers
     pub(crate) readers: usize,
     /// What its numbers count
     pub(crate) unit: Unit,

@@ -4,16 +4,28 @@
 
 #![deny(unsafe_code)]
 
+mod byte_stream;
+mod cell;
 mod child;
+mod endpoint;
+mod iceoryx2_node;
 mod idle;
 mod interleave;
 mod job;
+mod latency;
+mod leftovers;
+mod onecopy_node;
 mod payload;
 mod pin;
 mod probe;
+mod raw_line;
+mod regions;
 mod report;
 mod samples;
+mod services;
 mod shared_memory;
+mod socket;
+mod thread_clock;
 mod topics;
 mod watchdog;
 
@@ -35,6 +47,10 @@ struct Arguments {
 enum Command {
     /// Messages from a publisher to its subscribers
     Topics(interleave::Options),
+    /// Requests from a client to a server, and its responses
+    Services(interleave::Options),
+    /// The latest value of a region, from its writer to its readers
+    Regions(interleave::Options),
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -48,11 +64,15 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Topics(options) => topics::run(&options),
+        Command::Services(options) => services::run(&options),
+        Command::Regions(options) => regions::run(&options),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;
             match suite.as_str() {
                 topics::NAME => child::serve(job, topics::answer),
+                services::NAME => child::serve(job, services::answer),
+                regions::NAME => child::serve(job, regions::answer),
                 _ => bail!("there is no subject {suite}"),
             }
         }

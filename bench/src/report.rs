@@ -1,5 +1,5 @@
 //! The results: JSON lines for programs, written as each row is done, and a table for people at the end, with ratios
-//! to the rival and to the bare hardware.
+//! to the rivals and to the bare hardware.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -73,12 +73,14 @@ pub(crate) fn timer_record() -> anyhow::Result<Record> {
 /// Gathers the records.
 pub(crate) struct Report {
     records: Vec<Record>,
+    bases: &'static [Peer],
     json: Option<Box<dyn Write>>,
     is_table_on_stderr: bool,
 }
 
 impl Report {
-    pub(crate) fn new(json: Option<&Path>) -> anyhow::Result<Self> {
+    /// Results for the table, with ratios to `bases`, and for the file `json`.
+    pub(crate) fn new(json: Option<&Path>, bases: &'static [Peer]) -> anyhow::Result<Self> {
         let is_table_on_stderr = json == Some(Path::new("-"));
         let json: Option<Box<dyn Write>> = match json {
             None => None,
@@ -87,7 +89,7 @@ impl Report {
                 File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
             )),
         };
-        Ok(Self { records: Vec::new(), json, is_table_on_stderr })
+        Ok(Self { records: Vec::new(), bases, json, is_table_on_stderr })
     }
 
     pub(crate) fn add(&mut self, record: Record) -> anyhow::Result<()> {
@@ -99,7 +101,7 @@ impl Report {
     }
 
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let table = table(&self.records);
+        let table = table(&self.records, self.bases);
         if self.is_table_on_stderr {
             eprint!("{table}");
             return Ok(());
@@ -108,7 +110,7 @@ impl Report {
     }
 }
 
-fn table(records: &[Record]) -> String {
+fn table(records: &[Record], bases: &[Peer]) -> String {
     let peers: Vec<Peer> =
         Peer::ALL.into_iter().filter(|&peer| records.iter().any(|record| record.peer == peer)).collect();
     // Ratios are this project's where it was measured, else the rival's, which then has none to itself.
@@ -118,9 +120,9 @@ fn table(records: &[Record]) -> String {
     for peer in &peers {
         let _ = write!(text, "{:>13}", peer.name());
     }
-    let bases: Vec<Peer> = [Peer::Iceoryx2, Peer::Raw].into_iter().filter(|&base| base != subject).collect();
+    let bases: Vec<Peer> = bases.iter().copied().filter(|&base| base != subject).collect();
     for base in &bases {
-        let _ = write!(text, "{:>18}", format!("{}/{}", subject.name(), base.name()));
+        let _ = write!(text, "{:>22}", format!("{}/{}", subject.name(), base.name()));
     }
     text.push('\n');
     for (index, record) in records.iter().enumerate() {
@@ -163,7 +165,7 @@ fn write_line(
         let _ = write!(text, "{:>13}", cell.map_or_else(|| "-".to_owned(), figure));
     }
     for ratio in ratios {
-        let _ = write!(text, "{:>18}", ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")));
+        let _ = write!(text, "{:>22}", ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x")));
     }
     text.push('\n');
 }

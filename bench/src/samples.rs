@@ -22,11 +22,15 @@ pub(crate) struct Samples {
     histogram: Histogram<u64>,
     total: f64,
     count: f64,
+    /// How much of its work the other side of the measurement did, in per cent
+    share: u64,
+    /// Values that came as a mixture of two
+    torn: u64,
 }
 
 impl Samples {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { histogram: histogram()?, total: 0.0, count: 0.0 })
+        Ok(Self { histogram: histogram()?, total: 0.0, count: 0.0, share: 100, torn: 0 })
     }
 
     /// `elapsed` over `count` operations, for the mean.
@@ -51,6 +55,25 @@ impl Samples {
     /// A rate or an amount that is the mean of this slice.
     pub(crate) fn set_mean(&mut self, value: f64) {
         (self.total, self.count) = (value, 1.0);
+    }
+
+    /// Where the other side's work is the point of the row, and other programs may have kept it from that: how much of it
+    /// was done, in per cent.
+    pub(crate) fn set_share(&mut self, percent: u64) {
+        self.share = percent;
+    }
+
+    pub(crate) fn share(&self) -> u64 {
+        self.share
+    }
+
+    /// Counts values that came as a mixture of two.
+    pub(crate) fn add_torn(&mut self, count: u64) {
+        self.torn += count;
+    }
+
+    pub(crate) fn torn(&self) -> u64 {
+        self.torn
     }
 
     pub(crate) fn mean(&self) -> f64 {

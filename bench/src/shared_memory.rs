@@ -92,7 +92,8 @@ impl SharedMemory {
 /// side that writes has just read the very lines; but then the answer overwrites the question.
 pub(crate) struct Turns {
     memory: SharedMemory,
-    words: usize,
+    /// Words of a message of side 0 and of side 1
+    words: [usize; 2],
     own: usize,
     turn: u64,
     is_own_turn: bool,
@@ -102,13 +103,15 @@ pub(crate) struct Turns {
 const FLAG_AT: [usize; 2] = [1024, 2048];
 
 impl Turns {
-    /// Takes the memory's buffer for messages of `words`; the side that begins is the one that writes first.
-    /// There is one of either side, and the harness starts them so.
-    pub(crate) fn new(memory: SharedMemory, words: usize, begins: bool) -> Self {
-        assert!(
-            words * size_of::<u64>() <= BUFFER_BYTES,
-            "a message of {words} words is larger than the buffer"
-        );
+    /// Takes the memory's buffers for messages of `words`, those of the side that begins first: it is the one that
+    /// writes first. There is one of either side, and the harness starts them so.
+    pub(crate) fn new(memory: SharedMemory, words: [usize; 2], begins: bool) -> Self {
+        for words in words {
+            assert!(
+                words * size_of::<u64>() <= BUFFER_BYTES,
+                "a message of {words} words is larger than the buffer"
+            );
+        }
         Self { memory, words, own: usize::from(!begins), turn: 0, is_own_turn: begins }
     }
 
@@ -119,7 +122,7 @@ impl Turns {
         // SAFETY: the buffers are inside the mapping and aligned (`buffer`, `new`), and any bytes make a u64. It is this
         // side's turn: the other side has seen none of this turn's flags, so by the same assertion over there it
         // does not touch it until the store below; what it did before happened before its own release.
-        write(unsafe { slice::from_raw_parts_mut(self.memory.buffer(self.own), self.words) });
+        write(unsafe { slice::from_raw_parts_mut(self.memory.buffer(self.own), self.words[self.own]) });
         self.turn += 1;
         self.is_own_turn = false;
         self.memory.words()[FLAG_AT[self.own]].store(self.turn, Ordering::Release);
@@ -136,6 +139,6 @@ impl Turns {
         self.is_own_turn = true;
         // SAFETY: as in `write`; the acquire above saw the other side hand over its turn, and it does not write again
         // before this side's next release.
-        read(unsafe { slice::from_raw_parts(self.memory.buffer(other), self.words) })
+        read(unsafe { slice::from_raw_parts(self.memory.buffer(other), self.words[other]) })
     }
 }

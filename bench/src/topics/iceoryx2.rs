@@ -1,24 +1,21 @@
 //! The peer `iceoryx2`, set up as its examples do: payloads written in place in loaned memory, a fixed-size type for
 //! small messages and a slice for large ones, an event beside the topic for a subscriber that sleeps. Limits that
-//! it wants to know beforehand are set to what the row needs. Its files live under a prefix of this program's own and
-//! are removed at the end, because a measurement that was broken off leaves some behind.
+//! it wants to know beforehand are set to what the row needs.
 
 use std::fmt::Debug;
-use std::path::Path;
 
 use anyhow::{Context, ensure};
-use iceoryx2::port::listener::Listener;
-use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
-use iceoryx2::prelude::{
-    BackpressureStrategy, Config, FileName, IceoryxSend, LogLevel, Node, NodeBuilder, SemanticString,
-    ServiceName, ZeroCopySend, ipc,
-};
+use iceoryx2::prelude::{BackpressureStrategy, IceoryxSend, Node, ZeroCopySend, ipc};
 
-use super::{Cell, Endpoint, join, latency, memory, publish_cost, throughput};
+use super::{join, memory, publish_cost, throughput};
+use crate::cell::Cell;
 use crate::child::Link;
+use crate::endpoint::{Endpoint, Side};
+use crate::iceoryx2_node::{self, Bell, service_name};
 use crate::job::Job;
+use crate::latency;
 use crate::payload::Received;
 use crate::samples::Samples;
 
@@ -28,7 +25,6 @@ type Small = [u64; 8];
 type Smaller = [u64; 6];
 /// In a reliable stream: a buffer about as large as the other peers'.
 const STREAM_BUFFER: usize = 1024;
-const PREFIX: &str = "bench_iceoryx2_";
 
 pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
@@ -63,33 +59,6 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
     })
 }
 
-/// Removes what iceoryx2 left of this program's measurements, and of earlier runs that were broken off.
-pub(super) fn clean_up() {
-    let is_ours = |name: &str| {
-        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')) else {
-            return false;
-        };
-        pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
-    };
-    for folder in ["/dev/shm", "/tmp"] {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
-            let path = entry.path();
-            let removed =
-                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            if let Err(error) = removed {
-                eprintln!("cannot remove what iceoryx2 left at {}: {error}", path.display());
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Parent,
-    Child,
-}
-
 /// What a service has to be told beforehand.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -104,22 +73,6 @@ impl Limits {
     /// As iceoryx2 sets them if nobody says anything.
     const DEFAULT: Self = Self { subscribers: 8, buffer: 2, is_reliable: false };
     const STREAM: Self = Self { subscribers: 1, buffer: STREAM_BUFFER, is_reliable: true };
-}
-
-/// A node whose files the end of the run can tell from others.
-fn open_node(job: &Job) -> anyhow::Result<Node<ipc::Service>> {
-    iceoryx2::prelude::set_log_level(LogLevel::Error);
-    // By the first process's id, `clean_up` finds the files.
-    let prefix = format!("{PREFIX}{}_", job.parent_pid);
-    let mut config = Config::default();
-    config.global.prefix = FileName::new(prefix.as_bytes()).context("iceoryx2 refuses the file prefix")?;
-    let root = iceoryx2::prelude::Path::new(format!("/tmp/{prefix}/").as_bytes());
-    config.global.set_root_path(&root.context("iceoryx2 refuses the root path")?);
-    NodeBuilder::new().config(&config).create::<ipc::Service>().context("iceoryx2 cannot create a node")
-}
-
-fn service_name(job: &Job, direction: &str) -> anyhow::Result<ServiceName> {
-    ServiceName::new(&format!("{}/{direction}", job.instance)).context("iceoryx2 refuses the service name")
 }
 
 /// A payload type, and how to write and read it in place.
@@ -243,8 +196,8 @@ struct TwoWay<M: Message + ?Sized> {
 
 impl<M: Message + ?Sized> TwoWay<M> {
     fn open(link: &mut Link, side: Side) -> anyhow::Result<Self> {
-        let node = open_node(&link.job)?;
-        let (outward, inward) = if side == Side::Parent { ("there", "back") } else { ("back", "there") };
+        let node = iceoryx2_node::open(&link.job)?;
+        let (outward, inward) = side.directions();
         let publisher = M::publisher(&node, &link.job, outward, Limits::DEFAULT)?;
         let subscriber = M::subscriber(&node, &link.job, inward, Limits::DEFAULT)?;
         // What is sent before the other side's subscriber is there would be lost.
@@ -272,39 +225,27 @@ impl<M: Message + ?Sized> Endpoint for TwoWay<M> {
 /// A topic and an event in each direction: the subscriber sleeps in its listener.
 struct Sleeping {
     topics: TwoWay<Small>,
-    notifier: Notifier<ipc::Service>,
-    listener: Listener<ipc::Service>,
+    bell: Bell,
 }
 
 impl Sleeping {
     fn open(link: &mut Link, side: Side) -> anyhow::Result<Self> {
         let topics = TwoWay::open(link, side)?;
-        let (outward, inward) = if side == Side::Parent { ("there", "back") } else { ("back", "there") };
-        let event = |direction| {
-            let service =
-                topics.node.service_builder(&service_name(&link.job, direction)?).event().open_or_create();
-            service.context("iceoryx2 cannot open an event service")
-        };
-        let notifier =
-            event(outward)?.notifier_builder().create().context("iceoryx2 cannot create a notifier")?;
-        let listener =
-            event(inward)?.listener_builder().create().context("iceoryx2 cannot create a listener")?;
+        let bell = Bell::open(&topics.node, &link.job, side)?;
         link.meet()?;
-        Ok(Self { topics, notifier, listener })
+        Ok(Self { topics, bell })
     }
 }
 
 impl Endpoint for Sleeping {
     fn send(&mut self, first: u64) -> anyhow::Result<()> {
         self.topics.send(first)?;
-        let notified = self.notifier.notify()?;
-        ensure!(notified == 1, "{notified} listeners were notified");
-        Ok(())
+        self.bell.ring()
     }
 
     fn receive(&mut self) -> anyhow::Result<Received> {
         loop {
-            self.listener.blocking_wait(|_| {})?;
+            self.bell.wait()?;
             if let Some(received) = Small::receive(&self.topics.subscriber)? {
                 return Ok(received);
             }
@@ -322,14 +263,14 @@ struct Stream<M: Message> {
 
 impl<M: Message> Stream<M> {
     fn sender(link: &mut Link) -> anyhow::Result<Self> {
-        let node = open_node(&link.job)?;
+        let node = iceoryx2_node::open(&link.job)?;
         let publisher = M::publisher(&node, &link.job, "stream", Limits::STREAM)?;
         link.meet()?;
         Ok(Self { publisher: Some(publisher), subscriber: None, words: link.job.words(), _node: node })
     }
 
     fn receiver(link: &mut Link) -> anyhow::Result<Self> {
-        let node = open_node(&link.job)?;
+        let node = iceoryx2_node::open(&link.job)?;
         let subscriber = M::subscriber(&node, &link.job, "stream", Limits::STREAM)?;
         link.meet()?;
         // A subscriber connects when it first looks for messages, and until then a publisher does not wait for it.
@@ -359,7 +300,7 @@ impl<M: Message> Endpoint for Stream<M> {
 
 fn publish(link: &mut Link) -> anyhow::Result<Samples> {
     let limits = Limits { subscribers: link.job.readers, ..Limits::DEFAULT };
-    let node = open_node(&link.job)?;
+    let node = iceoryx2_node::open(&link.job)?;
     let publisher = Small::publisher(&node, &link.job, "cost", limits)?;
     link.meet()?;
     publish_cost::publish(link, |first| Small::send(&publisher, 0, first))
@@ -367,7 +308,7 @@ fn publish(link: &mut Link) -> anyhow::Result<Samples> {
 
 fn poll(link: &mut Link) -> anyhow::Result<()> {
     let limits = Limits { subscribers: link.job.readers, ..Limits::DEFAULT };
-    let node = open_node(&link.job)?;
+    let node = iceoryx2_node::open(&link.job)?;
     let subscribers = subscribers::<Small>(&node, &link.job, "cost", limits)?;
     link.meet()?;
     publish_cost::poll(link, subscribers, |subscriber| Small::receive(subscriber))
@@ -383,14 +324,14 @@ fn subscribers<M: Message + ?Sized>(
 }
 
 fn join_parent(job: &Job) -> anyhow::Result<Samples> {
-    let node = open_node(job)?;
+    let node = iceoryx2_node::open(job)?;
     let publisher = Small::publisher(&node, job, "join", Limits::DEFAULT)?;
     join::publish(job, |_| Ok(|first| Small::send(&publisher, 0, first)))
 }
 
 fn join_child(link: &mut Link) -> anyhow::Result<()> {
     join::receive(link, |link| {
-        let node = open_node(&link.job)?;
+        let node = iceoryx2_node::open(&link.job)?;
         let subscriber = Small::subscriber(&node, &link.job, "join", Limits::DEFAULT)?;
         loop {
             if let Some(received) = Small::receive(&subscriber)? {
@@ -402,7 +343,7 @@ fn join_child(link: &mut Link) -> anyhow::Result<()> {
 
 fn memory_parent(link: &mut Link) -> anyhow::Result<Samples> {
     let open = |link: &Link| {
-        let node = open_node(&link.job)?;
+        let node = iceoryx2_node::open(&link.job)?;
         Ok((<[u64]>::publisher(&node, &link.job, "memory", Limits::DEFAULT)?, link.job.words(), node))
     };
     memory::publish(link, open, |(publisher, words, _), first| <[u64]>::send(publisher, *words, first))
@@ -410,7 +351,7 @@ fn memory_parent(link: &mut Link) -> anyhow::Result<Samples> {
 
 fn memory_child(link: &mut Link) -> anyhow::Result<()> {
     let open = |link: &Link| {
-        let node = open_node(&link.job)?;
+        let node = iceoryx2_node::open(&link.job)?;
         subscribers::<[u64]>(&node, &link.job, "memory", Limits::DEFAULT)
     };
     memory::receive(link, open, |subscriber| <[u64]>::receive(subscriber))

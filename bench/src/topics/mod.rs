@@ -1,10 +1,9 @@
 //! Messages from a publisher to its subscribers: the rows, and who offers which. How a row is measured is told in the
-//! file of its name, the same for every peer; how a peer carries a message, in the peer's file.
+//! file of its name (latency, which other subjects measure too, one folder up), the same for every peer; how a peer
+//! carries a message, in the peer's file.
 
-mod byte_stream;
 mod iceoryx2;
 mod join;
-mod latency;
 mod memory;
 mod onecopy;
 mod pipe;
@@ -14,34 +13,14 @@ mod raw_ring;
 mod throughput;
 mod unix_socket;
 
-use anyhow::Context;
-
-use crate::child::{self, Link};
-use crate::interleave::{self, Options, Slice, Suite};
-use crate::job::{Job, Peer, Row, Unit};
-use crate::payload::Received;
-use crate::samples::Samples;
+use crate::cell::{self, Cell};
+use crate::child::Link;
+use crate::interleave::{self, Options, Suite};
+use crate::job::{Peer, Row, Unit};
+use crate::{iceoryx2_node, onecopy_node};
 
 /// The name of this subject on the command line.
 pub(crate) const NAME: &str = "topics";
-
-/// What a peer does in a row: a function for either process.
-pub(crate) enum Cell {
-    /// One second process for the whole slice
-    Pair { parent: fn(&mut Link) -> anyhow::Result<Samples>, child: fn(&mut Link) -> anyhow::Result<()> },
-    /// Many second processes one after the other, started by `parent`
-    Many { parent: fn(&Job) -> anyhow::Result<Samples>, child: fn(&mut Link) -> anyhow::Result<()> },
-}
-
-/// One side's way to send messages to the other side and to receive from it.
-pub(crate) trait Endpoint {
-    /// Sends a message whose words count up from `first`, writing every byte. In a batch row: as many messages as a
-    /// batch holds, the next one beginning with `first + 1`, and so on.
-    fn send(&mut self, first: u64) -> anyhow::Result<()>;
-
-    /// Receives the next message, waiting as the row asks, and reads every byte.
-    fn receive(&mut self) -> anyhow::Result<Received>;
-}
 
 fn rows() -> Vec<Row> {
     let row = |bench, payload, readers, unit| Row { bench, payload, readers, unit };
@@ -69,6 +48,7 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
         Peer::UnixSocket => unix_socket::cell(bench),
         Peer::Pipe => pipe::cell(bench),
         Peer::Onecopy => onecopy::cell(bench),
+        Peer::MmapSync => None,
     }
 }
 
@@ -77,27 +57,21 @@ fn offers(row: &Row, peer: Peer) -> bool {
     cell(row.bench, peer).is_some() && (peer, row.readers) != (Peer::Iceoryx2, 128)
 }
 
-fn measure(job: Job) -> anyhow::Result<Slice> {
-    match cell(&job.bench, job.peer).context("this peer has no such row")? {
-        Cell::Pair { parent, .. } => child::run(job, NAME, |link| {
-            let samples = parent(link)?;
-            Ok(Slice { samples, probes: link.probes().to_vec() })
-        }),
-        Cell::Many { parent, .. } => Ok(Slice { samples: parent(&job)?, probes: Vec::new() }),
-    }
-}
-
 /// What the second process does.
 pub(crate) fn answer(link: &mut Link) -> anyhow::Result<()> {
-    match cell(&link.job.bench, link.job.peer).context("this peer has no such row")? {
-        Cell::Pair { child, .. } | Cell::Many { child, .. } => child(link),
-    }
+    cell::answer(cell(&link.job.bench, link.job.peer), link)
 }
 
 /// Measures everything that `options` ask for.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let result = interleave::run(&Suite { rows: rows(), offers, measure }, options);
-    iceoryx2::clean_up();
-    onecopy::clean_up();
+    let suite = Suite {
+        rows: rows(),
+        offers,
+        measure: |job| cell::measure(cell(&job.bench, job.peer), job, NAME),
+        bases: &[Peer::Iceoryx2, Peer::Raw],
+    };
+    let result = interleave::run(&suite, options);
+    iceoryx2_node::clean_up();
+    onecopy_node::clean_up();
     result
 }

@@ -1,18 +1,20 @@
 //! This project, used as its README says: typed messages for the small rows, slices for the large ones, one node a
-//! process, the broker inside the first. Its runtime directory is in the measurement's own temporary folder.
+//! process, the broker inside the first.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use onecopy::{Error, LoanError, Node, PlainData, Publisher, Subscriber};
+use onecopy::{Error, LoanError, PlainData, Publisher, Subscriber};
 
-use super::{Cell, Endpoint, join, latency, memory, publish_cost, throughput};
+use super::{join, memory, publish_cost, throughput};
+use crate::cell::Cell;
 use crate::child::Link;
+use crate::endpoint::{Endpoint, Side};
 use crate::job::Job;
 use crate::payload::{self, Received};
 use crate::samples::Samples;
+use crate::{latency, onecopy_node};
 
 /// The payload of most rows: 64 bytes.
 type Small = [u64; 8];
@@ -56,32 +58,6 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
         "memory" => Cell::Pair { parent: memory_parent, child: memory_child },
         _ => return None,
     })
-}
-
-/// Removes the runtime directories of this run.
-pub(super) fn clean_up() {
-    let root = root(std::process::id());
-    if root.exists()
-        && let Err(error) = std::fs::remove_dir_all(&root)
-    {
-        eprintln!("cannot remove {}: {error}", root.display());
-    }
-}
-
-fn root(parent_pid: u32) -> PathBuf {
-    std::env::temp_dir().join(format!("onecopy-bench-{parent_pid}"))
-}
-
-fn open_node(job: &Job) -> anyhow::Result<Node> {
-    let root = root(job.parent_pid);
-    std::fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
-    Ok(Node::builder().directory(root.join(&job.instance)).open()?)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Parent,
-    Child,
 }
 
 /// How a payload is written and read in place.
@@ -130,8 +106,8 @@ struct TwoWay<M: Message + ?Sized> {
 
 impl<M: Message + ?Sized> TwoWay<M> {
     fn open(link: &mut Link, side: Side) -> anyhow::Result<Self> {
-        let node = open_node(&link.job)?;
-        let (outward, inward) = if side == Side::Parent { ("there", "back") } else { ("back", "there") };
+        let node = onecopy_node::open(&link.job)?;
+        let (outward, inward) = side.directions();
         let publisher = node.topic::<M>(outward)?.publisher().open()?;
         let subscriber = node.topic::<M>(inward)?.subscriber().open()?;
         // What is sent before the other side's subscriber is there would be lost.
@@ -178,7 +154,7 @@ struct Stream<M: Message> {
 
 impl<M: Message> Stream<M> {
     fn sender(link: &mut Link) -> anyhow::Result<Self> {
-        let publisher = open_node(&link.job)?.topic::<M>("stream")?.publisher().reliable().open()?;
+        let publisher = onecopy_node::open(&link.job)?.topic::<M>("stream")?.publisher().reliable().open()?;
         link.meet()?;
         // The subscriber opens now, and says so when it hears us.
         link.meet()?;
@@ -187,7 +163,7 @@ impl<M: Message> Stream<M> {
 
     fn receiver(link: &mut Link) -> anyhow::Result<Self> {
         link.meet()?;
-        let subscriber = open_node(&link.job)?.topic::<M>("stream")?.subscriber().open()?;
+        let subscriber = onecopy_node::open(&link.job)?.topic::<M>("stream")?.subscriber().open()?;
         link.meet()?;
         Ok(Self { publisher: None, subscriber: Some(subscriber) })
     }
@@ -246,7 +222,7 @@ impl Endpoint for Batches {
 }
 
 fn publish(link: &mut Link) -> anyhow::Result<Samples> {
-    let mut publisher = open_node(&link.job)?.topic::<Small>("cost")?.publisher().open()?;
+    let mut publisher = onecopy_node::open(&link.job)?.topic::<Small>("cost")?.publisher().open()?;
     link.meet()?;
     link.meet()?;
     publish_cost::publish(link, |first| Ok(Small::send(&mut publisher, 0, first)?))
@@ -262,19 +238,19 @@ fn poll(link: &mut Link) -> anyhow::Result<()> {
 }
 
 fn subscribers<M: Message + ?Sized>(job: &Job, name: &str) -> anyhow::Result<Vec<Subscriber<M>>> {
-    let topic = open_node(job)?.topic::<M>(name)?;
+    let topic = onecopy_node::open(job)?.topic::<M>(name)?;
     (0..job.readers).map(|_| Ok(topic.subscriber().open()?)).collect()
 }
 
 fn join_parent(job: &Job) -> anyhow::Result<Samples> {
     // One publisher for all the processes, each of which has a closure of its own.
-    let publisher = RefCell::new(open_node(job)?.topic::<Small>("join")?.publisher().open()?);
+    let publisher = RefCell::new(onecopy_node::open(job)?.topic::<Small>("join")?.publisher().open()?);
     join::publish(job, |_| Ok(|first| Ok(Small::send(&mut publisher.borrow_mut(), 0, first)?)))
 }
 
 fn join_child(link: &mut Link) -> anyhow::Result<()> {
     join::receive(link, |link| {
-        let node = open_node(&link.job)?;
+        let node = onecopy_node::open(&link.job)?;
         let mut subscriber = node.topic::<Small>("join")?.subscriber().open()?;
         loop {
             let received = subscriber.receive()?.map(|message| message.read());
@@ -287,7 +263,7 @@ fn join_child(link: &mut Link) -> anyhow::Result<()> {
 
 fn memory_parent(link: &mut Link) -> anyhow::Result<Samples> {
     let open = |link: &Link| {
-        let publisher = open_node(&link.job)?.topic::<[u64]>("memory")?.publisher().open()?;
+        let publisher = onecopy_node::open(&link.job)?.topic::<[u64]>("memory")?.publisher().open()?;
         Ok((publisher, link.job.words()))
     };
     memory::publish(link, open, |(publisher, words), first| Ok(<[u64]>::send(publisher, *words, first)?))

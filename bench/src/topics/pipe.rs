@@ -5,9 +5,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::Context;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::byte_stream::{ByteStream, open_of_parent};
-use super::{Cell, Endpoint, latency, throughput};
+use super::throughput;
+use crate::byte_stream::{ByteStream, Sizes, open_of_parent};
+use crate::cell::Cell;
 use crate::child::Link;
+use crate::endpoint::Endpoint;
+use crate::latency;
 
 pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
@@ -43,7 +46,7 @@ fn parent(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
     link.tell(their_writer.as_raw_fd() as u64)?;
     // The child opens its ends anew; this process closes its own copies of them, so that either side sees the other end.
     link.meet()?;
-    Ok(ByteStream::new(own_reader, own_writer, link.job.words(), batch))
+    Ok(ByteStream::new(own_reader, own_writer, Sizes::both(link.job.words(), batch)))
 }
 
 fn child(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
@@ -51,7 +54,7 @@ fn child(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
     let reader = open_of_parent(link.job.parent_pid, reader, false)?;
     let writer = open_of_parent(link.job.parent_pid, writer, true)?;
     link.meet()?;
-    Ok(ByteStream::new(reader, writer, link.job.words(), batch))
+    Ok(ByteStream::new(reader, writer, Sizes::both(link.job.words(), batch)))
 }
 
 fn new_pipe() -> anyhow::Result<(OwnedFd, OwnedFd)> {

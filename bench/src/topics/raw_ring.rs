@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Endpoint;
 use super::throughput::BATCH;
 use crate::child::{Link, PEER_AT};
+use crate::endpoint::Endpoint;
 use crate::payload::Received;
+use crate::raw_line::{read, write};
 use crate::shared_memory::SharedMemory;
 
 /// Fits the second-level cache with all strides used here.
@@ -17,22 +18,6 @@ const TELL_EVERY: u64 = 256;
 const HEAD_AT: usize = PEER_AT;
 const TAIL_AT: usize = PEER_AT + 16;
 const SLOTS_AT: usize = PEER_AT + 32;
-
-/// Writes a message word by word.
-#[inline]
-pub(super) fn write(words: &[AtomicU64], first: u64) {
-    for (word, value) in words.iter().zip(first..) {
-        word.store(value, Ordering::Relaxed);
-    }
-}
-
-/// Reads a message word by word.
-#[inline]
-pub(super) fn read(words: &[AtomicU64]) -> Received {
-    let first = words.first().map_or(0, |word| word.load(Ordering::Relaxed));
-    let sum = words.iter().fold(0, |sum: u64, word| sum.wrapping_add(word.load(Ordering::Relaxed)));
-    Received { first, sum }
-}
 
 /// The reader's progress as both sides use it.
 struct Progress {

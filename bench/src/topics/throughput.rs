@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use super::Endpoint;
 use crate::child::Link;
+use crate::endpoint::Endpoint;
 use crate::payload::{self, END};
 use crate::samples::Samples;
 

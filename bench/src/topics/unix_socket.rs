@@ -1,16 +1,17 @@
-//! The peer `unix-socket`: a stream socket with an abstract name, so that it leaves no file.
+//! The peer `unix-socket`: a stream of messages each way.
 
 use std::io::ErrorKind;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use anyhow::Context;
 
-use super::byte_stream::ByteStream;
-use super::{Cell, Endpoint, join, latency, throughput};
+use super::{join, throughput};
+use crate::byte_stream::{ByteStream, Sizes};
+use crate::cell::Cell;
 use crate::child::Link;
+use crate::endpoint::Endpoint;
 use crate::job::Job;
 use crate::samples::Samples;
+use crate::{latency, socket};
 
 pub(super) fn cell(bench: &str) -> Option<Cell> {
     Some(match bench {
@@ -40,39 +41,22 @@ fn polling(stream: ByteStream) -> anyhow::Result<impl Endpoint> {
     Ok(stream)
 }
 
-fn address(job: &Job) -> anyhow::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("bench-{}", job.instance)).context("cannot name a socket")
-}
-
 fn parent(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
-    let listener = UnixListener::bind_addr(&address(&link.job)?).context("cannot listen on a socket")?;
-    link.meet()?;
-    let (stream, _) = listener.accept().context("cannot accept a connection")?;
-    byte_stream(stream, link.job.words(), batch)
+    socket::parent(link, Sizes::both(link.job.words(), batch))
 }
 
 fn child(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
-    link.meet()?;
-    byte_stream(connect(&link.job)?, link.job.words(), batch)
-}
-
-fn connect(job: &Job) -> anyhow::Result<UnixStream> {
-    UnixStream::connect_addr(&address(job)?).context("cannot connect a socket")
-}
-
-fn byte_stream(stream: UnixStream, words: usize, batch: u64) -> anyhow::Result<ByteStream> {
-    let writer = stream.try_clone().context("cannot duplicate a socket")?;
-    Ok(ByteStream::new(stream.into(), writer.into(), words, batch))
+    socket::child(link, Sizes::both(link.job.words(), batch))
 }
 
 fn join_parent(job: &Job) -> anyhow::Result<Samples> {
-    let listener = UnixListener::bind_addr(&address(job)?).context("cannot listen on a socket")?;
+    let listener = socket::listen(job)?;
     listener.set_nonblocking(true).context("cannot make a socket non-blocking")?;
     join::publish(job, |link| {
-        let (listener, words) = (&listener, link.job.words());
+        let (listener, sizes) = (&listener, Sizes::both(link.job.words(), 1));
         let mut subscriber = None;
         Ok(move |first| match listener.accept() {
-            Ok((stream, _)) => subscriber.insert(byte_stream(stream, words, 1)?).send(first),
+            Ok((stream, _)) => subscriber.insert(socket::byte_stream(stream, sizes)?).send(first),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error).context("cannot accept a connection"),
         })
@@ -81,7 +65,7 @@ fn join_parent(job: &Job) -> anyhow::Result<Samples> {
 
 fn join_child(link: &mut Link) -> anyhow::Result<()> {
     join::receive(link, |link| {
-        let mut stream = byte_stream(connect(&link.job)?, link.job.words(), 1)?;
+        let mut stream = socket::byte_stream(socket::connect(&link.job)?, Sizes::both(link.job.words(), 1))?;
         Ok((stream.receive()?, stream))
     })
 }

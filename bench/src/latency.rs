@@ -1,6 +1,7 @@
-//! `latency-spin` and `latency-wait`: a message goes to the other process and the next one, of the same size, comes back; half of
-//! that is the time one way. In `latency-spin` both sides poll. In `latency-wait` both sleep until they are woken, so
-//! that each is asleep, or on the way to it, when its message comes.
+//! `latency-spin`, `latency-wait` and `watch-wake`: a message goes to the other process and the next one, of the same
+//! size, comes back; half of that is the time one way. In `latency-spin` both sides poll. In the others both sleep until
+//! they are woken, so that each is asleep, or on the way to it, when its message comes; in `watch-wake` the message is a
+//! region's new value, and there is a region for each direction.
 //!
 //! Groups of round trips timed together give the mean, round trips timed one by one, in between, the percentiles: these
 //! hold half a reading of the clock each, and what waiting for all stores before it does to a message of one line. So
@@ -10,8 +11,8 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use super::Endpoint;
 use crate::child::Link;
+use crate::endpoint::Endpoint;
 use crate::payload::{self, END};
 use crate::samples::Samples;
 
@@ -20,7 +21,7 @@ const GROUP: u64 = 16;
 const WARM_UP: u32 = 8;
 
 /// The side that asks and measures.
-pub(super) fn ask(mut endpoint: impl Endpoint, link: &mut Link) -> anyhow::Result<Samples> {
+pub(crate) fn ask(mut endpoint: impl Endpoint, link: &mut Link) -> anyhow::Result<Samples> {
     link.probe()?;
     let words = link.job.words();
     let mut first = 0;
@@ -63,7 +64,7 @@ fn exchange(endpoint: &mut impl Endpoint, first: u64, words: usize) -> anyhow::R
 }
 
 /// The side that answers.
-pub(super) fn answer(mut endpoint: impl Endpoint, link: &mut Link) -> anyhow::Result<()> {
+pub(crate) fn answer(mut endpoint: impl Endpoint, link: &mut Link) -> anyhow::Result<()> {
     link.probe()?;
     let words = link.job.words();
     loop {
