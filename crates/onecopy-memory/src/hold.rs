@@ -75,7 +75,7 @@ impl ReaderTable {
     }
 
     /// Whether this process got the table by `fork`. Then it is the parent's: what ends here has not ended there.
-    fn is_inherited(&self) -> bool {
+    pub(crate) fn is_inherited(&self) -> bool {
         self.fork.as_ref().is_some_and(ForkGuard::is_child)
     }
 
@@ -88,6 +88,7 @@ impl ReaderTable {
     pub(crate) fn add_reader(
         table: &Arc<Self>,
         ring: &Window<RingHeader>,
+        writer_waits: bool,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Arc<ReaderState>, HoldError> {
         let flags = ring[0].flags.load(Ordering::Relaxed);
@@ -103,6 +104,7 @@ impl ReaderTable {
             ring: ring.clone(),
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
             reliable: flags & FLAG_RELIABLE != 0,
+            writer_waits,
             space_served: AtomicU64::new(0),
             table: Arc::clone(table),
             _token: token,
@@ -156,6 +158,8 @@ pub struct ReaderState {
     ring: Window<RingHeader>,
     barrier: Barrier,
     reliable: bool,
+    /// Whether the writer may be asleep until something is let go. A region's never is.
+    writer_waits: bool,
     space_served: AtomicU64,
     /// Dropped after the blocks are returned.
     _token: Box<dyn Any + Send + Sync>,
@@ -196,7 +200,9 @@ impl Drop for Hold {
             self.state.held_in_chain.fetch_sub(1, Ordering::Relaxed);
         }
         // Also on a ring that overwrites: its writer may wait for memory that is held.
-        self.state.wake_waiting_writer();
+        if self.state.writer_waits {
+            self.state.wake_waiting_writer();
+        }
     }
 }
 
@@ -204,6 +210,11 @@ impl ReaderState {
     /// Index of this reader's block: what its writer is told.
     pub fn block(&self) -> u32 {
         self.block
+    }
+
+    /// Whether this process got the reader by `fork`.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.table.is_inherited()
     }
 
     /// The kind of fence this reader uses towards its writer.

@@ -20,6 +20,16 @@
 //!
 //! reader segment   0  SegmentHeader
 //!                 64  Blocks (one line each): a reader's cursor, sleep ticket and held messages
+//!
+//! region segment   0  SegmentHeader
+//!                 64  RingHeader, of which a region uses the words for waking
+//!                512  RegionHeader (eight lines: geometry, current, lock, watchers)
+//!               1024  shared regions: SeatLines (one line each), by seat number
+//!                  …  copies: small values in place, or a line each and the payloads behind
+//!
+//! copy             0  sequence    version of the value, top bit set while it is being written
+//!                  8  length
+//!                 16  small: the value
 //! ```
 
 use crate::sync::{AtomicU32, AtomicU64, Futex};
@@ -59,6 +69,8 @@ pub enum SegmentKind {
     Pool = 2,
     /// A node's reader state.
     Readers = 3,
+    /// The copies of one value.
+    Region = 4,
 }
 
 /// Bytes of a [`SegmentHeader`]; what a segment holds begins here.
@@ -182,6 +194,75 @@ pub struct Block {
 /// readers and held messages of a node together (a million lines).
 pub const READERS_BYTES: usize = 64 << 20;
 
+/// Copies of a region's value: the current one, and room for as many readers' held ones.
+pub const COPIES: usize = 16;
+/// Bits of [`RegionHeader::current`] that name the copy.
+pub const COPY_BITS: u32 = COPIES.trailing_zeros();
+/// Highest version of a value; 0 is none.
+pub const VERSION_MAX: u64 = u64::MAX >> COPY_BITS;
+/// Words of a copy before a small value.
+pub const COPY_HEADER_WORDS: usize = 2;
+/// Largest value that is copied in and out; beyond it, holding costs less.
+pub const SMALL_BYTES_MAX: usize = INLINE_BYTES_MAX;
+/// Strictest alignment of a small value, which is moved in words.
+pub const SMALL_ALIGNMENT_MAX: usize = 8;
+/// Strictest alignment of any value: a page.
+pub const ALIGNMENT_MAX: usize = 4096;
+/// Largest value: sixteen of them still fit the address space of every machine we run on.
+pub const REGION_BYTES_MAX: usize = 1 << 40;
+/// Seats of a shared region; number 0 is nobody's, which makes 0 the free lock.
+pub const SEAT_LINES: usize = 1024;
+/// Values that one seat can hold at once.
+pub const HELD_PER_SEAT: usize = 7;
+
+/// What everyone who uses a region looks at, apart by how often it changes.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct RegionHeader {
+    /// Largest value in bytes. Fixed.
+    pub capacity_bytes: AtomicU64,
+    /// Alignment of the value in bytes, a power of two. Fixed.
+    pub alignment_bytes: AtomicU64,
+    /// [`FLAG_SHARED`]. Fixed.
+    pub flags: AtomicU64,
+    pub(crate) reserved_geometry: [AtomicU64; 13],
+
+    /// Version of the value and number of its copy (the lowest [`COPY_BITS`]). One store of this word is what commits a
+    /// write. On a pair of lines of its own, as a ring's head is.
+    pub current: AtomicU64,
+    pub(crate) reserved_current: [AtomicU64; 15],
+
+    /// Shared regions: who may write (see `region::lock`).
+    pub lock: Futex,
+    /// Shared regions: the only one who may take the lock, because it lost too often; 0 in general.
+    pub starving: AtomicU32,
+    pub(crate) reserved_lock: [AtomicU64; 15],
+
+    /// Shared regions: 1 if somebody may be asleep until the value changes.
+    pub sleepers: AtomicU32,
+    /// Shared regions: highest seat number that was ever taken, plus 1.
+    pub seats_end: AtomicU32,
+    pub(crate) reserved_sleepers: [AtomicU64; 15],
+}
+
+/// Where a region's header starts in its segment: behind the words that it has in common with a ring.
+pub const REGION_HEADER_OFFSET: usize = SLOTS_OFFSET;
+/// Where the seats of a shared region start, and the copies of one that has a single writer.
+pub const SEATS_OFFSET: usize = 1024;
+/// The region has several writers, with seats.
+pub const FLAG_SHARED: u64 = 1;
+
+/// One participant of a shared region: the values that it holds. Written by that participant, but for the first word.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct SeatLine {
+    /// Who sits here (a `region::Seat` as a number), or 0. What stands below counts only while somebody does.
+    pub occupant: AtomicU32,
+    pub(crate) reserved: AtomicU32,
+    /// [`RegionHeader::current`] + 1 of each held value, as it was then; 0 in a free entry.
+    pub held: [AtomicU64; HELD_PER_SEAT],
+}
+
 // loom's atomics are bookkeeping structures; the layout is that of the real ones.
 #[cfg(not(loom))]
 const _: () = {
@@ -196,5 +277,12 @@ const _: () = {
     assert!(size_of::<Block>() == LINE_BYTES);
     assert!(offset_of!(Block, held) == 24);
     assert!(align_of::<Block>() == 8 && align_of::<RingHeader>() == 8);
+    assert!(COPIES.is_power_of_two() && COPY_HEADER_WORDS * 8 + SMALL_BYTES_MAX == SLOT_BYTES_MAX);
+    assert!(offset_of!(RegionHeader, current) == 128 && REGION_HEADER_OFFSET.is_multiple_of(128));
+    assert!(offset_of!(RegionHeader, lock) == 256);
+    assert!(offset_of!(RegionHeader, sleepers) == 384);
+    assert!(REGION_HEADER_OFFSET + size_of::<RegionHeader>() == SEATS_OFFSET);
+    assert!(size_of::<SeatLine>() == LINE_BYTES && offset_of!(SeatLine, held) == 8);
+    assert!(align_of::<RegionHeader>() == 8 && align_of::<SeatLine>() == 8);
     assert!(SLOTS_OFFSET.is_multiple_of(LINE_BYTES) && SLOT_BYTES_MAX.is_multiple_of(LINE_BYTES));
 };

@@ -2,16 +2,18 @@
 //!
 //! It knows bytes, sequence numbers and the kernel; it knows no names, nodes or brokers. Every byte that it shares
 //! is written by exactly one process: a writer owns its ring and its chunks, a reader owns its block of reader
-//! state, and each maps the other's memory read-only.
+//! state, and each maps the other's memory read-only. Shared regions are the one exception, and say so.
 //!
 //! | module | one concept |
 //! |---|---|
 //! | [`segment`] | a sealed memfd, mapped: the unit that is shared |
 //! | [`layout`] | every byte that two processes agree on |
 //! | [`ring`] | slots with sequence numbers: one writer, any number of readers |
+//! | [`region`] | copies of one value: its latest version, for everyone |
 //! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
 //! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
 //! | [`readers`] | the writer's list of attached readers |
+//! | [`board`] | words beside the messages, for what changes after a message was sent |
 //! | [`mailbox`] | news from another thread of the same process |
 //! | [`fork`] | telling a forked child from its parent |
 //! | [`wait`] | sleeping on futexes, and doorbells for event loops |
@@ -31,8 +33,10 @@ mod mapping;
 pub mod pool;
 mod prefetch;
 pub mod readers;
+pub mod region;
 pub mod ring;
 pub mod segment;
 pub mod sync;
 pub mod wait;
 mod window;
+mod words;

@@ -32,6 +32,10 @@ pub(crate) struct AttachedReader {
 }
 
 impl AttachedReader {
+    pub(crate) fn key(&self) -> ReaderKey {
+        self.key
+    }
+
     /// Everything below this position the reader is done with, save what it holds.
     pub(crate) fn cursor(&self, head: u64) -> u64 {
         let claimed = self.peer.cursor().min(head);

@@ -18,6 +18,9 @@ use crate::window::Window;
 const REQUIRED_SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
+/// Seals of a segment that several processes write: its size is as fixed as that of any other.
+const SHARED_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
 /// What `fstatfs` says of ordinary shared memory.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
@@ -96,6 +99,20 @@ pub enum SegmentError {
         /// Hash in the header.
         theirs: u64,
     },
+    /// The sizes inside a region's header contradict each other.
+    #[error(
+        "region geometry is impossible: values of {capacity_bytes} bytes aligned to {alignment_bytes}, flags {flags:#x}, in {total_bytes} bytes"
+    )]
+    RegionGeometry {
+        /// Largest value in the header.
+        capacity_bytes: u64,
+        /// Alignment in the header.
+        alignment_bytes: u64,
+        /// Flags in the header.
+        flags: u64,
+        /// Size of the memory.
+        total_bytes: u64,
+    },
     /// The sizes inside a ring's header contradict each other.
     #[error(
         "ring geometry is impossible: {capacity} slots of {slot_bytes} bytes, history {history}, in {total_bytes} bytes"
@@ -148,26 +165,7 @@ impl Segment {
     ///
     /// [`SegmentError::TooManyDescriptors`], [`SegmentError::OutOfMemory`] or [`SegmentError::System`].
     pub fn create(kind: SegmentKind, total_bytes: usize, layout_hash: u64) -> Result<Self, SegmentError> {
-        assert!(total_bytes >= HEADER_BYTES, "a segment has at least a header");
-        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        if crate::kernel::features().noexec_seal {
-            flags |= MemfdFlags::NOEXEC_SEAL;
-        }
-        let fail = |call| move |error| SegmentError::system(call, total_bytes, error);
-        let descriptor = rustix::fs::memfd_create("onecopy", flags).map_err(fail("memfd_create"))?;
-        rustix::fs::ftruncate(&descriptor, total_bytes as u64).map_err(fail("ftruncate"))?;
-        let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ | ProtFlags::WRITE)
-            .map_err(fail("mmap"))?;
-        rustix::fs::fcntl_add_seals(&descriptor, REQUIRED_SEALS).map_err(fail("F_ADD_SEALS"))?;
-
-        let mapping = Arc::new(mapping);
-        let header = Window::<SegmentHeader>::new(&mapping, 0, 1).expect("the header fits");
-        let [header] = &*header else { unreachable!("the window has one element") };
-        header.magic.store(MAGIC, Ordering::Relaxed);
-        header.format_version.store(FORMAT_VERSION, Ordering::Relaxed);
-        header.kind.store(kind as u64, Ordering::Relaxed);
-        header.total_bytes.store(total_bytes as u64, Ordering::Relaxed);
-        header.layout_hash.store(layout_hash, Ordering::Relaxed);
+        let (descriptor, mapping) = create(kind, total_bytes, layout_hash, REQUIRED_SEALS)?;
         Ok(Self { descriptor: Arc::new(descriptor), mapping })
     }
 
@@ -201,27 +199,20 @@ impl View {
     ///
     /// Everything that is wrong with the memory has its variant of [`SegmentError`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
-        // Only a memfd has seals: anything else fails here, before it is mapped.
-        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
-        if !seals.contains(REQUIRED_SEALS) {
-            return Err(SegmentError::NotSealed);
-        }
-        // Huge pages are memfds too, but touching one can fail with a signal when their quota is used up.
-        let file_system = rustix::fs::fstatfs(&descriptor);
-        let file_system = file_system.map_err(|error| SegmentError::system("fstatfs", 0, error))?;
-        if file_system.f_type as u64 != TMPFS_MAGIC {
-            return Err(SegmentError::NotSealed);
-        }
-        let stat = rustix::fs::fstat(&descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;
-        let total_bytes = usize::try_from(stat.st_size).map_err(|_| SegmentError::NotASegment)?;
-        if total_bytes < HEADER_BYTES {
-            return Err(SegmentError::NotASegment);
-        }
-        let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ)
-            .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
-        let mapping = Arc::new(mapping);
-        let layout_hash = check_header(&mapping, kind)?;
+        let (mapping, layout_hash) = map(&descriptor, kind, REQUIRED_SEALS, ProtFlags::READ)?;
         Ok(Self { mapping, layout_hash })
+    }
+
+    /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says whether it is
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::open`].
+    pub fn open_either(descriptor: OwnedFd, kind: SegmentKind) -> Result<(Self, bool), SegmentError> {
+        let (mapping, layout_hash) = map(&descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
+        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
+        Ok((Self { mapping, layout_hash }, !seals.contains(REQUIRED_SEALS)))
     }
 
     /// Refuses a segment whose payload type is not the expected one.
@@ -230,11 +221,7 @@ impl View {
     ///
     /// [`SegmentError::Layout`] names both.
     pub fn expect_layout(&self, layout_hash: u64) -> Result<(), SegmentError> {
-        if self.layout_hash == layout_hash {
-            Ok(())
-        } else {
-            Err(SegmentError::Layout { ours: layout_hash, theirs: self.layout_hash })
-        }
+        same_layout(layout_hash, self.layout_hash)
     }
 
     /// Size of the segment, header included.
@@ -245,6 +232,141 @@ impl View {
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
+}
+
+/// A segment that several processes of the same trust have mapped writable. Its size is sealed like any other's, but
+/// everyone who has it can write every byte of it: nothing read from it is trusted, not even one's own words.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::segment::SharedSegment;
+///
+/// let segment = SharedSegment::create(SegmentKind::Region, 8192, 0)?;
+/// let received = segment.descriptor().try_clone_to_owned()?;
+/// assert_eq!(SharedSegment::open(received, SegmentKind::Region)?.total_bytes(), 8192);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SharedSegment {
+    descriptor: Arc<OwnedFd>,
+    mapping: Arc<Mapping>,
+    layout_hash: u64,
+}
+
+impl SharedSegment {
+    /// As [`Segment::create`], but others may map it writable too.
+    ///
+    /// # Errors
+    ///
+    /// What [`Segment::create`] says.
+    pub fn create(kind: SegmentKind, total_bytes: usize, layout_hash: u64) -> Result<Self, SegmentError> {
+        let (descriptor, mapping) = create(kind, total_bytes, layout_hash, SHARED_SEALS)?;
+        Ok(Self { descriptor: Arc::new(descriptor), mapping, layout_hash })
+    }
+
+    /// Checks a descriptor that came from another process, and maps it writable. It is kept: whoever takes part can
+    /// hand the segment on when its creator is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::open`]; a segment that only its owner may write is [`SegmentError::System`].
+    pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let (mapping, layout_hash) = map(&descriptor, kind, SHARED_SEALS, protection)?;
+        Ok(Self { descriptor: Arc::new(descriptor), mapping, layout_hash })
+    }
+
+    /// Refuses a segment whose payload type is not the expected one.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::Layout`] names both.
+    pub fn expect_layout(&self, layout_hash: u64) -> Result<(), SegmentError> {
+        same_layout(layout_hash, self.layout_hash)
+    }
+
+    /// What others need to take part.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// The same, for somebody who hands it out again later.
+    pub fn share_descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
+    }
+
+    /// Size of the segment, header included.
+    pub fn total_bytes(&self) -> usize {
+        self.mapping.len()
+    }
+
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+}
+
+fn same_layout(ours: u64, theirs: u64) -> Result<(), SegmentError> {
+    if ours == theirs { Ok(()) } else { Err(SegmentError::Layout { ours, theirs }) }
+}
+
+/// A memfd with its header, mapped writable and then sealed.
+fn create(
+    kind: SegmentKind,
+    total_bytes: usize,
+    layout_hash: u64,
+    seals: SealFlags,
+) -> Result<(OwnedFd, Arc<Mapping>), SegmentError> {
+    assert!(total_bytes >= HEADER_BYTES, "a segment has at least a header");
+    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if crate::kernel::features().noexec_seal {
+        flags |= MemfdFlags::NOEXEC_SEAL;
+    }
+    let fail = |call| move |error| SegmentError::system(call, total_bytes, error);
+    let descriptor = rustix::fs::memfd_create("onecopy", flags).map_err(fail("memfd_create"))?;
+    rustix::fs::ftruncate(&descriptor, total_bytes as u64).map_err(fail("ftruncate"))?;
+    let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ | ProtFlags::WRITE)
+        .map_err(fail("mmap"))?;
+    rustix::fs::fcntl_add_seals(&descriptor, seals).map_err(fail("F_ADD_SEALS"))?;
+
+    let mapping = Arc::new(mapping);
+    let header = Window::<SegmentHeader>::new(&mapping, 0, 1).expect("the header fits");
+    let [header] = &*header else { unreachable!("the window has one element") };
+    header.magic.store(MAGIC, Ordering::Relaxed);
+    header.format_version.store(FORMAT_VERSION, Ordering::Relaxed);
+    header.kind.store(kind as u64, Ordering::Relaxed);
+    header.total_bytes.store(total_bytes as u64, Ordering::Relaxed);
+    header.layout_hash.store(layout_hash, Ordering::Relaxed);
+    Ok((descriptor, mapping))
+}
+
+/// Checks a descriptor that came from outside, maps it, and checks what it finds there.
+fn map(
+    descriptor: &OwnedFd,
+    kind: SegmentKind,
+    required: SealFlags,
+    protection: ProtFlags,
+) -> Result<(Arc<Mapping>, u64), SegmentError> {
+    // Only a memfd has seals: anything else fails here, before it is mapped.
+    let seals = rustix::fs::fcntl_get_seals(descriptor).map_err(|_| SegmentError::NotSealed)?;
+    if !seals.contains(required) {
+        return Err(SegmentError::NotSealed);
+    }
+    // Huge pages are memfds too, but touching one can fail with a signal when their quota is used up.
+    let file_system = rustix::fs::fstatfs(descriptor);
+    let file_system = file_system.map_err(|error| SegmentError::system("fstatfs", 0, error))?;
+    if file_system.f_type as u64 != TMPFS_MAGIC {
+        return Err(SegmentError::NotSealed);
+    }
+    let stat = rustix::fs::fstat(descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;
+    let total_bytes = usize::try_from(stat.st_size).map_err(|_| SegmentError::NotASegment)?;
+    if total_bytes < HEADER_BYTES {
+        return Err(SegmentError::NotASegment);
+    }
+    let mapping = Mapping::new(descriptor.as_fd(), total_bytes, protection)
+        .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
+    let mapping = Arc::new(mapping);
+    let layout_hash = check_header(&mapping, kind)?;
+    Ok((mapping, layout_hash))
 }
 
 /// Reads each field once (its owner may still be writing), checks the copies, and returns the layout hash.

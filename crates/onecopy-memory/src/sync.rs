@@ -119,6 +119,11 @@ mod futex {
             let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);
         }
 
+        /// Wakes one of those who sleep on it.
+        pub(crate) fn wake_one(&self) {
+            let _ = futex::wake(&self.0, futex::Flags::empty(), 1);
+        }
+
         pub(crate) fn word(&self) -> &AtomicU32 {
             &self.0
         }
@@ -166,6 +171,20 @@ mod futex {
                 sleeper.woken = true;
             }
             WOKEN.notify_all();
+        }
+
+        /// Wakes one of those who sleep on it.
+        pub(crate) fn wake_one(&self) {
+            let mut bucket = super::lock(&BUCKET);
+            let asleep = |sleeper: &&mut Sleeper| !sleeper.woken && sleeper.futexes.contains(&self.address());
+            if let Some(sleeper) = bucket.iter_mut().find(asleep) {
+                sleeper.woken = true;
+            }
+            WOKEN.notify_all();
+        }
+
+        pub(crate) fn word(&self) -> &AtomicU32 {
+            &self.0
         }
 
         /// Sleeps while the word is `expected`.

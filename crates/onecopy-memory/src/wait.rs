@@ -33,7 +33,14 @@ pub fn remaining(deadline: Option<Instant>) -> Option<Duration> {
 #[cfg(not(loom))]
 pub use futexes::{wait, wait_any};
 
-/// [`wait_any`] of a model, which knows no time.
+/// [`wait`] of a model, which knows no time.
+#[cfg(loom)]
+pub fn wait(futex: &crate::sync::Futex, expected: u32, _deadline: Option<Instant>) -> Woken {
+    futex.wait(expected);
+    Woken::Maybe
+}
+
+/// [`wait_any`] of a model.
 #[cfg(loom)]
 pub fn wait_any(futexes: &[(&crate::sync::Futex, u32)], _deadline: Option<Instant>) -> Woken {
     crate::sync::wait_any(futexes);

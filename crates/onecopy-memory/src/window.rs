@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use crate::layout::{Block, RingHeader, SegmentHeader};
+use crate::layout::{Block, RegionHeader, RingHeader, SeatLine, SegmentHeader};
 use crate::mapping::Mapping;
 use crate::sync::{Arc, AtomicU64};
 
@@ -24,6 +24,10 @@ unsafe impl SharedLayout for SegmentHeader {}
 unsafe impl SharedLayout for RingHeader {}
 // SAFETY: `repr(C)` with atomic fields only (see layout.rs).
 unsafe impl SharedLayout for Block {}
+// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+unsafe impl SharedLayout for RegionHeader {}
+// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+unsafe impl SharedLayout for SeatLine {}
 
 /// `count` consecutive values of `T` inside memory that lives as long as this window.
 #[derive(Debug)]

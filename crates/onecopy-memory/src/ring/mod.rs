@@ -16,6 +16,7 @@ mod writer;
 
 pub use reader::{InlineParts, OpenError, Received, RingFault, RingReader};
 pub use reclaim::{Allocation, BudgetExhausted};
+pub use space::SpaceWait;
 pub use writer::RingWriter;
 
 use crate::layout::{

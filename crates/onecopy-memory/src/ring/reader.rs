@@ -17,6 +17,7 @@ use crate::readers::TICKET_DOORBELL;
 use crate::segment::{SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Futex, Ordering, fence, load_acquire};
 use crate::window::Window;
+use crate::words::load_bytes;
 
 /// How often a reader that is lapped while it looks for the oldest message tries again before it lets the caller go
 /// on with other work.
@@ -158,7 +159,7 @@ impl RingReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = ReaderTable::add_reader(table, &ring.header, token)?;
+        let state = ReaderTable::add_reader(table, &ring.header, true, token)?;
         let tell_every = (ring.geometry.capacity / TELL_DIVISOR).clamp(1, TELL_EVERY_MAX);
         Ok(Self {
             ring,
@@ -487,17 +488,4 @@ pub enum OpenError {
     /// No room for a further reader.
     #[error(transparent)]
     Hold(#[from] HoldError),
-}
-
-#[inline(always)]
-fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
-    let (whole, rest) = bytes.as_chunks_mut::<8>();
-    let mut words = words.iter();
-    for (bytes, word) in whole.iter_mut().zip(&mut words) {
-        *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-    }
-    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
-        let last = word.load(Ordering::Relaxed).to_ne_bytes();
-        rest.copy_from_slice(&last[..rest.len()]);
-    }
 }

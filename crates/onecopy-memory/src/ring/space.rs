@@ -6,10 +6,66 @@
 use std::time::Instant;
 
 use super::RingWriter;
+use crate::readers::{AttachedReader, Readers};
 use crate::sync::{Arc, Futex, Ordering, full_barrier, heavy_barrier};
 use crate::wait::{Woken, wait_any};
 
+/// A writer about to sleep until its readers have made space. It stands apart from the writer, so that threads that share
+/// one need not keep the others from it while they sleep. One at a time for each ring, which notes one ticket.
+#[derive(Debug)]
+pub struct SpaceWait {
+    list: Arc<Readers>,
+    changed: u32,
+    /// With the values of their words to sleep with.
+    attached: Vec<(Arc<AttachedReader>, u32)>,
+    version: u64,
+}
+
+impl SpaceWait {
+    /// Sleeps until a reader has made space, came or went since [`RingWriter::expect_space`], or until `deadline`.
+    pub fn sleep(&self, deadline: Option<Instant>) -> Woken {
+        let mut words = vec![(&self.list.changed, self.changed)];
+        words.extend(self.attached.iter().map(|(reader, value)| (reader.peer.space(), *value)));
+        sleep_on(&words, deadline)
+    }
+}
+
 impl RingWriter {
+    /// Whether anybody reads the ring.
+    #[inline]
+    pub fn has_readers(&mut self) -> bool {
+        self.refresh_readers();
+        !self.attached.is_empty()
+    }
+
+    /// Says that the writer is about to sleep until there is space; `None` if there is no reader to wait for. Look once
+    /// more for the space, [`SpaceWait::sleep`] if there is none, and then [`Self::stop_expecting_space`].
+    pub fn expect_space(&mut self) -> Option<SpaceWait> {
+        if !self.has_readers() {
+            return None;
+        }
+        let list = Arc::clone(&self.readers);
+        // The values before the ticket, the ticket before the last look: whatever a reader does after our look, it
+        // does to a word whose old value we go to sleep with.
+        let changed = list.changed.value();
+        let attached =
+            self.attached.iter().map(|reader| (Arc::clone(reader), reader.peer.space().value())).collect();
+        self.space_ticket += 1;
+        self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
+        // Pairs with the barrier in `ReaderState::wake_waiting_writer`.
+        if self.ring.geometry.reliable {
+            full_barrier()
+        } else {
+            heavy_barrier()
+        }
+        Some(SpaceWait { list, changed, attached, version: self.version })
+    }
+
+    /// The sleep is over, or there was no need for it.
+    pub fn stop_expecting_space(&mut self) {
+        self.ring.header().space_wanted.store(0, Ordering::Relaxed);
+    }
+
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring
     /// about by reading or by dropping messages: room in the ring, chunks in the pool.
     pub fn wait_for_readers(
@@ -17,34 +73,19 @@ impl RingWriter {
         deadline: Option<Instant>,
         mut ready: impl FnMut(&mut Self) -> bool,
     ) -> Woken {
-        let list = Arc::clone(&self.readers);
         loop {
-            self.refresh_readers();
-            if self.attached.is_empty() {
+            let Some(wait) = self.expect_space() else {
                 return if ready(self) { Woken::Maybe } else { Woken::TimedOut };
-            }
-            let (version, attached) = (self.version, self.attached.clone());
-            // The values before the ticket, the ticket before the last look: whatever a reader does after our look, it
-            // does to a word whose old value we go to sleep with.
-            let mut words = vec![(&list.changed, list.changed.value())];
-            words.extend(attached.iter().map(|reader| (reader.peer.space(), reader.peer.space().value())));
-            self.space_ticket += 1;
-            self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
-            // Pairs with the barrier in `ReaderState::wake_waiting_writer`.
-            if self.ring.geometry.reliable {
-                full_barrier()
-            } else {
-                heavy_barrier()
-            }
+            };
             let woken = if ready(self) {
                 None
-            } else if self.version != version {
+            } else if self.version != wait.version {
                 // The look took in a reader whose word is not among ours.
                 Some(Woken::Maybe)
             } else {
-                Some(sleep_on(&words, deadline))
+                Some(wait.sleep(deadline))
             };
-            self.ring.header().space_wanted.store(0, Ordering::Relaxed);
+            self.stop_expecting_space();
             match woken {
                 None => return Woken::Maybe,
                 Some(Woken::TimedOut) => return if ready(self) { Woken::Maybe } else { Woken::TimedOut },

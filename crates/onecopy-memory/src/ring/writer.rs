@@ -11,6 +11,7 @@ use crate::pool::{Chunk, Pool};
 use crate::readers::{AttachedReader, Readers, sleepers};
 use crate::segment::{Segment, SegmentError};
 use crate::sync::{Arc, AtomicU64, Barrier, Ordering, fence};
+use crate::words::store_bytes;
 
 /// The one writer of a ring.
 ///
@@ -236,17 +237,4 @@ fn open_slot(slot: &[AtomicU64], position: u64) {
 fn close_slot(slot: &[AtomicU64], position: u64) {
     // Pairs with `load_acquire` of the sequence in `RingReader::receive`.
     slot[0].store(position + 1, Ordering::Release);
-}
-
-#[inline]
-fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let (whole, rest) = bytes.as_chunks::<8>();
-    for (word, bytes) in words.iter().zip(whole) {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-    }
-    if !rest.is_empty() {
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        words[whole.len()].store(u64::from_ne_bytes(last), Ordering::Relaxed);
-    }
 }

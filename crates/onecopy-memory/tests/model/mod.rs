@@ -74,3 +74,43 @@ pub(crate) fn receive(reader: &mut RingReader) -> Option<u64> {
     assert_eq!(position + 1, reader.cursor(), "the message of another position");
     Some(position)
 }
+
+/// A region's value that says which version it is.
+pub(crate) fn value(version: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice([version, !version].map(u64::to_ne_bytes).as_flattened());
+    bytes
+}
+
+/// The bytes of a region's copies, each a version. loom fails the model when one is written while another thread may
+/// still be reading it.
+#[derive(Clone)]
+pub(crate) struct Contents(std::sync::Arc<[loom::cell::UnsafeCell<u64>; 4]>);
+
+// SAFETY: what a model is to find out; loom's cells report every unordered access.
+unsafe impl Sync for Contents {}
+// SAFETY: as above.
+unsafe impl Send for Contents {}
+
+impl Contents {
+    /// With `version` in the first copy.
+    pub(crate) fn new(version: u64) -> Self {
+        let contents = Self(std::sync::Arc::new(std::array::from_fn(|_| loom::cell::UnsafeCell::new(0))));
+        contents.write(0, version);
+        contents
+    }
+
+    pub(crate) fn write(&self, copy: usize, version: u64) {
+        self.0[copy].with_mut(|cell| {
+            // SAFETY: loom reports an access at the same time.
+            unsafe { *cell = version }
+        });
+    }
+
+    pub(crate) fn expect(&self, copy: usize, version: u64) {
+        self.0[copy].with(|cell| {
+            // SAFETY: loom reports an access at the same time.
+            assert_eq!(unsafe { *cell }, version, "the copy was overwritten while held");
+        });
+    }
+}

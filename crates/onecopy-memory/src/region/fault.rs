@@ -1,0 +1,157 @@
+//! What can go wrong with a region: faults of whoever writes it, and conditions that the caller handles.
+
+use crate::hold::HoldError;
+use crate::layout::{COPIES, HELD_PER_SEAT};
+use crate::region::Seat;
+use crate::segment::SegmentError;
+
+/// What stands in the region was written by no honest writer: it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegionFault {
+    /// The region never had a value.
+    #[error("the region has no value: its creator is broken or hostile, create the region again")]
+    NoValue,
+    /// The length of a value is beyond the region's capacity.
+    #[error(
+        "version {version} of the region claims {length} bytes, more than it can hold: a writer is broken or hostile, create the region again"
+    )]
+    CorruptLength {
+        /// Version of the value.
+        version: u64,
+        /// What it claims.
+        length: u64,
+    },
+    /// The current copy is not of the version that is current.
+    #[error(
+        "the current copy of the region is not version {version}: a writer is broken or hostile, create the region again"
+    )]
+    CorruptSequence {
+        /// Version that is current.
+        version: u64,
+    },
+    /// The region changed faster than it can be written.
+    #[error(
+        "the region changed under every one of thousands of reads: a writer is broken or hostile, create the region again"
+    )]
+    Unsettled,
+    /// The lock names nobody who could hold it.
+    #[error(
+        "the region's lock has the impossible value {word:#010x}: a writer is broken or hostile, create the region again"
+    )]
+    CorruptLock {
+        /// What stands there.
+        word: u32,
+    },
+}
+
+/// Why a value could not be read in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The region is broken.
+    #[error(transparent)]
+    Fault(#[from] RegionFault),
+    /// No room to note a further held value.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// This participant of a shared region holds as many values as can be told to the others.
+    #[error(
+        "{HELD_PER_SEAT} values of this shared region are held already: drop some, or copy what is to be kept"
+    )]
+    SeatFull,
+    /// Small values are copied out.
+    #[error("values of this region are too small to be held: read them")]
+    Small,
+    /// What the process has of the region belongs to its parent.
+    #[error("the region was opened before fork: open it again in the child process")]
+    Forked,
+}
+
+/// Why a value could not be written. The region is unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The value is larger than the region.
+    #[error(
+        "a value of {length_bytes} bytes does not fit the region, which has room for {capacity_bytes}: resize it"
+    )]
+    TooLarge {
+        /// Bytes of the value.
+        length_bytes: usize,
+        /// Bytes the region has room for.
+        capacity_bytes: usize,
+    },
+    /// Readers hold every copy but the current one.
+    #[error("readers hold {} older values of the region, which leaves no room for a new one: have them drop some", COPIES - 1)]
+    AllHeld,
+    /// There is no higher version.
+    #[error("the region's version can't grow any more: create the region again")]
+    VersionsExhausted,
+    /// What the process has of the region belongs to its parent.
+    #[error("the region was opened before fork: open it again in the child process")]
+    Forked,
+    /// The region is broken.
+    #[error(transparent)]
+    Fault(#[from] RegionFault),
+    /// The lock of a shared region could not be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// Why the lock of a shared region could not be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else has it, and lives.
+    #[error("the region stayed locked until the deadline: wait longer, or see what its holder does")]
+    Timeout {
+        /// Who had it last; `None` if others were quicker each time.
+        holder: Option<Seat>,
+    },
+    /// The value has moved to another, larger segment.
+    #[error("the region has moved to a larger segment: open that one")]
+    Retired,
+    /// What the process has of the region belongs to its parent.
+    #[error("the region was opened before fork: open it again in the child process")]
+    Forked,
+    /// The region is broken.
+    #[error(transparent)]
+    Fault(#[from] RegionFault),
+}
+
+/// Why a value was not put in the place of an expected one. The region is unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// The value had changed already.
+    #[error("the region is at version {current} already: read it again, then try with that version")]
+    Conflict {
+        /// Version that is current.
+        current: u64,
+    },
+    /// The value could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a region could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The memory could not be made, or what was offered is no region.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// No room for a further reader.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// The first value does not fit.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Somebody else has this seat.
+    #[error("seat {} of the shared region is taken: ask the broker for another", seat.line())]
+    SeatTaken {
+        /// The seat that was asked for.
+        seat: Seat,
+    },
+}

@@ -1,0 +1,160 @@
+//! Sizes of a region, from which every offset in it follows.
+
+use crate::layout::{
+    ALIGNMENT_MAX, COPIES, COPY_HEADER_WORDS, FLAG_SHARED, LINE_BYTES, REGION_BYTES_MAX, RegionHeader,
+    SEAT_LINES, SEATS_OFFSET, SMALL_ALIGNMENT_MAX, SMALL_BYTES_MAX, SeatLine,
+};
+use crate::region::WriteError;
+use crate::segment::SegmentError;
+use crate::sync::Ordering;
+
+/// Sizes of a region, fixed when it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RegionGeometry {
+    capacity_bytes: usize,
+    alignment_bytes: usize,
+    shared: bool,
+}
+
+/// No region can have these sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GeometryError {
+    /// Larger than any region.
+    #[error("a region of {capacity_bytes} bytes is too large: the most is {REGION_BYTES_MAX}")]
+    Capacity {
+        /// What was asked for.
+        capacity_bytes: usize,
+    },
+    /// Not an alignment, or a stricter one than a page's.
+    #[error("a region can't be aligned to {alignment_bytes} bytes: use a power of two up to {ALIGNMENT_MAX}")]
+    Alignment {
+        /// What was asked for.
+        alignment_bytes: usize,
+    },
+}
+
+impl RegionGeometry {
+    /// A region for values of up to `capacity_bytes` that begin at multiples of `alignment_bytes`.
+    ///
+    /// ```
+    /// use onecopy_memory::region::RegionGeometry;
+    ///
+    /// assert!(RegionGeometry::new(48, 8)?.is_small());
+    /// assert!(!RegionGeometry::new(1 << 20, 8)?.is_small());
+    /// # Ok::<(), onecopy_memory::region::GeometryError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`GeometryError`] beyond [`REGION_BYTES_MAX`] or [`ALIGNMENT_MAX`].
+    pub fn new(capacity_bytes: usize, alignment_bytes: usize) -> Result<Self, GeometryError> {
+        if capacity_bytes > REGION_BYTES_MAX {
+            return Err(GeometryError::Capacity { capacity_bytes });
+        }
+        if !alignment_bytes.is_power_of_two() || alignment_bytes > ALIGNMENT_MAX {
+            return Err(GeometryError::Alignment { alignment_bytes });
+        }
+        Ok(Self { capacity_bytes, alignment_bytes, shared: false })
+    }
+
+    /// The same with a lock, and seats for its writers.
+    pub(super) fn shared(self) -> Self {
+        Self { shared: true, ..self }
+    }
+
+    /// Largest value in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// Alignment of the value in bytes.
+    pub fn alignment_bytes(&self) -> usize {
+        self.alignment_bytes
+    }
+
+    /// Whether values are copied out; otherwise they are held in place.
+    #[inline]
+    pub fn is_small(&self) -> bool {
+        self.capacity_bytes <= SMALL_BYTES_MAX && self.alignment_bytes <= SMALL_ALIGNMENT_MAX
+    }
+
+    /// Refuses a value that does not fit.
+    #[inline]
+    pub(super) fn check_length(&self, length_bytes: usize) -> Result<(), WriteError> {
+        if length_bytes <= self.capacity_bytes {
+            Ok(())
+        } else {
+            Err(WriteError::TooLarge { length_bytes, capacity_bytes: self.capacity_bytes })
+        }
+    }
+
+    pub(super) fn seat_lines(&self) -> usize {
+        if self.shared { SEAT_LINES } else { 0 }
+    }
+
+    pub(super) fn copies_offset(&self) -> usize {
+        SEATS_OFFSET + self.seat_lines() * size_of::<SeatLine>()
+    }
+
+    /// Words from one copy to the next. A large value's words have a line, its bytes lie elsewhere.
+    #[inline]
+    pub(super) fn copy_words(&self) -> usize {
+        let value_bytes = if self.is_small() { self.capacity_bytes } else { 0 };
+        (COPY_HEADER_WORDS * 8 + value_bytes).next_multiple_of(LINE_BYTES) / 8
+    }
+
+    pub(super) fn payload_offset(&self, copy: usize) -> usize {
+        if self.is_small() {
+            self.copies_offset() + (copy * self.copy_words() + COPY_HEADER_WORDS) * 8
+        } else {
+            let unit = self.payload_unit();
+            let first = (self.copies_offset() + COPIES * self.copy_words() * 8).next_multiple_of(unit);
+            first + copy * self.capacity_bytes.next_multiple_of(unit)
+        }
+    }
+
+    /// Large values don't share pages, smaller ones no lines.
+    fn payload_unit(&self) -> usize {
+        if self.capacity_bytes >= ALIGNMENT_MAX {
+            ALIGNMENT_MAX
+        } else {
+            self.alignment_bytes.max(LINE_BYTES)
+        }
+    }
+
+    pub(super) fn total_bytes(&self) -> usize {
+        if self.is_small() {
+            self.copies_offset() + COPIES * self.copy_words() * 8
+        } else {
+            self.payload_offset(COPIES)
+        }
+    }
+
+    pub(super) fn write_to(&self, header: &RegionHeader) {
+        header.capacity_bytes.store(self.capacity_bytes as u64, Ordering::Relaxed);
+        header.alignment_bytes.store(self.alignment_bytes as u64, Ordering::Relaxed);
+        header.flags.store(if self.shared { FLAG_SHARED } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Reads each field once and checks the copies against what is expected and the size of the memory.
+    pub(super) fn read_from(
+        header: &RegionHeader,
+        shared: bool,
+        total_bytes: usize,
+    ) -> Result<Self, SegmentError> {
+        let capacity_bytes = header.capacity_bytes.load(Ordering::Relaxed);
+        let alignment_bytes = header.alignment_bytes.load(Ordering::Relaxed);
+        let flags = header.flags.load(Ordering::Relaxed);
+        let expected_flags = if shared { FLAG_SHARED } else { 0 };
+        let claimed = Self::new(capacity_bytes as usize, alignment_bytes as usize).ok();
+        claimed
+            .map(|geometry| Self { shared, ..geometry })
+            .filter(|geometry| flags == expected_flags && geometry.total_bytes() == total_bytes)
+            .ok_or(SegmentError::RegionGeometry {
+                capacity_bytes,
+                alignment_bytes,
+                flags,
+                total_bytes: total_bytes as u64,
+            })
+    }
+}

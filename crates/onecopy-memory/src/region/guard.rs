@@ -1,0 +1,209 @@
+//! The exclusive right to write a shared region.
+
+use std::ops::Deref;
+
+use super::{Current, Region, RegionFault, SharedRegion, SmallBytes, WriteError};
+use crate::layout::SMALL_BYTES_MAX;
+use crate::sync::{Ordering, full_barrier};
+
+/// The lock of a shared region. Dropped without a commit, it leaves the value as it was.
+#[derive(Debug)]
+pub struct Guard<R: Deref<Target = SharedRegion>> {
+    region: R,
+    current: Current,
+    length: usize,
+    abandoned: bool,
+    draft: Option<Place>,
+    wrote: bool,
+    /// Nobody may have the lock any more.
+    retired: bool,
+}
+
+/// Where the next value is in the making.
+#[derive(Debug)]
+// A guard is used where it was made: nothing is moved, and a value of a few lines is not worth an allocation.
+#[allow(clippy::large_enum_variant)]
+enum Place {
+    /// Small: here, since readers look at every copy all the time.
+    Private(SmallBytes),
+    /// Large: in a copy that is neither current nor held.
+    Copy(usize),
+}
+
+impl<R: Deref<Target = SharedRegion>> Guard<R> {
+    /// The lock was just taken.
+    pub(super) fn new(region: R, abandoned: bool) -> Result<Self, RegionFault> {
+        let current = region.words().current();
+        // From here on the lock is let go also if this fails.
+        let mut guard = Self { region, current, length: 0, abandoned, draft: None, wrote: false, retired: false };
+        let words = guard.region.words();
+        // Nobody writes the current copy while we have the lock.
+        let length = words.copy(current.copy)[1].load(Ordering::Relaxed);
+        guard.length = words.checked_length(current.version, length)?;
+        Ok(guard)
+    }
+
+    /// Whether the last one who had the lock died with it. The value is whole: what it had not committed is gone.
+    pub fn was_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Version of the current value. It stays current until this guard commits or is dropped.
+    pub fn version(&self) -> u64 {
+        self.current.version
+    }
+
+    /// Bytes of the current value.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes that a value can have.
+    pub fn capacity_bytes(&self) -> usize {
+        self.region.geometry().capacity_bytes()
+    }
+
+    /// What [`Self::draft`] gave last; nothing before that.
+    pub fn drafted(&self) -> &[u8] {
+        let words = self.region.words();
+        let capacity_bytes = words.geometry.capacity_bytes();
+        match &self.draft {
+            Some(Place::Private(bytes)) => &bytes.0[..capacity_bytes],
+            // SAFETY: as in `draft`; the guard is borrowed, so nobody has the bytes for writing.
+            Some(Place::Copy(copy)) => unsafe { words.payload(*copy, capacity_bytes).as_ref() },
+            None => &[],
+        }
+    }
+
+    /// Lets the lock go for good, since the value has moved to another segment: who comes for it gets
+    /// [`super::LockError::Retired`].
+    pub fn retire(mut self) {
+        if !self.region.is_inherited() {
+            self.region.words().retire();
+        }
+        self.retired = true;
+    }
+
+    /// Room for the next value, which begins as the current one; what lies beyond its length is left over from older
+    /// ones. Called again, it gives the same bytes. It becomes current by [`Self::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::AllHeld`], or what is wrong with the region.
+    pub fn draft(&mut self) -> Result<&mut [u8], WriteError> {
+        let words = self.region.words();
+        let capacity_bytes = words.geometry.capacity_bytes();
+        if self.draft.is_none() {
+            self.draft = Some(if words.geometry.is_small() {
+                let mut bytes = SmallBytes([0; SMALL_BYTES_MAX]);
+                words.read_small(&mut bytes.0[..self.length], true)?;
+                Place::Private(bytes)
+            } else {
+                let copy = self.free_copy()?;
+                words.copy_value(self.current.copy, copy, self.length);
+                Place::Copy(copy)
+            });
+        }
+        match &mut self.draft {
+            Some(Place::Private(bytes)) => Ok(&mut bytes.0[..capacity_bytes]),
+            Some(Place::Copy(copy)) => {
+                let mut bytes = words.payload(*copy, capacity_bytes);
+                // SAFETY: the copy is neither current nor held, so nobody reads it until it is committed; nobody else
+                // writes the region while we have the lock. The guard is borrowed by the slice.
+                Ok(unsafe { bytes.as_mut() })
+            }
+            None => unreachable!("the draft was just begun"),
+        }
+    }
+
+    /// Makes the first `length` bytes of the draft the current value, lets the lock go, and gives the version.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the lock is let go, the value unchanged.
+    pub fn commit(mut self, length: usize) -> Result<u64, WriteError> {
+        self.region.words().geometry.check_length(length)?;
+        // Without a draft, as much of the current value.
+        self.draft()?;
+        let version = self.current.next_version()?;
+        let words = self.region.words();
+        let next = match &self.draft {
+            Some(Place::Private(bytes)) => {
+                let next = Current { version, copy: Region::next_small(self.current) };
+                words.fill_small(next, &bytes.0[..length]);
+                next
+            }
+            Some(Place::Copy(copy)) => Current { version, copy: *copy },
+            None => unreachable!("the draft was begun above"),
+        };
+        words.commit(next, length);
+        self.wrote = true;
+        Ok(version)
+    }
+
+    /// Makes `value` the current one, lets the lock go, and gives the version.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the lock is let go, the value unchanged.
+    pub fn write(mut self, value: &[u8]) -> Result<u64, WriteError> {
+        let words = self.region.words();
+        words.geometry.check_length(value.len())?;
+        let version = self.current.next_version()?;
+        let next = if words.geometry.is_small() {
+            let next = Current { version, copy: Region::next_small(self.current) };
+            words.fill_small(next, value);
+            next
+        } else {
+            let copy = match self.draft {
+                Some(Place::Copy(copy)) => copy,
+                _ => self.free_copy()?,
+            };
+            // SAFETY: as in `draft`, from which nobody has a slice any more.
+            unsafe { words.payload(copy, value.len()).as_mut() }.copy_from_slice(value);
+            Current { version, copy }
+        };
+        words.commit(next, value.len());
+        self.wrote = true;
+        Ok(version)
+    }
+
+    fn free_copy(&self) -> Result<usize, WriteError> {
+        // Pairs with the fence between an entry and the second look at `current`: see `Region::claim`.
+        full_barrier();
+        Region::next_large(self.current, self.region.words().held_by_seats())
+    }
+
+    /// Chooses a copy for the next value without writing it, for models.
+    #[cfg(loom)]
+    pub fn choose_for_model(&self) -> usize {
+        self.free_copy().expect("the model's readers hold little")
+    }
+
+    /// Dies after the lock was let go, before anybody was woken for it.
+    #[cfg(loom)]
+    pub fn die_unlocking_for_model(self) {
+        self.region.words().header().lock.word().swap(0, Ordering::Release);
+        std::mem::forget(self);
+    }
+
+    /// Commits the copy that [`Self::choose_for_model`] gave.
+    #[cfg(loom)]
+    pub fn commit_for_model(mut self, copy: usize) {
+        let version = self.current.next_version().expect("a model does not come so far");
+        self.region.words().commit(Current { version, copy }, 0);
+        self.wrote = true;
+    }
+}
+
+impl<R: Deref<Target = SharedRegion>> Drop for Guard<R> {
+    fn drop(&mut self) {
+        if self.region.is_inherited() || self.retired {
+            return;
+        }
+        self.region.words().unlock();
+        if self.wrote {
+            self.region.words().wake_watchers();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The reading side of a region with a single writer: mapped read-only, it writes nothing but the reader's own block,
+//! and that only for holding and sleeping.
+
+use std::any::Any;
+use std::cell::Cell;
+
+use super::held::Keep;
+use super::{
+    Current, HeldValue, OpenError, READ_TRIES, ReadError, Region, RegionFault, RegionGeometry, Value,
+};
+use crate::hold::{Hold, HoldError, ReaderState, ReaderTable};
+use crate::readers::TICKET_DOORBELL;
+use crate::segment::View;
+use crate::sync::{Arc, Futex};
+
+/// One reader of a region. Can go to another thread, but not be used by two at once: each opens its own.
+///
+/// Reading small values needs nothing of the writer. Before it holds or sleeps, the reader must be attached to the
+/// writer's [`crate::readers::Readers`] (and announced there with `may_sleep`), under the block that
+/// [`Self::state`] names.
+///
+/// ```
+/// use onecopy_memory::hold::ReaderTable;
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+/// use onecopy_memory::segment::View;
+///
+/// let mut writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"first")?;
+/// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+/// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+/// writer.write(b"second")?;
+/// let mut bytes = [0; 48];
+/// let value = reader.read(&mut bytes, false)?;
+/// assert_eq!((value.version, &bytes[..value.length]), (2, b"second".as_slice()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RegionReader {
+    region: Region,
+    state: Arc<ReaderState>,
+    /// A cell also keeps two threads from using the reader at once, which its block could not stand.
+    sleep_ticket: Cell<u32>,
+}
+
+impl RegionReader {
+    /// Checks somebody's region and enters a reader for it in this process's table. `token` is dropped once the reader
+    /// and all that it held are gone: then the writer may forget it.
+    ///
+    /// # Errors
+    ///
+    /// A segment that is no region with a single writer, or a table that is full.
+    pub fn open(
+        view: &View,
+        table: &Arc<ReaderTable>,
+        token: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::over(Region::open(view.mapping(), false)?, table, token)?)
+    }
+
+    /// A reader of a writer in the same model.
+    #[cfg(loom)]
+    pub fn of(writer: &super::RegionWriter, table: &Arc<ReaderTable>) -> Self {
+        Self::over(writer.region.clone(), table, Box::new(())).expect("the model's table is large enough")
+    }
+
+    fn over(
+        region: Region,
+        table: &Arc<ReaderTable>,
+        token: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self, HoldError> {
+        let state = ReaderTable::add_reader(table, &region.waking, false, token)?;
+        Ok(Self { region, state, sleep_ticket: Cell::new(0) })
+    }
+
+    /// This reader's state, for telling the writer where it is.
+    pub fn state(&self) -> &Arc<ReaderState> {
+        &self.state
+    }
+
+    /// Sizes of the region.
+    pub fn geometry(&self) -> RegionGeometry {
+        self.region.geometry
+    }
+
+    /// Version of the current value. Looks at one word.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.region.current().version
+    }
+
+    /// Copies the current value out: as much of it as `value` has room for, or, if it is `exact`, so much in any case,
+    /// by straight code if the length is known at compile time. Never waits. Large values are held meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// A small value only knows [`ReadError::Fault`].
+    // Always inlined, so that a value of known size is copied by straight code.
+    #[inline(always)]
+    pub fn read(&self, value: &mut [u8], exact: bool) -> Result<Value, ReadError> {
+        if self.region.geometry.is_small() {
+            return Ok(self.region.read_small(value, exact)?);
+        }
+        Ok(self.hold()?.copy_to(value))
+    }
+
+    /// Takes hold of the current value where it is. Never waits: tries again only if another became current in the
+    /// nanoseconds between.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: the writer broke the protocol, too much is held, or the region's values are small.
+    pub fn hold(&self) -> Result<HeldValue, ReadError> {
+        if self.region.geometry.is_small() {
+            return Err(ReadError::Small);
+        }
+        let (hold, current, length) = self.claim()?;
+        Ok(HeldValue::new(&self.region, current, length, Keep::Reader { _hold: hold }))
+    }
+
+    fn claim(&self) -> Result<(Hold, Current, usize), ReadError> {
+        if self.state.is_inherited() {
+            return Err(ReadError::Forked);
+        }
+        for _ in 0..READ_TRIES {
+            let word = self.region.current_word();
+            if word == u64::MAX {
+                // No honest writer comes this far, and there is no entry for it.
+                return Err(RegionFault::NoValue.into());
+            }
+            // Ends with a full fence: there is no flag in the header that would make this one an asymmetric one.
+            let hold = ReaderState::hold(&self.state, word)?;
+            if let Some((current, length)) = self.region.claim(word)? {
+                return Ok((hold, current, length));
+            }
+        }
+        Err(RegionFault::Unsettled.into())
+    }
+
+    /// Holds the current copy without looking into it, for models. Gives its version and number.
+    #[cfg(loom)]
+    pub fn hold_for_model(&self) -> (Hold, u64, usize) {
+        let (hold, current, _) = self.claim().expect("the model's writer is honest");
+        (hold, current.version, current.copy)
+    }
+
+    /// First half of going to sleep until the version moves: tells the writer, and returns the value of
+    /// [`Self::wake_word`] to sleep with. The caller then issues one [`crate::sync::full_barrier`], looks at
+    /// [`Self::version`] once more, and sleeps.
+    pub fn prepare_sleep(&self, on_doorbell: bool) -> u32 {
+        // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
+        let value = self.wake_word().value();
+        let kind = if on_doorbell { TICKET_DOORBELL } else { 0 };
+        // Never 0, and never twice the same in a row.
+        let ticket = self.sleep_ticket.get().wrapping_add(2).max(2) & !TICKET_DOORBELL | kind;
+        self.sleep_ticket.set(ticket);
+        if !self.state.is_inherited() {
+            self.state.set_sleeping(ticket);
+        }
+        value
+    }
+
+    /// The word that changes when the writer wakes its readers.
+    pub fn wake_word(&self) -> &Futex {
+        &self.region.waking[0].wake
+    }
+
+    /// Tells the writer that this reader is awake.
+    pub fn cancel_sleep(&self) {
+        if !self.state.is_inherited() {
+            self.state.set_sleeping(0);
+        }
+    }
+}
