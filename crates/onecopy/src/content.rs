@@ -48,7 +48,7 @@ impl InlineBytes {
     }
 
     #[inline]
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.words.as_bytes()[..self.length]
     }
 }

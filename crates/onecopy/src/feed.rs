@@ -85,6 +85,8 @@ pub(crate) struct Feeds {
     /// Messages that the current publisher has had in its turn.
     turn_messages: u32,
     lost_with_the_gone: u64,
+    /// How often a feed came or went.
+    changes: u64,
     errors: Vec<ReceiveError>,
     /// For the client or server that these feeds are the feeds of.
     pub(crate) peer_news: VecDeque<PeerNews>,
@@ -114,6 +116,7 @@ impl Feeds {
             current: 0,
             turn_messages: 0,
             lost_with_the_gone: 0,
+            changes: 0,
             errors: Vec::new(),
             peer_news: VecDeque::new(),
             event_loop: None,
@@ -134,6 +137,12 @@ impl Feeds {
     /// Whether there is a feed of this client or server.
     pub(crate) fn hears(&self, peer: PortId) -> bool {
         self.feeds.iter().any(|feed| feed.from == Some(peer))
+    }
+
+    /// Moves on whenever the answer to [`Self::hears`] may be another.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn lost(&self) -> u64 {
@@ -215,6 +224,7 @@ impl Feeds {
                         .map_err(|error| ReceiveError::NoDoorbell(error.to_string()))?;
                 }
                 self.feeds.push(feed);
+                self.changes += 1;
             }
             News::Segment { publisher, index, descriptor } => {
                 if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
@@ -236,6 +246,7 @@ impl Feeds {
                 }
             }
             News::Peer(news) => self.peer_news.push_back(news),
+            News::Region(_) => {}
             News::Refused(error) => return Err(error),
             News::Evicted(reason) => {
                 // The publishers do not look at what we hold any more, so what they wrote may change under our eyes.
@@ -287,6 +298,7 @@ impl Feeds {
 
     fn forget_current(&mut self) {
         let feed = self.feeds.swap_remove(self.current);
+        self.changes += 1;
         self.lost_with_the_gone += feed.reader.lost();
         if self.current >= self.feeds.len() {
             self.current = 0;
@@ -307,6 +319,18 @@ impl Feeds {
         Ok(self.is_ready())
     }
 
+    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop. With `look`, the
+    /// descriptor becomes readable in any case.
+    #[inline]
+    pub(crate) fn keep_armed(&mut self, look: bool) -> Result<(), ReceiveError> {
+        let came = !self.is_armed() && self.arm()?;
+        if came || look {
+            self.ring_own_bell();
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn is_armed(&self) -> bool {
         self.event_loop.as_ref().is_some_and(|event_loop| event_loop.armed)
     }

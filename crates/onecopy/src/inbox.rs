@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use onecopy_memory::mailbox::Mailbox;
+use onecopy_memory::region::RegionReader;
 use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::wait::Ringer;
 
@@ -22,6 +23,8 @@ pub(crate) enum News {
     NodeGone { node: NodeId },
     /// To a client or a server: something about its counterparts.
     Peer(PeerNews),
+    /// To a region.
+    Region(RegionNews),
     /// A publisher cannot be heard, or not fully.
     Refused(ReceiveError),
     /// The broker has told all publishers that this subscriber is gone.
@@ -52,6 +55,15 @@ pub(crate) enum PeerNews {
     Parted { peer: PortId },
     /// There is one, and no memory to reach it.
     OutOfReach { peer: PortId, reason: String },
+}
+
+/// What a region learns.
+#[derive(Debug)]
+pub(crate) enum RegionNews {
+    /// The memory of its single writer, or, without a `publisher`, what the last writer left.
+    Value { publisher: Option<PortId>, reader: RegionReader },
+    /// The memory that several may write.
+    Shared(OwnedFd),
 }
 
 /// Where the control thread leaves news, and how it gets a subscriber's event loop to look.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
 use crate::Node;
@@ -121,10 +122,25 @@ pub struct RegionEntry {
     pub name: String,
     /// What its value is, if anybody has said so yet.
     pub payload: Option<PayloadType>,
-    /// The process that writes it, if there is one.
+    /// Whether several may write it.
+    pub is_shared: bool,
+    /// The process that writes it, if there is a single one.
     pub writer_pid: Option<u32>,
-    /// How many read it.
+    /// How many take part in it.
     pub readers: u32,
+    observer: Option<RegionObserver>,
+}
+
+impl RegionEntry {
+    /// Version of its value, as of now: how often it was written, and 1. `None` if it has no memory yet.
+    pub fn version(&self) -> Option<u64> {
+        self.observer.as_ref().map(RegionObserver::version)
+    }
+
+    /// Most bytes that its value can have without being resized.
+    pub fn capacity_bytes(&self) -> Option<usize> {
+        self.observer.as_ref().map(|observer| observer.geometry().capacity_bytes())
+    }
 }
 
 impl Node {
@@ -206,9 +222,10 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                     }
                 }
             }
-            Answer::Region { name, payload, writer, readers, .. } => {
+            Answer::Region { name, payload, shared, writer, readers, memory } => {
+                let observer = memory.and_then(|memory| RegionObserver::open(memory).ok());
                 let writer_pid = writer.map(|(_, pid)| pid);
-                regions.push(RegionEntry { name, payload, writer_pid, readers });
+                regions.push(RegionEntry { name, payload, is_shared: shared, writer_pid, readers, observer });
             }
         }
     }

@@ -60,6 +60,7 @@ pub mod payload_type;
 mod publisher;
 mod readiness;
 mod sender;
+pub mod region;
 pub mod service;
 mod sleep;
 mod subscriber;

@@ -122,3 +122,11 @@ pub const UNREAD_ANSWERS_MAX: usize = 256;
 /// Largest text of a server that says why it could not do something, in bytes: the end of what a program prints about its
 /// own failure.
 pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;
+
+/// Room for a region's value of variable length, unless its creator says otherwise: a page of notes or settings many
+/// times over. Address space only, until values use it.
+pub const REGION_BYTES_DEFAULT: usize = 64 << 10;
+
+/// How long writes of a shared region wait for its lock, unless the user says otherwise. Holders keep it for microseconds;
+/// a person who waits for a program gives up after some seconds.
+pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);

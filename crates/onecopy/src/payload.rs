@@ -31,6 +31,39 @@ const SLICE_INLINE_BYTES: usize = 2 * LINE_BYTES - 16;
 
 /// What a topic carries: `T`, or `[T]` with any length per message, for [`PlainData`] `T`.
 ///
+/// Messages start on cache lines, so a payload may ask for an alignment of up to 64 bytes:
+///
+/// ```
+/// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+///
+/// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// #[repr(C, align(64))]
+/// struct Vector([f32; 32]);
+///
+/// fn open(node: &onecopy::Node) -> Result<(), onecopy::Error> {
+///     node.topic::<Vector>("vectors")?.publisher().open()?;
+///     Ok(())
+/// }
+/// # let _: fn(&onecopy::Node) -> Result<(), onecopy::Error> = open;
+/// ```
+///
+/// The same program with more does not compile. The error is `E0080` (evaluation panicked): "a payload may be aligned to
+/// 64 bytes, a cache line, at most".
+///
+/// ```compile_fail,E0080
+/// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+///
+/// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// #[repr(C, align(128))]
+/// struct Vector([f32; 32]);
+///
+/// fn open(node: &onecopy::Node) -> Result<(), onecopy::Error> {
+///     node.topic::<Vector>("vectors")?.publisher().open()?;
+///     Ok(())
+/// }
+/// # let _: fn(&onecopy::Node) -> Result<(), onecopy::Error> = open;
+/// ```
+///
 /// Sealed: implemented for just these two.
 pub trait Payload: sealed::Sealed {
     #[doc(hidden)]

@@ -120,7 +120,12 @@ impl Request {
                 check_service_type(payload.as_ref())?;
             }
             Self::Inspect { topic: Some(topic), .. } => topic_name::check(topic)?,
+            Self::OpenShared { region, payload, .. } => {
+                topic_name::check(region)?;
+                check_payload(payload.as_ref())?;
+            }
             Self::AddSegment { .. }
+            | Self::OfferShared { .. }
             | Self::Attach { .. }
             | Self::Attached { .. }
             | Self::MaySleep { .. }
@@ -146,7 +151,7 @@ impl Event {
     pub fn decode(packet: &[u8]) -> Result<Self, DecodeError> {
         let event: Self = decode(packet)?;
         match &event {
-            Self::Opened { payload, .. } => check_payload(payload.as_ref())?,
+            Self::Opened { payload, .. } | Self::Seated { payload, .. } => check_payload(payload.as_ref())?,
             Self::Publisher { payload, .. } | Self::Remains { payload, .. } => payload.validate()?,
             Self::Met { payload, .. } => check_service_type(Some(payload))?,
             Self::OpenFailed { error, .. } => check_open_error(error)?,
@@ -177,6 +182,9 @@ impl Event {
             Self::Welcome { .. }
             | Self::Refused { .. }
             | Self::AllMet { .. }
+            | Self::SharedMemory { .. }
+            | Self::SeatTaken { .. }
+            | Self::SeatGone { .. }
             | Self::Parted { .. }
             | Self::Settled { .. }
             | Self::Segment { .. }
@@ -230,7 +238,7 @@ fn check_service_type(payload: Option<&ServiceType>) -> Result<(), TypeDescripti
 
 fn check_address(address: &Address) -> Result<(), TopicNameError> {
     match address {
-        Address::Topic(name) | Address::Region(name) => topic_name::check(name),
+        Address::Topic(name) | Address::Region { name, .. } => topic_name::check(name),
         Address::Direct { .. } => Ok(()),
     }
 }
@@ -242,7 +250,10 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
             existing.validate()?;
             requested.validate()?;
         }
-        OpenError::DeliveryMismatch { topic: name, .. } | OpenError::HasWriter { region: name, .. } => {
+        OpenError::DeliveryMismatch { topic: name, .. }
+        | OpenError::HasWriter { region: name, .. }
+        | OpenError::ModeMismatch { region: name, .. }
+        | OpenError::NoSeat { region: name, .. } => {
             topic_name::check(name)?;
         }
         OpenError::ServiceMismatch { service, existing, requested } => {

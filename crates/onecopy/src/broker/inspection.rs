@@ -37,6 +37,19 @@ impl Broker {
                 _ => {}
             }
         }
+        for (name, region) in self.shared.iter().filter(|(name, _)| is_meant(name)) {
+            let memory = region.memory.as_ref().filter(|_| question.rings);
+            let event = Event::RegionInfo {
+                request,
+                name: name.to_owned(),
+                payload: region.payload.clone(),
+                shared: true,
+                writer: None,
+                readers: count(region.seats.len()),
+                memory: memory.is_some(),
+            };
+            outbox.0.push((asker, event, memory.map(Arc::clone)));
+        }
         for (name, service) in self.services.iter().filter(|(name, _)| is_meant(name)) {
             self.describe_service(asker, question, name, service, outbox);
         }
@@ -94,6 +107,7 @@ impl Broker {
             request,
             name: name.to_owned(),
             payload: region.payload.clone(),
+            shared: false,
             writer: writer.map(|(port, _)| (*port, self.peers.pid_of(port.node))),
             readers: count(region.subscribers.len()),
             memory: memory.is_some(),

@@ -10,6 +10,7 @@
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
 //! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
+//! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
 //! | `inspection.rs` | the answer to those who ask what there is |
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
@@ -21,6 +22,7 @@ pub mod protocol;
 mod refusal;
 pub mod server;
 mod services;
+mod shared_regions;
 pub mod state;
 #[cfg(test)]
 mod tests;

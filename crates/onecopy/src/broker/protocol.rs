@@ -50,8 +50,13 @@ pub enum Address {
         /// The server or client that publishes.
         from: PortId,
     },
-    /// The region of this name, whose one publisher is its writer.
-    Region(String),
+    /// A region with a single writer, which is its one publisher.
+    Region {
+        /// Its name.
+        name: String,
+        /// The publisher that this one takes over from: the same writer, with more room.
+        succeeds: Option<PortId>,
+    },
 }
 
 /// On which side of a service a port is.
@@ -121,6 +126,23 @@ pub enum Request {
         service: String,
         /// What I expect its requests and responses to be; `None` takes whatever there is.
         payload: Option<ServiceType>,
+    },
+    /// I take part in a region that several may write.
+    OpenShared {
+        /// The new port.
+        port: PortId,
+        /// The region's name.
+        region: String,
+        /// What I expect its value to be; `None` takes whatever there is.
+        payload: Option<PayloadType>,
+    },
+    /// A region that several may write has no memory yet, or too little: here is some, with its value. With that memory
+    /// as descriptor.
+    OfferShared {
+        /// The port that takes part in it.
+        port: PortId,
+        /// Take the place of what there is; otherwise only if there is none.
+        succeeds: bool,
     },
     /// To a publisher: my reader state is there. With the memory it lies in as descriptor.
     Attach {
@@ -230,6 +252,39 @@ pub enum Event {
         subscriber: PortId,
         /// What the value is.
         payload: PayloadType,
+    },
+    /// You take part in a region that several may write. Those who were there have been named before; its memory
+    /// follows, if there is any.
+    Seated {
+        /// Your port.
+        port: PortId,
+        /// Your seat, which nobody else alive has.
+        seat: u32,
+        /// What its value is, if anybody has said so yet.
+        payload: Option<PayloadType>,
+        /// Its memory follows.
+        has_memory: bool,
+    },
+    /// The memory of a region that you take part in. With that memory as descriptor, for reading and writing.
+    SharedMemory {
+        /// Your port.
+        port: PortId,
+    },
+    /// Somebody else takes part in a region that you take part in.
+    SeatTaken {
+        /// Your port.
+        port: PortId,
+        /// Their seat.
+        seat: u32,
+        /// Their process.
+        pid: u32,
+    },
+    /// Somebody else has ended.
+    SeatGone {
+        /// Your port.
+        port: PortId,
+        /// Their seat.
+        seat: u32,
     },
     /// To a subscriber: a publisher of your topic. With the memory of its ring as descriptor.
     Publisher {
@@ -368,9 +423,11 @@ pub enum Event {
         name: String,
         /// What its value is, if anybody has said so yet.
         payload: Option<PayloadType>,
-        /// The writer, if there is one, with its process.
+        /// Several may write it.
+        shared: bool,
+        /// The single writer, if there is one, with its process.
         writer: Option<(PortId, u32)>,
-        /// How many read it.
+        /// How many take part in it.
         readers: u32,
         /// The memory comes along.
         memory: bool,
@@ -386,7 +443,10 @@ impl Request {
     /// Whether a descriptor must come with this packet; otherwise none may.
     pub fn carries_descriptor(&self) -> bool {
         match self {
-            Self::OpenPublisher { .. } | Self::AddSegment { .. } | Self::Attach { .. } => true,
+            Self::OpenPublisher { .. }
+            | Self::AddSegment { .. }
+            | Self::OfferShared { .. }
+            | Self::Attach { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             _ => false,
         }
@@ -397,9 +457,11 @@ impl Event {
     /// Whether a descriptor must come with this packet; otherwise none may.
     pub fn carries_descriptor(&self) -> bool {
         match self {
-            Self::Publisher { .. } | Self::Segment { .. } | Self::Attach { .. } | Self::Remains { .. } => {
-                true
-            }
+            Self::Publisher { .. }
+            | Self::Segment { .. }
+            | Self::Attach { .. }
+            | Self::Remains { .. }
+            | Self::SharedMemory { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,
             Self::RegionInfo { memory, .. } => *memory,

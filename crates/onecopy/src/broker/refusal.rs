@@ -66,6 +66,25 @@ pub enum OpenError {
         /// Its writer's process.
         pid: u32,
     },
+    /// The region is open in the other mode.
+    #[error(
+        "region {region:?} is open {}, and this program asked for the other; open it everywhere in the same way",
+        if *shared { "for several writers" } else { "for a single writer" }
+    )]
+    ModeMismatch {
+        /// The region's name.
+        region: String,
+        /// How it is open: for several writers.
+        shared: bool,
+    },
+    /// As many take part in the region as can.
+    #[error("{most} take part in region {region:?} already, which is as many as can; close some")]
+    NoSeat {
+        /// The region's name.
+        region: String,
+        /// How many can.
+        most: u32,
+    },
     /// The node has used this number already.
     #[error("port {port} is open already; give every port of a node a number of its own")]
     DuplicatePort {

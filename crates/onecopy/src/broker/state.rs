@@ -10,8 +10,10 @@ use super::inspection::Question;
 use super::peers::{PeerId, Peers};
 use super::protocol::{Address, Event, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType};
 use super::services::Services;
+use super::shared_regions::SharedRegions;
 use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
 use super::transport::Credentials;
+use crate::payload_type::PayloadType;
 
 /// What the driver of the state machine has to do.
 #[derive(Debug)]
@@ -41,14 +43,15 @@ pub struct Broker {
     pub(super) peers: Peers,
     pub(super) topics: Topics,
     pub(super) services: Services,
+    pub(super) shared: SharedRegions,
     outputs: VecDeque<Output>,
 }
 
 impl Broker {
     /// A broker that nobody is connected to, running in the process and for the user named.
     pub fn new(own: Credentials) -> Self {
-        let (peers, topics, services, outputs) = Default::default();
-        Self { own, peers, topics, services, outputs }
+        let (peers, topics, services, shared, outputs) = Default::default();
+        Self { own, peers, topics, services, shared, outputs }
     }
 
     /// Somebody connected.
@@ -83,7 +86,7 @@ impl Broker {
     pub fn handle_gone(&mut self, peer: PeerId) {
         let Some(node) = self.peers.remove(peer) else { return };
         let mut outbox = Outbox::default();
-        for port in self.topics.ports_of(node) {
+        for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
             self.close(port, &mut outbox);
         }
         self.deliver(outbox);
@@ -109,7 +112,10 @@ impl Broker {
 
     /// Whether nobody is connected, and so nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.topics.is_empty() && self.services.is_empty()
+        self.peers.is_empty()
+            && self.topics.is_empty()
+            && self.services.is_empty()
+            && self.shared.is_empty()
     }
 
     /// Checks that the tables agree with each other: for tests and fuzzing.
@@ -121,6 +127,7 @@ impl Broker {
         self.peers.check_invariants();
         self.topics.check_invariants();
         self.services.check_invariants();
+        self.shared.check_invariants();
         for (_, topic) in self.topics.iter() {
             for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
                 assert!(self.peers.peer_of(port.node).is_some(), "port {port} has outlived its node");
@@ -161,17 +168,28 @@ impl Broker {
             (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
                 let key = match address {
                     Address::Topic(name) => Key::Topic(name.into()),
-                    Address::Region(name) => Key::Region(name.into()),
+                    Address::Region { name, .. } => Key::Region(name.into()),
                     // Clients and servers subscribe to it by being there, and nobody else may.
                     Address::Direct { .. } => return Err(Refusal::WrongRole { port }),
                 };
-                let opened = self.topics.open_subscriber(port, key, payload, outbox);
+                let opened = self
+                    .check_mode(&key)
+                    .and_then(|()| self.topics.open_subscriber(port, key, payload, outbox));
                 tell_failure(port, opened, outbox);
                 Ok(())
             }
             (Request::OpenService { port, role, service, payload }, _) => {
                 let opened = self.open_service(port, role, service, payload, outbox);
                 tell_failure(port, opened, outbox);
+                Ok(())
+            }
+            (Request::OpenShared { port, region, payload }, _) => {
+                let opened = self.open_shared(port, region, payload, outbox);
+                tell_failure(port, opened, outbox);
+                Ok(())
+            }
+            (Request::OfferShared { port, succeeds }, Some(memory)) => {
+                self.shared.offer(port, succeeds, memory, outbox);
                 Ok(())
             }
             (Request::AddSegment { publisher, index }, Some(segment)) => {
@@ -195,9 +213,13 @@ impl Broker {
                 Ok(())
             }
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
-            (Request::OpenPublisher { .. } | Request::AddSegment { .. } | Request::Attach { .. }, None) => {
-                Err(Refusal::DescriptorMissing)
-            }
+            (
+                Request::OpenPublisher { .. }
+                | Request::AddSegment { .. }
+                | Request::OfferShared { .. }
+                | Request::Attach { .. },
+                None,
+            ) => Err(Refusal::DescriptorMissing),
         }
     }
 
@@ -224,14 +246,15 @@ impl Broker {
                     Err(OpenError::NoSuchPeer { port, peer: to })
                 }
             }
-            Address::Region(name) => {
+            Address::Region { name, succeeds } => {
                 let key = Key::Region(name.into());
+                self.check_mode(&key)?;
                 match self.topics.writer_of(&key) {
-                    Some(writer) => Err(OpenError::HasWriter {
+                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => Err(OpenError::HasWriter {
                         region: key.to_string(),
                         pid: self.peers.pid_of(writer.node),
                     }),
-                    None => Ok((key, None)),
+                    _ => Ok((key, None)),
                 }
             }
         }
@@ -256,8 +279,33 @@ impl Broker {
         Ok(())
     }
 
+    /// Refuses a region with a single writer where there is one of that name for several.
+    fn check_mode(&self, key: &Key) -> Result<(), OpenError> {
+        match key {
+            Key::Region(name) if self.shared.has(name) => {
+                Err(OpenError::ModeMismatch { region: name.to_string(), shared: true })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open_shared(
+        &mut self,
+        port: PortId,
+        region: String,
+        payload: Option<PayloadType>,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        if self.topics.has(&Key::Region(region.as_str().into())) {
+            return Err(OpenError::ModeMismatch { region, shared: false });
+        }
+        let pid_of = |port: PortId| self.peers.pid_of(port.node);
+        self.shared.open(port, region, payload, pid_of, outbox)
+    }
+
     fn close(&mut self, port: PortId, outbox: &mut Outbox) {
         self.services.close(port, outbox);
+        self.shared.close(port, outbox);
         self.topics.close(port, outbox);
     }
 
@@ -285,6 +333,8 @@ fn own_port(request: &Request) -> Option<PortId> {
         | Request::AddSegment { publisher: port, .. }
         | Request::OpenSubscriber { subscriber: port, .. }
         | Request::OpenService { port, .. }
+        | Request::OpenShared { port, .. }
+        | Request::OfferShared { port, .. }
         | Request::Close { port } => Some(*port),
         Request::Attached { route, .. } => Some(route.publisher),
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use onecopy_memory::hold::PeerReader;
 use onecopy_memory::layout::SegmentKind;
+use onecopy_memory::region::{RegionReader, Seat};
 use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
@@ -13,12 +14,12 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::inspection::Answer;
 use super::lease::DetachToken;
-use super::ports::{Attaching, Connection, Opening, PublisherPort, reader_key};
+use super::ports::{Attaching, Connection, Opening, PublisherPort, Reader, Seated, reader_key};
 use super::session::Session;
 use crate::broker::protocol::{Address, Delivery, Event, PortId, Request, Role, Route, ServiceType};
 use crate::broker::transport::TransportError;
 use crate::error::{OpenError, ReceiveError};
-use crate::inbox::{NewFeed, News, PeerNews};
+use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
 use crate::payload_type::PayloadType;
 
 /// Runs until the node ends, or the connection and the broker's process with it. `outbox_bell` rings when requests wait
@@ -70,6 +71,13 @@ fn lose_process(session: &Session, pid: u32) {
             for (peer, _) in correspondence.peers.extract_if(|_, of| *of == pid) {
                 subscriber.inbox.post(News::Peer(PeerNews::Parted { peer }));
                 lost.push(peer.node);
+            }
+        }
+        for shared in ports.shared.values_mut() {
+            for (seat, _) in shared.living.extract_if(|_, of| *of == pid) {
+                if let Some(region) = &shared.region {
+                    region.seat_gone(seat);
+                }
             }
         }
     }
@@ -128,6 +136,24 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             meet_publisher(session, route, payload, from, ring)
         }
         (Event::Met { port, peer, pid, payload }, _) => meet_peer(session, port, peer, pid, payload),
+        (Event::Remains { subscriber, payload }, Some(memory)) => {
+            take_remains(session, subscriber, &payload, memory)
+        }
+        (Event::Seated { port, seat, payload, has_memory }, _) => {
+            let seated = Seat::from_bits(seat).map(|seat| Seated { seat, payload, has_memory });
+            take_seat(session, port, seated);
+        }
+        (Event::SharedMemory { port }, Some(memory)) => {
+            if let Some(shared) = session.ports().shared.get(&port) {
+                shared.inbox.post(News::Region(RegionNews::Shared(memory)));
+            }
+        }
+        (Event::SeatTaken { port, seat, pid }, _) => {
+            if let (Some(shared), Some(seat)) = (session.ports().shared.get_mut(&port), Seat::from_bits(seat)) {
+                shared.living.insert(seat, pid);
+            }
+        }
+        (Event::SeatGone { port, seat }, _) => lose_seat(session, port, seat),
         (Event::AllMet { port }, _) => tell_peer_news(session, port, PeerNews::AllMet),
         (Event::Parted { port, peer }, _) => {
             if let Some(correspondence) =
@@ -166,8 +192,9 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::ServicePortInfo { request, service, port, role, node_name, pid }, _) => {
             session.inspections.add(request, Answer::ServicePort { service, port, role, node_name, pid });
         }
-        (Event::RegionInfo { request, name, payload, writer, readers, .. }, memory) => {
-            session.inspections.add(request, Answer::Region { name, payload, writer, readers, memory });
+        (Event::RegionInfo { request, name, payload, shared, writer, readers, .. }, memory) => {
+            let answer = Answer::Region { name, payload, shared, writer, readers, memory };
+            session.inspections.add(request, answer);
         }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),
         // The transport makes sure that a descriptor comes with exactly those events that have one.
@@ -175,6 +202,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             Event::Welcome { .. }
             | Event::Publisher { .. }
             | Event::Remains { .. }
+            | Event::SharedMemory { .. }
             | Event::Segment { .. }
             | Event::Attach { .. },
             _,
@@ -190,12 +218,16 @@ fn meet_publisher(
     from: Option<PortId>,
     ring: OwnedFd,
 ) {
-    let lease = session.ports().subscribers.get(&route.subscriber).map(|port| Arc::clone(&port.lease));
-    let Some(lease) = lease else {
+    let known = session.ports().subscribers.get(&route.subscriber).map(|port| (Arc::clone(&port.lease), port.reads_region));
+    let Some((lease, reads_region)) = known else {
         // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
         return session.outbox.send_or_log(&Request::Detach { route }, None);
     };
-    let opened = open_reader(session, DetachToken { lease, publisher: route.publisher }, &payload, ring);
+    let token = DetachToken { lease, publisher: route.publisher };
+    let opened = match reads_region {
+        true => open_region(session, token, &payload, ring).map(Reader::Region),
+        false => open_ring(session, token, &payload, ring).map(Reader::Ring),
+    };
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else {
         // Outside the lock: the end of the reader may be the end of the node.
@@ -216,7 +248,7 @@ fn meet_publisher(
     }
 }
 
-fn open_reader(
+fn open_ring(
     session: &Session,
     token: DetachToken,
     payload: &PayloadType,
@@ -227,6 +259,49 @@ fn open_reader(
     Ok(RingReader::open(&view, &session.table, Box::new(token))?)
 }
 
+fn open_region(
+    session: &Session,
+    token: impl Send + Sync + 'static,
+    payload: &PayloadType,
+    memory: OwnedFd,
+) -> Result<RegionReader, Box<dyn std::error::Error>> {
+    let view = View::open(memory, SegmentKind::Region)?;
+    view.expect_layout(payload.layout_hash())?;
+    Ok(RegionReader::open(&view, &session.table, Box::new(token))?)
+}
+
+/// A region without a writer: its last value, for as long as somebody looks at it.
+fn take_remains(session: &Session, subscriber: PortId, payload: &PayloadType, memory: OwnedFd) {
+    let inbox = session.ports().subscribers.get(&subscriber).map(|port| Arc::clone(&port.inbox));
+    let Some(inbox) = inbox else { return };
+    inbox.post(match open_region(session, (), payload, memory) {
+        Ok(reader) => News::Region(RegionNews::Value { publisher: None, reader }),
+        Err(error) => News::Refused(ReceiveError::Publisher {
+            publisher: "the last writer".to_owned(),
+            reason: error.to_string(),
+        }),
+    });
+}
+
+fn take_seat(session: &Session, port: PortId, seated: Option<Seated>) {
+    let Some(seated) = seated else { return };
+    if let Some(shared) = session.ports().shared.get_mut(&port) {
+        shared.seated = Some(seated);
+    }
+    session.set_opening(port, Opening::Settled);
+}
+
+fn lose_seat(session: &Session, port: PortId, seat: u32) {
+    let Some(seat) = Seat::from_bits(seat) else { return };
+    let region = session.ports().shared.get_mut(&port).and_then(|shared| {
+        shared.living.remove(&seat);
+        shared.region.clone()
+    });
+    if let Some(region) = region {
+        region.seat_gone(seat);
+    }
+}
+
 fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
     ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
@@ -235,8 +310,10 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
     match subscriber.attaching.get_mut(&route.publisher) {
-        Some(attaching) => {
-            if let Err(error) = attaching.reader.add_segment(index, segment) {
+        // A region is one segment.
+        Some(Attaching { reader: Reader::Region(_), .. }) => {}
+        Some(Attaching { reader: Reader::Ring(reader), .. }) => {
+            if let Err(error) = reader.add_segment(index, segment) {
                 subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
                 subscriber.attaching.remove(&route.publisher);
             }
@@ -251,15 +328,22 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
 fn take_attached(session: &Session, route: Route, start: u64) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
-    let Some(Attaching { mut reader, payload, from }) = subscriber.attaching.remove(&route.publisher) else {
+    let Some(Attaching { reader, payload, from }) = subscriber.attaching.remove(&route.publisher) else {
         return;
+    };
+    let publisher = route.publisher;
+    let mut reader = match reader {
+        Reader::Ring(reader) => reader,
+        Reader::Region(reader) => {
+            let news = RegionNews::Value { publisher: Some(publisher), reader };
+            return subscriber.inbox.post(News::Region(news));
+        }
     };
     // Who comes after the subscriber opened has no history that is older.
     let was_there = !matches!(subscriber.opening, Opening::Settled);
     reader.start(if subscriber.skip_history && was_there { reader.head().max(start) } else { start });
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();
-    let publisher = route.publisher;
     subscriber.inbox.post(News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }));
 }
 

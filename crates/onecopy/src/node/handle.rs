@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::hold::ReaderTable;
+use onecopy_memory::region::{RegionWriter, Seat, SharedRegion};
 use onecopy_memory::ring::{Geometry, RingWriter};
 use onecopy_memory::segment::Segment;
 use onecopy_memory::wait::Ringer;
@@ -16,9 +17,10 @@ use super::control;
 use super::inspection::Answer;
 use super::lease::SubscriberLease;
 use super::outbox::Outbox;
-use super::ports::{self, Correspondence, PublisherPort, SubscriberPort};
+pub(crate) use super::ports::Seated;
+use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPort};
 use super::session::Session;
-use crate::broker::protocol::{Address, NodeId, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{Address, Delivery, NodeId, PortId, Request, Role, Route, ServiceType};
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -147,6 +149,117 @@ impl NodeHandle {
         self.open_port(port, subscriber)
     }
 
+    /// Opens a reader of a region with a single writer.
+    pub(crate) fn open_region_reader(
+        self: &Arc<Self>,
+        port: PortId,
+        name: String,
+        expected: Option<PayloadType>,
+    ) -> Result<Arc<Inbox>, OpenError> {
+        let address = Address::Region { name, succeeds: None };
+        let announcement = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
+        let mut subscriber = self.subscriber(port, announcement, expected, false, None)?;
+        subscriber.reads_region = true;
+        self.open_port(port, subscriber)
+    }
+
+    /// Announces the memory of a region's single writer.
+    pub(crate) fn open_region_writer(
+        &self,
+        port: PortId,
+        writer: &RegionWriter,
+        name: String,
+        succeeds: Option<PortId>,
+        payload: PayloadType,
+    ) -> Result<(), OpenError> {
+        let publisher = PublisherPort {
+            readers: Arc::clone(writer.readers()),
+            opening: ports::Opening::default(),
+            announcement: Request::OpenPublisher {
+                publisher: port,
+                address: Address::Region { name, succeeds },
+                payload,
+                delivery: Delivery::Overwrite,
+                history: 1,
+            },
+            ring: writer.share_descriptor(),
+            segments: Vec::new(),
+            from: None,
+        };
+        self.session.open_publisher(port, publisher)
+    }
+
+    /// Takes a seat in a region that several may write.
+    pub(crate) fn open_shared(
+        &self,
+        port: PortId,
+        region: String,
+        payload: Option<PayloadType>,
+    ) -> Result<(Seated, Arc<Inbox>), OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let inbox = Arc::new(Inbox::default());
+        let shared = SharedPort {
+            inbox: Arc::clone(&inbox),
+            opening: ports::Opening::default(),
+            seated: None,
+            living: HashMap::new(),
+            region: None,
+            announcement: Request::OpenShared { port, region, payload },
+        };
+        let seated = self.session.open_shared(port, shared)?;
+        Ok((seated, inbox))
+    }
+
+    /// The process that writes a region, if there is a single one.
+    pub(crate) fn region_writer(&self, name: &str) -> Option<u32> {
+        let answers = self.ask(Some(name), false).ok()?;
+        answers.into_iter().find_map(|answer| match answer {
+            Answer::Region { writer, .. } => writer.map(|(_, pid)| pid),
+            _ => None,
+        })
+    }
+
+    /// Announces memory for a region that several may write.
+    pub(crate) fn offer_shared(
+        &self,
+        port: PortId,
+        region: &SharedRegion,
+        succeeds: bool,
+    ) -> Result<(), OpenError> {
+        let request = Request::OfferShared { port, succeeds };
+        Ok(self.session.outbox.send(&request, Some(region.descriptor()))?)
+    }
+
+    /// From now on deaths are told to `region`, also those that nobody was there to notice.
+    pub(crate) fn watch_over(&self, port: PortId, region: &Arc<SharedRegion>) -> Result<(), OpenError> {
+        if let Some(shared) = self.session.ports().shared.get_mut(&port) {
+            shared.region = Some(Arc::clone(region));
+        }
+        let seated = region.seated();
+        // Once the broker has answered anything at all, everybody seated by then is among the living.
+        self.sync()?;
+        let ports = self.session.ports();
+        let Some(shared) = ports.shared.get(&port) else { return Ok(()) };
+        for seat in seated {
+            if seat != region.seat() && !shared.living.contains_key(&seat) {
+                region.seat_gone(seat);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when everything that the broker had to tell before has been taken in.
+    pub(crate) fn sync(&self) -> Result<(), OpenError> {
+        self.ask(Some("-"), false).map(drop)
+    }
+
+    /// The process that takes part under `seat`.
+    pub(crate) fn pid_of_seat(&self, port: PortId, seat: Seat) -> Option<u32> {
+        self.session.ports().shared.get(&port)?.living.get(&seat).copied()
+    }
+
     fn subscriber(
         self: &Arc<Self>,
         port: PortId,
@@ -168,6 +281,7 @@ impl NodeHandle {
             opening: ports::Opening::default(),
             attaching: HashMap::new(),
             correspondence,
+            reads_region: false,
         })
     }
 

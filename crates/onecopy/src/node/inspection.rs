@@ -50,6 +50,7 @@ pub(crate) enum Answer {
     Region {
         name: String,
         payload: Option<PayloadType>,
+        shared: bool,
         writer: Option<(PortId, u32)>,
         readers: u32,
         memory: Option<OwnedFd>,

@@ -25,7 +25,8 @@ use self::handle::NodeHandle;
 pub(crate) use self::inspection::Answer;
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
-use crate::payload::Payload;
+use crate::payload::{Payload, PlainData};
+use crate::region::RegionBuilder;
 use crate::service::{AnyService, Service};
 use crate::topic::{AnyTopic, Topic};
 use crate::topic_name;
@@ -179,6 +180,50 @@ impl Node {
     pub fn any_service(&self, name: &str) -> Result<AnyService, Error> {
         topic_name::check(name)?;
         Ok(AnyService::new(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// The region `name` with a value of type `T`. Names are as for topics.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = onecopy::Node::open()?;
+    /// let limits = node.region::<[f64; 2]>("limits")?.open_or_create(&[0.0, 1.0])?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] says what is wrong with the name.
+    pub fn region<T: PlainData>(&self, name: &str) -> Result<RegionBuilder<T>, Error> {
+        topic_name::check(name)?;
+        Ok(RegionBuilder::of_value(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// The region `name` with bytes, or text, of any length up to its capacity.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = onecopy::Node::open()?;
+    /// let notes = node.region_bytes("notes")?.capacity(1 << 20).open_or_create(b"")?;
+    /// notes.write_text("remember the milk")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] says what is wrong with the name.
+    pub fn region_bytes(&self, name: &str) -> Result<RegionBuilder<[u8]>, Error> {
+        self.region_slice(name)
+    }
+
+    /// The region `name` with any number of `T`, up to its capacity.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] says what is wrong with the name.
+    pub fn region_slice<T: PlainData>(&self, name: &str) -> Result<RegionBuilder<[T]>, Error> {
+        topic_name::check(name)?;
+        Ok(RegionBuilder::of_slice(Arc::clone(&self.handle), name.to_owned()))
     }
 
     /// Whether this process runs the instance's broker.

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use onecopy_memory::hold::ReaderState;
 use onecopy_memory::readers::{ReaderKey, Readers};
+use onecopy_memory::region::{RegionReader, Seat, SharedRegion};
 use onecopy_memory::ring::{Geometry, RingReader};
 use onecopy_memory::segment::View;
 
@@ -20,6 +22,7 @@ use crate::payload_type::PayloadType;
 pub(super) struct Ports {
     pub(super) publishers: HashMap<PortId, PublisherPort>,
     pub(super) subscribers: HashMap<PortId, SubscriberPort>,
+    pub(super) shared: HashMap<PortId, SharedPort>,
     /// Reader segments of other nodes that our publishers look at.
     views: HashMap<ReaderSegment, View>,
     /// Which reader segment each attached subscriber lies in.
@@ -71,6 +74,8 @@ pub(super) struct SubscriberPort {
     pub(super) attaching: HashMap<PortId, Attaching>,
     /// Set for a client or a server.
     pub(super) correspondence: Option<Correspondence>,
+    /// It reads a region's value, not messages.
+    pub(super) reads_region: bool,
 }
 
 /// What a client or a server needs to answer the broker's introductions.
@@ -86,9 +91,48 @@ pub(super) struct Correspondence {
 /// A reader on its way to the subscriber.
 #[derive(Debug)]
 pub(super) struct Attaching {
-    pub(super) reader: RingReader,
+    pub(super) reader: Reader,
     pub(super) payload: PayloadType,
     pub(super) from: Option<PortId>,
+}
+
+/// What a subscriber reads.
+#[derive(Debug)]
+pub(super) enum Reader {
+    Ring(RingReader),
+    Region(RegionReader),
+}
+
+impl Reader {
+    pub(super) fn state(&self) -> &Arc<ReaderState> {
+        match self {
+            Self::Ring(reader) => reader.state(),
+            Self::Region(reader) => reader.state(),
+        }
+    }
+}
+
+/// A participant of a region that several may write, to the control thread.
+#[derive(Debug)]
+pub(super) struct SharedPort {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) opening: Opening,
+    /// What the broker said when it gave the seat.
+    pub(super) seated: Option<Seated>,
+    /// Who else takes part, with their processes.
+    pub(super) living: HashMap<Seat, u32>,
+    /// What is to be told of deaths.
+    pub(super) region: Option<Arc<SharedRegion>>,
+    /// What a further broker would have to be told.
+    pub(super) announcement: Request,
+}
+
+/// A place in a region that several may write.
+#[derive(Debug, Clone)]
+pub(crate) struct Seated {
+    pub(crate) seat: Seat,
+    pub(crate) payload: Option<PayloadType>,
+    pub(crate) has_memory: bool,
 }
 
 /// How far the opening of a port has come.
@@ -113,10 +157,13 @@ impl Ports {
     }
 
     pub(super) fn opening_mut(&mut self, port: PortId) -> Option<&mut Opening> {
-        match self.publishers.get_mut(&port) {
-            Some(publisher) => Some(&mut publisher.opening),
-            None => self.subscribers.get_mut(&port).map(|subscriber| &mut subscriber.opening),
+        if let Some(publisher) = self.publishers.get_mut(&port) {
+            return Some(&mut publisher.opening);
         }
+        if let Some(shared) = self.shared.get_mut(&port) {
+            return Some(&mut shared.opening);
+        }
+        self.subscribers.get_mut(&port).map(|subscriber| &mut subscriber.opening)
     }
 
     /// The mapping of another node's reader segment: made once, however many of its subscribers we serve.

@@ -9,7 +9,7 @@ use onecopy_memory::hold::ReaderTable;
 
 use super::inspection::Inspections;
 use super::outbox::Outbox;
-use super::ports::{Connection, Opening, Ports, PublisherPort, SubscriberPort};
+use super::ports::{Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort};
 use crate::broker::protocol::{NodeId, PortId, Request};
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -62,6 +62,19 @@ impl Session {
             self.close(port);
         }
         opened
+    }
+
+    /// Takes a seat in a region that several may write.
+    pub(super) fn open_shared(&self, port: PortId, shared: SharedPort) -> Result<Seated, OpenError> {
+        let request = shared.announcement.clone();
+        self.ports().shared.insert(port, shared);
+        if let Err(error) = self.open(port, &request, None) {
+            self.close(port);
+            return Err(error);
+        }
+        let seated = self.ports().shared.get_mut(&port).and_then(|shared| shared.seated.clone());
+        // The port is settled by being seated.
+        seated.ok_or(OpenError::BrokerSilent)
     }
 
     fn open(
@@ -153,17 +166,17 @@ impl Session {
     }
 
     pub(super) fn close(&self, port: PortId) {
-        let (publisher, subscriber) = {
+        let (publisher, subscriber, shared) = {
             let mut ports = self.ports();
             ports.forget_routes(|route| route.publisher == port);
-            (ports.publishers.remove(&port), ports.subscribers.remove(&port))
+            (ports.publishers.remove(&port), ports.subscribers.remove(&port), ports.shared.remove(&port))
         };
         if let Some(publisher) = &publisher {
             publisher.readers.wake_all();
         }
         // Readers on their way are dropped here, outside the lock. A subscriber is closed by the end of its lease.
         drop(subscriber);
-        if publisher.is_some() {
+        if publisher.is_some() || shared.is_some() {
             self.outbox.send_or_log(&Request::Close { port }, None);
         }
     }

@@ -60,7 +60,7 @@ fn address() -> impl Strategy<Value = Address> {
     prop_oneof![
         topic().prop_map(Address::Topic),
         (port(), port()).prop_map(|(to, from)| Address::Direct { to, from }),
-        topic().prop_map(Address::Region),
+        (topic(), option::of(port())).prop_map(|(name, succeeds)| Address::Region { name, succeeds }),
     ]
 }
 
@@ -166,7 +166,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         ),
         (any::<u32>(), topic(), option::of(payload()), option::of((port(), any::<u32>())), any::<bool>())
             .prop_map(|(request, name, payload, writer, memory)| {
-                Event::RegionInfo { request, name, payload, writer, readers: request / 2, memory }
+                Event::RegionInfo { request, name, payload, shared: memory, writer, readers: request / 2, memory }
             }),
         (any::<u32>(), topic(), port(), name()).prop_map(|(request, topic, subscriber, node_name)| {
             Event::SubscriberInfo { request, topic, subscriber, node_name }

@@ -1,0 +1,292 @@
+//! A region as its users have it open, in either mode.
+
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use onecopy_memory::region::{HeldValue, ReadError, RegionGeometry};
+
+use super::error::RegionError;
+use super::guard::RegionGuard;
+use super::sharing::Sharing;
+use super::single::Single;
+use super::value::Value;
+use super::watch::Watch;
+use crate::content::InlineBytes;
+use crate::payload::{Payload, PlainData};
+
+/// A named value that everyone sees as it is now; see [`crate::Node::region`].
+///
+/// Reading never waits, and never gives a mixture of two values. A handle belongs to one thread at a time; threads open
+/// one each.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = onecopy::Node::open()?;
+/// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+/// println!("{} (version {})", *gain.read()?, gain.version()?);
+/// gain.write(&2.0)?;
+/// gain.update(|gain| *gain *= 1.5)?;
+/// # Ok(()) }
+/// ```
+pub struct Region<P: Payload + ?Sized> {
+    mode: Mode,
+    name: String,
+    lock_timeout: Duration,
+    payload: PhantomData<fn() -> Box<P>>,
+}
+
+// There is one of it per open region, and reading goes straight through it.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Mode {
+    Single(Single),
+    Shared(Sharing),
+}
+
+impl<P: Payload + ?Sized> Region<P> {
+    pub(super) fn single(single: Single, name: String, lock_timeout: Duration) -> Self {
+        Self { mode: Mode::Single(single), name, lock_timeout, payload: PhantomData }
+    }
+
+    pub(super) fn shared(sharing: Sharing, name: String, lock_timeout: Duration) -> Self {
+        Self { mode: Mode::Shared(sharing), name, lock_timeout, payload: PhantomData }
+    }
+
+    /// The region's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Whether this handle may write: of a region with a single writer, only one may.
+    pub fn is_writer(&self) -> bool {
+        match &self.mode {
+            Mode::Single(single) => single.is_writer(),
+            Mode::Shared(_) => true,
+        }
+    }
+
+    /// The value as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Read`] if the region's memory is broken, or more values are held than can be noted.
+    #[inline]
+    pub fn read(&self) -> Result<Value<P>, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => {
+                single.read(|reader| read(reader.geometry(), |bytes| reader.read(bytes, false), || reader.hold()))
+            }
+            Mode::Shared(sharing) => {
+                let region = sharing.region()?;
+                read(region.geometry(), |bytes| region.read(bytes, false), || region.hold())
+            }
+        }
+    }
+
+    /// Version of the value as it is now: how often the region had been written, counting its first value as 1. Looks at
+    /// one word.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Receive`] if this node was refused, or is its parent's.
+    #[inline]
+    pub fn version(&self) -> Result<u64, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.read(|reader| Ok(reader.version())),
+            Mode::Shared(sharing) => Ok(sharing.region()?.version()),
+        }
+    }
+
+    /// Most bytes that the value can have.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::version`].
+    pub fn capacity_bytes(&self) -> Result<usize, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.read(|reader| Ok(reader.geometry().capacity_bytes())),
+            Mode::Shared(sharing) => Ok(sharing.region()?.geometry().capacity_bytes()),
+        }
+    }
+
+    /// Makes `value` the current one, and gives its version. Of a shared region, waits for the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::ReadOnly`], [`RegionError::TooLarge`], [`RegionError::Locked`], [`RegionError::File`], and
+    /// [`RegionError::Write`] if readers hold every copy. The value is then as it was.
+    #[inline]
+    pub fn write(&self, value: &P) -> Result<u64, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.write(value.to_bytes()),
+            Mode::Shared(sharing) => sharing.write(value.to_bytes(), self.lock_deadline()),
+        }
+    }
+
+    /// Makes `value` the current one if `version` still is, and gives the new version.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = onecopy::Node::open()?;
+    /// let total = node.region::<u64>("total")?.shared().open_or_create(&0)?;
+    /// loop {
+    ///     let now = total.read()?;
+    ///     match total.compare_and_set(now.version(), &(*now + 1)) {
+    ///         Err(onecopy::region::RegionError::Conflict { .. }) => continue,
+    ///         done => break done?,
+    ///     };
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Conflict`] with the version that is current instead; else as for [`Self::write`].
+    pub fn compare_and_set(&self, version: u64, value: &P) -> Result<u64, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.compare_and_set(version, value.to_bytes()),
+            Mode::Shared(sharing) => sharing.compare_and_set(version, value.to_bytes(), self.lock_deadline()),
+        }
+    }
+
+    /// The exclusive right to write, to change a value in place: the guard derefs to the next value, which begins as the
+    /// current one. [`RegionGuard::commit`] makes it current; dropped, nothing has happened.
+    ///
+    /// If the last holder died with the lock, it is free at once, the value is the last that was committed, and
+    /// [`RegionGuard::was_abandoned`] says so.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Locked`] names the process that had the lock until `timeout`; else as for [`Self::write`].
+    pub fn lock(&mut self, timeout: Duration) -> Result<RegionGuard<'_, P>, RegionError> {
+        match &mut self.mode {
+            Mode::Single(single) => RegionGuard::single(single.draft()?),
+            Mode::Shared(sharing) => {
+                let guard = sharing.lock(Instant::now().checked_add(timeout))?;
+                RegionGuard::shared(guard, sharing.file.as_ref())
+            }
+        }
+    }
+
+    /// Makes room for larger values. Whoever has the region open follows without reopening it. Never shrinks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::write`], and [`RegionError::Open`] if there is no memory or no broker.
+    pub fn resize(&self, capacity_bytes: usize) -> Result<(), RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.resize(capacity_bytes),
+            Mode::Shared(sharing) => sharing.resize(capacity_bytes, self.lock_deadline()),
+        }
+    }
+
+    /// Waits for one value after the other, beginning with the first after this call.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = onecopy::Node::open()?;
+    /// let notes = node.region_bytes("notes")?.open()?;
+    /// for change in notes.watch()? {
+    ///     println!("{}", change?.as_text()?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::version`].
+    pub fn watch(&self) -> Result<Watch<'_, P>, RegionError> {
+        Ok(Watch::new(self, self.version()?))
+    }
+
+    /// Sleeps until the value is another than that of `version`, and reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Timeout`], else as for [`Self::read`].
+    pub fn wait_for_change(&self, version: u64, timeout: Duration) -> Result<Value<P>, RegionError> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.wait_until(version, deadline)
+    }
+
+    pub(super) fn wait_until(&self, version: u64, deadline: Option<Instant>) -> Result<Value<P>, RegionError> {
+        let moved = match &self.mode {
+            Mode::Single(single) => single.reading.borrow_mut().wait_for_change(version, deadline)?,
+            Mode::Shared(sharing) => sharing.wait_for_change(version, deadline)?,
+        };
+        if moved { self.read() } else { Err(RegionError::Timeout) }
+    }
+
+    pub(super) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    fn lock_deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.lock_timeout)
+    }
+}
+
+impl<T: PlainData> Region<T> {
+    /// A copy of the value as it is now: the quickest way to a small one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
+    #[inline]
+    pub fn get(&self) -> Result<T, RegionError> {
+        let mut value = T::new_zeroed();
+        let read = match &self.mode {
+            // The length is known, so the copy is straight code.
+            Mode::Single(single) => single.read(|reader| Ok(reader.read(value.as_mut_bytes(), true)?))?,
+            Mode::Shared(sharing) => sharing.region()?.read(value.as_mut_bytes(), true)?,
+        };
+        if read.length == size_of::<T>() {
+            Ok(value)
+        } else {
+            Err(RegionError::Misfit { version: read.version, bytes: read.length })
+        }
+    }
+
+    /// Replaces the value by what `change` makes of it, and gives its version. Nobody writes in between.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::write`].
+    pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<u64, RegionError> {
+        let apply = |bytes: &mut [u8], length: usize| {
+            let value = bytes.get_mut(..size_of::<T>()).and_then(T::from_bytes_mut);
+            let value = value.ok_or(RegionError::Misfit { version: 0, bytes: length })?;
+            change(value);
+            Ok(size_of::<T>())
+        };
+        match &self.mode {
+            Mode::Single(single) => single.change(apply),
+            Mode::Shared(sharing) => sharing.change(self.lock_deadline(), apply),
+        }
+    }
+}
+
+impl Region<[u8]> {
+    /// Makes `text` the current value, and gives its version.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::write`].
+    pub fn write_text(&self, text: &str) -> Result<u64, RegionError> {
+        self.write(text.as_bytes())
+    }
+}
+
+#[inline]
+fn read<P: Payload + ?Sized>(
+    geometry: RegionGeometry,
+    copy: impl FnOnce(&mut [u8]) -> Result<onecopy_memory::region::Value, ReadError>,
+    hold: impl FnOnce() -> Result<HeldValue, ReadError>,
+) -> Result<Value<P>, RegionError> {
+    if !geometry.is_small() {
+        return Value::held(hold()?);
+    }
+    let mut bytes = InlineBytes::new();
+    let value = copy(bytes.buffer())?;
+    bytes.set_bytes(value.length);
+    Value::small(value.version, bytes)
+}

@@ -1,0 +1,188 @@
+//! Regions: a named value that everyone sees as it is now.
+//!
+//! The value lies in shared memory in several copies, one of which is current. Readers never wait: a small value they copy
+//! out, and look whether the copy was written meanwhile; a large one they hold where it is. A writer fills a copy that
+//! nobody needs and then makes it current with one store, so a writer that dies leaves the last value.
+//!
+//! | file | one concept |
+//! |---|---|
+//! | `handle.rs` | what users read and write |
+//! | `single.rs`, `reading.rs` | a region with a single writer: all others have it read-only |
+//! | `sharing.rs` | a region that several may write, by turns |
+//! | `guard.rs` | the exclusive right to write |
+//! | `value.rs` | a value as it was read |
+//! | `watch.rs` | waiting for the next value |
+//! | `file.rs` | a file that keeps the value from one run to the next |
+//! | `error.rs` | what can go wrong |
+
+mod error;
+mod file;
+mod guard;
+mod handle;
+mod reading;
+mod sharing;
+mod single;
+mod value;
+mod watch;
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::error::RegionError;
+pub use self::guard::RegionGuard;
+pub use self::handle::Region;
+use self::sharing::Sharing;
+use self::single::Single;
+pub use self::value::Value;
+pub use self::watch::Watch;
+use crate::error::OpenError;
+use crate::limits;
+use crate::node::handle::NodeHandle;
+use crate::payload::{Payload, PlainData, describe};
+use crate::payload_type::PayloadType;
+
+/// How a region is to be opened; from [`crate::Node::region`] and [`crate::Node::region_bytes`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until it is opened"]
+pub struct RegionBuilder<P: Payload + ?Sized> {
+    node: Arc<NodeHandle>,
+    name: String,
+    capacity_bytes: usize,
+    alignment_bytes: usize,
+    shared: bool,
+    file: Option<PathBuf>,
+    lock_timeout: Duration,
+    payload: PhantomData<fn() -> Box<P>>,
+}
+
+/// What both modes need to open a region.
+#[derive(Debug)]
+struct Opening {
+    node: Arc<NodeHandle>,
+    name: String,
+    payload: PayloadType,
+    capacity_bytes: usize,
+    alignment_bytes: usize,
+    file: Option<PathBuf>,
+}
+
+/// Which regions will do, with the first value of a new one.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    Existing,
+    New(&'a [u8]),
+    Either(&'a [u8]),
+}
+
+impl<P: Payload + ?Sized> RegionBuilder<P> {
+    fn with(node: Arc<NodeHandle>, name: String, capacity_bytes: usize, alignment_bytes: usize) -> Self {
+        let (shared, file, lock_timeout) = (false, None, limits::LOCK_TIMEOUT_DEFAULT);
+        Self { node, name, capacity_bytes, alignment_bytes, shared, file, lock_timeout, payload: PhantomData }
+    }
+
+    /// Several processes may write the region, taking turns. They have its memory writable, so they must trust each other:
+    /// one that is broken can destroy the value for all (but not crash them). Without this, the kernel lets nobody but
+    /// the one writer touch it. All who open a region must agree on this.
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Keeps the value in a file from one run to the next. A new region begins with what is there; each write returns when
+    /// it is on the disk. All who write the region must give the same file.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// How long writes of a shared region wait for others to let go of its lock. Default 5 s. A lock that somebody died
+    /// with is free at once.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// Opens a region that is there, to read it; of a shared region, also to write it.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::NotFound`]; [`RegionError::Open`] if it has another type or mode.
+    pub fn open(self) -> Result<Region<P>, RegionError> {
+        self.open_as(Wish::Existing)
+    }
+
+    /// Makes a region that is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Exists`], else as for [`Self::open_or_create`].
+    pub fn create(self, initial: &P) -> Result<Region<P>, RegionError> {
+        let initial = initial.to_bytes();
+        self.open_as(Wish::New(initial))
+    }
+
+    /// Opens the region, or makes it. Whoever makes it is its writer; if the writer has ended, the next to come here
+    /// becomes the writer, and the value stays as it was left.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Open`] if it has another type or mode; [`RegionError::TooLarge`] if `initial` is larger than the
+    /// capacity; [`RegionError::File`].
+    pub fn open_or_create(self, initial: &P) -> Result<Region<P>, RegionError> {
+        let initial = initial.to_bytes();
+        self.open_as(Wish::Either(initial))
+    }
+
+    fn open_as(self, wish: Wish<'_>) -> Result<Region<P>, RegionError> {
+        if let Wish::New(initial) | Wish::Either(initial) = wish
+            && initial.len() > self.capacity_bytes
+        {
+            let capacity_bytes = self.capacity_bytes;
+            return Err(RegionError::TooLarge { bytes: initial.len(), capacity_bytes });
+        }
+        let opening = Opening {
+            node: self.node,
+            name: self.name.clone(),
+            payload: describe::<P, ()>(),
+            capacity_bytes: self.capacity_bytes,
+            alignment_bytes: self.alignment_bytes,
+            file: self.file,
+        };
+        Ok(match self.shared {
+            true => Region::shared(Sharing::open(opening, wish)?, self.name, self.lock_timeout),
+            false => Region::single(Single::open(opening, wish)?, self.name, self.lock_timeout),
+        })
+    }
+}
+
+impl<T: PlainData> RegionBuilder<T> {
+    pub(crate) fn of_value(node: Arc<NodeHandle>, name: String) -> Self {
+        Self::with(node, name, size_of::<T>(), align_of::<T>())
+    }
+}
+
+impl<T: PlainData> RegionBuilder<[T]> {
+    pub(crate) fn of_slice(node: Arc<NodeHandle>, name: String) -> Self {
+        let capacity_bytes = limits::REGION_BYTES_DEFAULT;
+        Self::with(node, name, capacity_bytes, align_of::<T>())
+    }
+
+    /// Most elements that the value can have, until it is resized. Default: as many as fit 64 KiB. Only what a value
+    /// touches takes memory.
+    pub fn capacity(mut self, elements: usize) -> Self {
+        self.capacity_bytes = elements.saturating_mul(size_of::<T>());
+        self
+    }
+}
+
+fn memory_error(error: onecopy_memory::region::OpenError) -> RegionError {
+    use onecopy_memory::region::OpenError as Memory;
+    match error {
+        Memory::Segment(error) => OpenError::from(error).into(),
+        Memory::Write(error) => error.into(),
+        Memory::Hold(error) => RegionError::Read(error.into()),
+        other => RegionError::Memory(other),
+    }
+}

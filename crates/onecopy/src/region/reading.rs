@@ -1,0 +1,261 @@
+//! Reading a region with a single writer. The memory comes from the writer through the broker, as a publisher's ring does;
+//! when the writer takes more room, or another becomes the writer, a further memory comes, and is read from then on.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use onecopy_memory::region::RegionReader;
+use onecopy_memory::sync::{Futex, full_barrier};
+use onecopy_memory::wait::Doorbell;
+
+use crate::broker::protocol::{PortId, Route};
+use crate::error::{ReceiveError, WaitError};
+use crate::inbox::{Inbox, News, RegionNews};
+use crate::node::handle::NodeHandle;
+use crate::readiness::Readiness;
+use crate::sleep::{self, Sleeper};
+
+/// A reader's side of a region.
+pub(super) struct Reading {
+    node: Arc<NodeHandle>,
+    port: PortId,
+    inbox: Arc<Inbox>,
+    seen: u64,
+    source: Option<Source>,
+    /// The version that a wait waits to move.
+    pub(super) watched: u64,
+    event_loop: Option<EventLoop>,
+    posted_value: u32,
+    wake_value: u32,
+}
+
+/// Where values come from.
+struct Source {
+    /// Absent once its writer has ended: the value stays, and nobody changes it.
+    publisher: Option<PortId>,
+    reader: RegionReader,
+    announced: bool,
+    doorbell: Option<Doorbell>,
+}
+
+struct EventLoop {
+    readiness: Readiness,
+    inbox_bell: Doorbell,
+    for_user: bool,
+}
+
+impl Reading {
+    pub(super) fn new(node: Arc<NodeHandle>, port: PortId, inbox: Arc<Inbox>) -> Self {
+        Self {
+            node,
+            port,
+            inbox,
+            seen: 0,
+            source: None,
+            watched: 0,
+            event_loop: None,
+            posted_value: 0,
+            wake_value: 0,
+        }
+    }
+
+    /// Takes in what came from the broker, and gives the reader; `None` if nobody has written the region yet.
+    #[inline]
+    pub(super) fn reader(&mut self) -> Result<Option<&RegionReader>, ReceiveError> {
+        if self.inbox.news.has_news(self.seen) || self.node.is_forked() {
+            self.take_news()?;
+        }
+        Ok(self.source.as_ref().map(|source| &source.reader))
+    }
+
+    /// The writer's port, if there is one.
+    pub(super) fn writer(&self) -> Option<PortId> {
+        self.source.as_ref()?.publisher
+    }
+
+    #[cold]
+    fn take_news(&mut self) -> Result<(), ReceiveError> {
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked);
+        }
+        let mut result = Ok(());
+        for news in self.inbox.news.take(&mut self.seen) {
+            match news {
+                News::Region(RegionNews::Value { publisher, reader }) => self.take_source(publisher, reader),
+                News::Gone { publisher } if self.writer() == Some(publisher) => self.lose_writer(),
+                News::NodeGone { node } if self.writer().is_some_and(|writer| writer.node == node) => {
+                    self.lose_writer();
+                }
+                News::Refused(error) => result = Err(error),
+                News::Evicted(reason) => {
+                    self.source = None;
+                    result = Err(ReceiveError::Evicted(reason));
+                }
+                _ => {}
+            }
+        }
+        result
+    }
+
+    fn take_source(&mut self, publisher: Option<PortId>, reader: RegionReader) {
+        // A writer that takes more room has two memories for a moment, and the values go on in the newer one.
+        let is_newer = self.source.as_ref().is_none_or(|source| reader.version() >= source.reader.version());
+        if is_newer {
+            self.source = Some(Source { publisher, reader, announced: false, doorbell: None });
+            if self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
+                self.ring_own_bell();
+            }
+        }
+    }
+
+    fn lose_writer(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.publisher = None;
+            source.doorbell = None;
+        }
+    }
+
+    /// Sleeps until `done`, or the deadline; says whether it is done.
+    pub(super) fn wait_until(
+        &mut self,
+        deadline: Option<Instant>,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, WaitError> {
+        loop {
+            self.reader()?;
+            if done(self) {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            sleep::until_ready(&mut [self], deadline)?;
+        }
+    }
+
+    /// Sleeps until the version is another than `version`; `false` after the deadline.
+    pub(super) fn wait_for_change(&mut self, version: u64, deadline: Option<Instant>) -> Result<bool, WaitError> {
+        self.watched = version;
+        self.wait_until(deadline, Self::has_moved)
+    }
+
+    /// Whether there is another version than the one watched.
+    pub(super) fn has_moved(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.reader.version() != self.watched)
+    }
+
+    /// A descriptor that becomes readable when the version moves on from `version`.
+    pub(super) fn readiness(&mut self, version: u64) -> Result<Readiness, WaitError> {
+        self.watched = version;
+        self.announce(true)?;
+        let event_loop = self.event_loop.as_mut().expect("announcing a doorbell makes the event loop");
+        event_loop.for_user = true;
+        let readiness = event_loop.readiness.try_clone()?;
+        self.arm(version);
+        Ok(readiness)
+    }
+
+    /// Makes the descriptor become readable when the version moves on from `version`.
+    pub(super) fn arm(&mut self, version: u64) {
+        self.watched = version;
+        self.prepare(true);
+        if let Some(source) = &self.source
+            && let Some(doorbell) = &source.doorbell
+        {
+            doorbell.was_rung();
+        }
+        full_barrier();
+        if self.is_ready() {
+            self.ring_own_bell();
+        }
+    }
+
+    pub(super) fn is_for_event_loop(&self) -> bool {
+        self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user)
+    }
+
+    fn ring_own_bell(&self) {
+        if let Some(ringer) = self.inbox.ringer.get() {
+            ringer.ring();
+        }
+    }
+}
+
+impl Sleeper for Reading {
+    fn words(&self) -> usize {
+        2
+    }
+
+    fn announce(&mut self, on_doorbell: bool) -> Result<(), WaitError> {
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked.into());
+        }
+        if on_doorbell && self.event_loop.is_none() {
+            let (inbox_bell, ringer) = Doorbell::pair()?;
+            let readiness = Readiness::new()?;
+            readiness.add(inbox_bell.as_fd())?;
+            // Only this reader sets it, and only here.
+            let _ = self.inbox.ringer.set(ringer);
+            self.event_loop = Some(EventLoop { readiness, inbox_bell, for_user: false });
+        }
+        let Some(Source { publisher: Some(publisher), announced, doorbell, .. }) = &mut self.source else {
+            return Ok(());
+        };
+        let route = Route { publisher: *publisher, subscriber: self.port };
+        if let (true, Some(event_loop), None) = (on_doorbell, &self.event_loop, &doorbell) {
+            let (bell, ringer) = Doorbell::pair()?;
+            event_loop.readiness.add(bell.as_fd())?;
+            self.node.may_sleep(route, Some(ringer))?;
+            *doorbell = Some(bell);
+        } else if !*announced {
+            self.node.may_sleep(route, None)?;
+        }
+        *announced = true;
+        Ok(())
+    }
+
+    fn prepare(&mut self, on_doorbell: bool) {
+        if let (true, Some(event_loop)) = (on_doorbell, &self.event_loop) {
+            // An old ring would end this sleep at once. News that rang it is seen by the look that follows.
+            event_loop.inbox_bell.was_rung();
+        }
+        self.posted_value = self.inbox.news.posted().value();
+        if let Some(source) = &self.source {
+            self.wake_value = source.reader.prepare_sleep(on_doorbell);
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inbox.news.has_news(self.seen) || self.has_moved()
+    }
+
+    fn futexes<'a>(&'a self, futexes: &mut Vec<(&'a Futex, u32)>) {
+        futexes.push((self.inbox.news.posted(), self.posted_value));
+        if let Some(source) = &self.source {
+            futexes.push((source.reader.wake_word(), self.wake_value));
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.event_loop.as_ref().map(|event_loop| event_loop.readiness.as_fd())
+    }
+
+    fn cancel(&mut self) {
+        if let Some(source) = &self.source {
+            source.reader.cancel_sleep();
+            if let Some(doorbell) = &source.doorbell {
+                doorbell.was_rung();
+            }
+        }
+        if let Some(event_loop) = &self.event_loop {
+            event_loop.inbox_bell.was_rung();
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}

@@ -1,0 +1,303 @@
+//! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
+//! it; the broker has given each a seat, and tells the others when somebody dies.
+//!
+//! When somebody makes the region larger, it offers further memory to all while it has the lock, and then *retires* the
+//! old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
+//! lock is told that the last holder died, asks the broker, learns of the new memory, and retires the old lock itself.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use onecopy_memory::region::{Guard, LockError, RegionGeometry, SharedRegion};
+use onecopy_memory::segment::SegmentError;
+use onecopy_memory::sync::{Futex, full_barrier};
+use onecopy_memory::wait::{wait, wait_any};
+
+use super::error::RegionError;
+use super::file::ValueFile;
+use super::{Opening, Wish};
+use crate::broker::protocol::PortId;
+use crate::error::ReceiveError;
+use crate::inbox::{Inbox, News, RegionNews};
+use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::node::handle::{NodeHandle, Seated};
+
+/// The lock, with the memory that it is the lock of.
+type KeptGuard = Guard<Arc<SharedRegion>>;
+
+pub(super) struct Sharing {
+    node: Arc<NodeHandle>,
+    port: PortId,
+    inbox: Arc<Inbox>,
+    seen: Cell<u64>,
+    layout_hash: u64,
+    alignment_bytes: usize,
+    region: RefCell<Arc<SharedRegion>>,
+    pub(super) file: Option<ValueFile>,
+}
+
+/// A port that is given up unless something comes of it.
+struct Port {
+    node: Arc<NodeHandle>,
+    port: PortId,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}
+
+impl Sharing {
+    pub(super) fn open(opening: Opening, wish: Wish<'_>) -> Result<Self, RegionError> {
+        let Opening { node, name, payload, capacity_bytes, alignment_bytes, file } = opening;
+        let port = node.new_port();
+        let (seated, inbox) = node.open_shared(port, name.clone(), Some(payload.clone()))?;
+        // From here on an error gives the seat back.
+        let open = Port { node: Arc::clone(&node), port };
+        let layout_hash = payload.layout_hash();
+        let file = file.map(|path| ValueFile::new(path, layout_hash));
+        let Seated { seat, has_memory, .. } = seated;
+        let mut seen = 0;
+        let region = match wish {
+            Wish::New(_) if has_memory => return Err(RegionError::Exists { region: name }),
+            Wish::Existing if !has_memory => return Err(RegionError::NotFound { region: name }),
+            Wish::New(initial) | Wish::Either(initial) if !has_memory => {
+                let kept = file.as_ref().map(ValueFile::load).transpose()?.flatten();
+                let (version, value) = match &kept {
+                    Some(kept) => (kept.version + 1, kept.value.as_slice()),
+                    None => (1, initial),
+                };
+                let geometry = RegionGeometry::new(capacity_bytes.max(value.len()), alignment_bytes)?;
+                let own = SharedRegion::create(geometry, layout_hash, version, value, seat)
+                    .map_err(super::memory_error)?;
+                node.offer_shared(port, &own, false)?;
+                // Ours, or that of somebody who was quicker.
+                let memory = next_memory(&inbox, &mut seen)?;
+                if is_same_memory(&memory, &own)? {
+                    own
+                } else {
+                    SharedRegion::open(memory, seat).map_err(super::memory_error)?
+                }
+            }
+            _ => SharedRegion::open(next_memory(&inbox, &mut seen)?, seat).map_err(super::memory_error)?,
+        };
+        region.expect_layout(layout_hash).map_err(crate::error::OpenError::from)?;
+        let region = Arc::new(region);
+        node.watch_over(port, &region)?;
+        std::mem::forget(open);
+        let (seen, region) = (Cell::new(seen), RefCell::new(region));
+        Ok(Self { node, port, inbox, seen, layout_hash, alignment_bytes, region, file })
+    }
+
+    /// The memory that is current, as far as this process knows.
+    #[inline]
+    pub(super) fn region(&self) -> Result<std::cell::Ref<'_, Arc<SharedRegion>>, RegionError> {
+        if self.inbox.news.has_news(self.seen.get()) || self.node.is_forked() {
+            self.take_news()?;
+        }
+        Ok(self.region.borrow())
+    }
+
+    #[cold]
+    fn take_news(&self) -> Result<(), RegionError> {
+        if self.node.is_forked() {
+            return Err(ReceiveError::Forked.into());
+        }
+        let mut seen = self.seen.get();
+        let news = self.inbox.news.take(&mut seen);
+        self.seen.set(seen);
+        for news in news {
+            match news {
+                News::Region(RegionNews::Shared(memory)) => self.follow(memory)?,
+                News::Refused(error) => return Err(error.into()),
+                News::Evicted(reason) => return Err(ReceiveError::Evicted(reason).into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The value goes on in another memory.
+    fn follow(&self, memory: OwnedFd) -> Result<(), RegionError> {
+        if is_same_memory(&memory, &self.region.borrow())? {
+            return Ok(());
+        }
+        let seat = self.region.borrow().seat();
+        let region = SharedRegion::open(memory, seat).map_err(super::memory_error)?;
+        region.expect_layout(self.layout_hash).map_err(crate::error::OpenError::from)?;
+        let region = Arc::new(region);
+        self.node.watch_over(self.port, &region)?;
+        *self.region.borrow_mut() = region;
+        Ok(())
+    }
+
+    /// Takes the lock of the memory that is current.
+    pub(super) fn lock(&self, deadline: Option<Instant>) -> Result<KeptGuard, RegionError> {
+        loop {
+            let region = Arc::clone(&*self.region()?);
+            let guard = match SharedRegion::lock_kept(&region, deadline) {
+                Ok(guard) => guard,
+                Err(LockError::Retired) => {
+                    // Its news are here once the broker has answered.
+                    self.node.sync()?;
+                    if Arc::ptr_eq(&region, &*self.region()?) {
+                        return Err(RegionError::Locked { pid: 0 });
+                    }
+                    continue;
+                }
+                Err(LockError::Timeout { holder }) => {
+                    let pid = holder.and_then(|seat| self.node.pid_of_seat(self.port, seat));
+                    return Err(RegionError::Locked { pid: pid.unwrap_or(0) });
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if guard.was_abandoned() {
+                // The one who died with it may have offered other memory before.
+                self.node.sync()?;
+            }
+            if Arc::ptr_eq(&region, &*self.region()?) {
+                return Ok(guard);
+            }
+            guard.retire();
+        }
+    }
+
+    pub(super) fn write(&self, value: &[u8], deadline: Option<Instant>) -> Result<u64, RegionError> {
+        self.commit(self.lock(deadline)?, value)
+    }
+
+    pub(super) fn compare_and_set(
+        &self,
+        version: u64,
+        value: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<u64, RegionError> {
+        // Versions don't come back: a conflict now is one under the lock too.
+        let current = self.region()?.version();
+        if current != version {
+            return Err(RegionError::Conflict { current });
+        }
+        let guard = self.lock(deadline)?;
+        match guard.version() {
+            current if current == version => self.commit(guard, value),
+            current => Err(RegionError::Conflict { current }),
+        }
+    }
+
+    fn commit(&self, guard: KeptGuard, value: &[u8]) -> Result<u64, RegionError> {
+        if let Some(file) = &self.file {
+            let capacity_bytes = guard.capacity_bytes();
+            if value.len() > capacity_bytes {
+                return Err(RegionError::TooLarge { bytes: value.len(), capacity_bytes });
+            }
+            file.save(guard.version() + 1, value)?;
+        }
+        Ok(guard.write(value)?)
+    }
+
+    /// Changes the value in place; see [`super::single::Single::change`].
+    pub(super) fn change(
+        &self,
+        deadline: Option<Instant>,
+        change: impl FnOnce(&mut [u8], usize) -> Result<usize, RegionError>,
+    ) -> Result<u64, RegionError> {
+        let mut guard = self.lock(deadline)?;
+        let (length, next_version) = (guard.length(), guard.version() + 1);
+        let length = change(guard.draft()?, length)?;
+        if let (Some(file), Some(value)) = (&self.file, guard.draft()?.get(..length)) {
+            file.save(next_version, value)?;
+        }
+        Ok(guard.commit(length)?)
+    }
+
+    /// Goes on in a larger memory. Whoever takes part follows.
+    pub(super) fn resize(&self, capacity_bytes: usize, deadline: Option<Instant>) -> Result<(), RegionError> {
+        let mut guard = self.lock(deadline)?;
+        let old_capacity_bytes = guard.capacity_bytes();
+        if capacity_bytes <= old_capacity_bytes {
+            return Ok(());
+        }
+        let (version, length) = (guard.version(), guard.length());
+        let geometry = RegionGeometry::new(capacity_bytes, self.alignment_bytes)?;
+        let seat = self.region.borrow().seat();
+        let value = guard.draft()?.get(..length).unwrap_or_default();
+        let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
+            .map_err(super::memory_error)?;
+        let larger = Arc::new(larger);
+        self.node.offer_shared(self.port, &larger, true)?;
+        // The broker has it, so it outlives us: now nobody may write the old one any more.
+        self.node.watch_over(self.port, &larger)?;
+        guard.retire();
+        *self.region.borrow_mut() = larger;
+        Ok(())
+    }
+
+    /// Sleeps until the version is another than `version`; `false` after the deadline.
+    pub(super) fn wait_for_change(&self, version: u64, deadline: Option<Instant>) -> Result<bool, RegionError> {
+        loop {
+            let region = Arc::clone(&*self.region()?);
+            let (posted, wake) = (self.inbox.news.posted(), region.wake_word());
+            let (posted_value, wake_value) = (posted.value(), region.prepare_sleep());
+            full_barrier();
+            if region.version() != version {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            if !self.inbox.news.has_news(self.seen.get()) {
+                sleep_on((wake, wake_value), (posted, posted_value), deadline);
+            }
+        }
+    }
+}
+
+/// Sleeps on the region's word, and on that of news where the kernel can wait for two.
+fn sleep_on(wake: (&Futex, u32), posted: (&Futex, u32), deadline: Option<Instant>) {
+    if onecopy_memory::kernel::features().futex_waitv {
+        wait_any(&[wake, posted], deadline);
+    } else {
+        // News of other memory come with a wake-up of this one: retiring a lock is the last thing that is done to it.
+        wait(wake.0, wake.1, deadline);
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}
+
+/// The memory that the broker sends next.
+fn next_memory(inbox: &Inbox, seen: &mut u64) -> Result<OwnedFd, RegionError> {
+    let deadline = Instant::now().checked_add(HANDSHAKE_TIMEOUT);
+    loop {
+        let posted = inbox.news.posted().value();
+        for news in inbox.news.take(seen) {
+            match news {
+                News::Region(RegionNews::Shared(memory)) => return Ok(memory),
+                News::Refused(error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(crate::error::OpenError::BrokerSilent.into());
+        }
+        wait(inbox.news.posted(), posted, deadline);
+    }
+}
+
+fn is_same_memory(memory: &OwnedFd, region: &SharedRegion) -> Result<bool, RegionError> {
+    let stat = |descriptor: std::os::fd::BorrowedFd<'_>| {
+        rustix::fs::fstat(descriptor).map_err(|error| SegmentError::System { call: "fstat", source: error.into() })
+    };
+    let (theirs, ours) = (stat(std::os::fd::AsFd::as_fd(memory)), stat(region.descriptor()));
+    let (theirs, ours) = (
+        theirs.map_err(crate::error::OpenError::from)?,
+        ours.map_err(crate::error::OpenError::from)?,
+    );
+    Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
+}

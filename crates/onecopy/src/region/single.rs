@@ -1,0 +1,223 @@
+//! A region with a single writer, as any process has it open: all read, and one of them writes as well.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use onecopy_memory::region::{Draft, RegionGeometry, RegionReader, RegionWriter};
+
+use super::error::RegionError;
+use super::file::ValueFile;
+use super::reading::Reading;
+use super::{Opening, Wish};
+use crate::broker::protocol::{self, PortId};
+use crate::error::OpenError;
+use crate::limits::SETTLE_TIMEOUT;
+use crate::node::handle::NodeHandle;
+use crate::payload_type::PayloadType;
+
+pub(super) struct Single {
+    node: Arc<NodeHandle>,
+    name: String,
+    payload: PayloadType,
+    pub(super) reading: RefCell<Reading>,
+    writing: RefCell<Option<Writing>>,
+    pub(super) file: Option<ValueFile>,
+}
+
+/// The writer's end.
+struct Writing {
+    node: Arc<NodeHandle>,
+    port: PortId,
+    writer: RegionWriter,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.node.close(self.port);
+    }
+}
+
+/// What a new writer begins with.
+struct Beginning {
+    version: u64,
+    value: Vec<u8>,
+    capacity_bytes: usize,
+}
+
+impl Single {
+    pub(super) fn open(opening: Opening, wish: Wish<'_>) -> Result<Self, RegionError> {
+        let Opening { node, name, payload, file, .. } = &opening;
+        let port = node.new_port();
+        let inbox = node.open_region_reader(port, name.clone(), Some(payload.clone()))?;
+        let mut reading = Reading::new(Arc::clone(node), port, inbox);
+        let file = file.clone().map(|path| ValueFile::new(path, payload.layout_hash()));
+        let mut writing = None;
+        loop {
+            let exists = reading.reader()?.is_some();
+            let initial = match wish {
+                Wish::Existing if exists => break,
+                Wish::Existing => return Err(RegionError::NotFound { region: name.clone() }),
+                Wish::New(_) if exists => return Err(RegionError::Exists { region: name.clone() }),
+                Wish::Either(_) if reading.writer().is_some() => break,
+                Wish::New(initial) | Wish::Either(initial) => initial,
+            };
+            let beginning = begin(&mut reading, file.as_ref(), initial, &opening)?;
+            match Writing::open(&opening, beginning, None) {
+                Ok(opened) => {
+                    reading.wait_until(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
+                        reading.writer() == Some(opened.port)
+                    })?;
+                    writing = Some(opened);
+                    break;
+                }
+                // Somebody was quicker: its memory is on the way.
+                Err(RegionError::Open(OpenError::Refused(protocol::OpenError::HasWriter { .. }))) => {
+                    let deadline = Instant::now().checked_add(SETTLE_TIMEOUT);
+                    reading.wait_until(deadline, |reading| reading.writer().is_some())?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Opening { node, name, payload, .. } = opening;
+        let (reading, writing) = (RefCell::new(reading), RefCell::new(writing));
+        Ok(Self { node, name, payload, reading, writing, file })
+    }
+
+    pub(super) fn is_writer(&self) -> bool {
+        self.writing.borrow().is_some()
+    }
+
+    /// Looks at the value with the reader.
+    #[inline]
+    pub(super) fn read<R>(
+        &self,
+        read: impl FnOnce(&RegionReader) -> Result<R, RegionError>,
+    ) -> Result<R, RegionError> {
+        match self.reading.borrow_mut().reader()? {
+            Some(reader) => read(reader),
+            None => Err(RegionError::NotFound { region: self.name.clone() }),
+        }
+    }
+
+    #[inline]
+    pub(super) fn write(&self, value: &[u8]) -> Result<u64, RegionError> {
+        let mut writing = self.writing.borrow_mut();
+        let Some(Writing { writer, .. }) = &mut *writing else { return Err(self.read_only()) };
+        if let Some(file) = &self.file {
+            check_length(writer, value.len())?;
+            file.save(writer.version() + 1, value)?;
+        }
+        Ok(writer.write(value)?)
+    }
+
+    /// Changes the value in place: `change` gets all the room, which begins as the current value, and that one's length, and
+    /// gives the new length.
+    pub(super) fn change(
+        &self,
+        change: impl FnOnce(&mut [u8], usize) -> Result<usize, RegionError>,
+    ) -> Result<u64, RegionError> {
+        let mut writing = self.writing.borrow_mut();
+        let Some(Writing { writer, .. }) = &mut *writing else { return Err(self.read_only()) };
+        let (length, next_version) = (writer.value().len(), writer.version() + 1);
+        let mut draft = writer.draft()?;
+        let length = change(draft.bytes_mut(), length)?;
+        if let (Some(file), Some(value)) = (&self.file, draft.bytes_mut().get(..length)) {
+            file.save(next_version, value)?;
+        }
+        Ok(draft.commit(length)?)
+    }
+
+    pub(super) fn compare_and_set(&self, version: u64, value: &[u8]) -> Result<u64, RegionError> {
+        let current = self.writing.borrow().as_ref().map(|writing| writing.writer.version());
+        match current {
+            None => Err(self.read_only()),
+            Some(current) if current == version => self.write(value),
+            Some(current) => Err(RegionError::Conflict { current }),
+        }
+    }
+
+    /// The next value in the making, with the length and version of the current one.
+    pub(super) fn draft(&mut self) -> Result<(Draft<'_>, usize, u64, Option<&ValueFile>), RegionError> {
+        if self.writing.get_mut().is_none() {
+            return Err(self.read_only());
+        }
+        let Some(Writing { writer, .. }) = self.writing.get_mut() else { return Err(RegionError::Timeout) };
+        let (length, version) = (writer.value().len(), writer.version());
+        Ok((writer.draft()?, length, version, self.file.as_ref()))
+    }
+
+    /// Goes on in a larger memory. Whoever reads follows.
+    pub(super) fn resize(&self, capacity_bytes: usize) -> Result<(), RegionError> {
+        let mut slot = self.writing.borrow_mut();
+        let Some(old) = &*slot else { return Err(self.read_only()) };
+        let beginning = Beginning {
+            version: old.writer.version() + 1,
+            value: old.writer.value().to_vec(),
+            capacity_bytes: capacity_bytes.max(old.writer.geometry().capacity_bytes()),
+        };
+        let opening = Opening {
+            node: Arc::clone(&self.node),
+            name: self.name.clone(),
+            payload: self.payload.clone(),
+            capacity_bytes: beginning.capacity_bytes,
+            alignment_bytes: old.writer.geometry().alignment_bytes(),
+            file: None,
+        };
+        let new = Writing::open(&opening, beginning, Some(old.port))?;
+        let port = new.port;
+        self.reading.borrow_mut().wait_until(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
+            reading.writer() == Some(port)
+        })?;
+        *slot = Some(new);
+        Ok(())
+    }
+
+    fn read_only(&self) -> RegionError {
+        let writer = self.node.region_writer(&self.name);
+        RegionError::ReadOnly { region: self.name.clone(), pid: writer.unwrap_or(0) }
+    }
+}
+
+impl Writing {
+    fn open(opening: &Opening, beginning: Beginning, succeeds: Option<PortId>) -> Result<Self, RegionError> {
+        let Opening { node, name, payload, alignment_bytes, .. } = opening;
+        let geometry = RegionGeometry::new(beginning.capacity_bytes, *alignment_bytes)?;
+        let hash = payload.layout_hash();
+        let writer = RegionWriter::create(geometry, hash, beginning.version, &beginning.value)
+            .map_err(super::memory_error)?;
+        let port = node.new_port();
+        node.open_region_writer(port, &writer, name.clone(), succeeds, payload.clone())?;
+        Ok(Self { node: Arc::clone(node), port, writer })
+    }
+}
+
+/// What the last writer left goes before what the file kept, and that before what the caller has.
+fn begin(
+    reading: &mut Reading,
+    file: Option<&ValueFile>,
+    initial: &[u8],
+    opening: &Opening,
+) -> Result<Beginning, RegionError> {
+    let wanted = opening.capacity_bytes;
+    if let Some(reader) = reading.reader()? {
+        let capacity_bytes = reader.geometry().capacity_bytes();
+        let mut value = vec![0; capacity_bytes];
+        let left = reader.read(&mut value, false)?;
+        value.truncate(left.length);
+        return Ok(Beginning { version: left.version + 1, value, capacity_bytes: capacity_bytes.max(wanted) });
+    }
+    if let Some(kept) = file.map(ValueFile::load).transpose()?.flatten() {
+        let capacity_bytes = wanted.max(kept.value.len());
+        return Ok(Beginning { version: kept.version + 1, value: kept.value, capacity_bytes });
+    }
+    if let Some(file) = file {
+        file.save(1, initial)?;
+    }
+    Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted })
+}
+
+fn check_length(writer: &RegionWriter, bytes: usize) -> Result<(), RegionError> {
+    let capacity_bytes = writer.geometry().capacity_bytes();
+    if bytes <= capacity_bytes { Ok(()) } else { Err(RegionError::TooLarge { bytes, capacity_bytes }) }
+}
