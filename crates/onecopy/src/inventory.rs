@@ -128,6 +128,8 @@ pub struct RegionEntry {
     pub writer_pid: Option<u32>,
     /// How many take part in it.
     pub readers: u32,
+    /// Whether it stays while nobody has it open.
+    pub is_kept: bool,
     observer: Option<RegionObserver>,
 }
 
@@ -222,10 +224,19 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                     }
                 }
             }
-            Answer::Region { name, payload, shared, writer, readers, memory } => {
+            Answer::Kept(_) => {}
+            Answer::Region { name, payload, shared, writer, readers, kept, memory } => {
                 let observer = memory.and_then(|memory| RegionObserver::open(memory).ok());
                 let writer_pid = writer.map(|(_, pid)| pid);
-                regions.push(RegionEntry { name, payload, is_shared: shared, writer_pid, readers, observer });
+                regions.push(RegionEntry {
+                    name,
+                    payload,
+                    is_shared: shared,
+                    writer_pid,
+                    readers,
+                    is_kept: kept,
+                    observer,
+                });
             }
         }
     }

@@ -219,3 +219,54 @@ fn wrong_types_and_modes_are_refused() {
     ));
     drop((single, shared));
 }
+
+#[test]
+fn any_region_is_bytes_in_its_own_mode() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = node(&directory);
+    let single = node.region::<u64>("single").unwrap().open_or_create(&1).unwrap();
+    let shared = node.region::<u64>("shared").unwrap().shared().open_or_create(&2).unwrap();
+    let any = node.any_region("single").unwrap().open().unwrap();
+    assert_eq!(&*any.read().unwrap(), 1_u64.to_ne_bytes());
+    let any = node.any_region("shared").unwrap().open().unwrap();
+    assert!(matches!(any.write(b"short"), Err(RegionError::WrongSize { bytes: 5, expected: 8 })));
+    any.write(&3_u64.to_ne_bytes()).unwrap();
+    assert_eq!(shared.get().unwrap(), 3);
+    assert!(matches!(node.any_region("none"), Err(RegionError::NotFound { .. })));
+    drop(single);
+}
+
+#[test]
+fn an_event_loop_is_told_of_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (writing, reading) = (node(&directory), node(&directory));
+    for shared in [false, true] {
+        let builder = |node: &Node| {
+            let builder = node.region_bytes(if shared { "shared" } else { "single" }).unwrap().capacity(10);
+            if shared { builder.shared() } else { builder }
+        };
+        let region = builder(&writing).open_or_create(b"").unwrap();
+        let view = builder(&reading).open().unwrap();
+        let mut watch = view.watch().unwrap();
+        let readiness = watch.readiness().unwrap();
+        assert!(watch.receive().unwrap().is_none());
+        for round in 0..20 {
+            if round == 10 {
+                region.resize(1000).unwrap();
+            }
+            let text = format!("round {round}");
+            let version = region.write_text(&text).unwrap();
+            loop {
+                let mut polled =
+                    [rustix::event::PollFd::new(&readiness, rustix::event::PollFlags::IN)];
+                rustix::event::poll(&mut polled, None).unwrap();
+                let seen = watch.receive().unwrap();
+                if let Some(value) = seen.filter(|value| value.version() == version) {
+                    assert_eq!(value.as_text().unwrap(), text);
+                    break;
+                }
+            }
+            while watch.receive().unwrap().is_some() {}
+        }
+    }
+}

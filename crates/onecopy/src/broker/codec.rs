@@ -124,6 +124,7 @@ impl Request {
                 topic_name::check(region)?;
                 check_payload(payload.as_ref())?;
             }
+            Self::Keep { region, .. } => topic_name::check(region)?,
             Self::AddSegment { .. }
             | Self::OfferShared { .. }
             | Self::Attach { .. }
@@ -183,6 +184,7 @@ impl Event {
             | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
+            | Self::Kept { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }
             | Self::Parted { .. }

@@ -46,6 +46,7 @@ impl Broker {
                 shared: true,
                 writer: None,
                 readers: count(region.seats.len()),
+                kept: region.kept,
                 memory: memory.is_some(),
             };
             outbox.0.push((asker, event, memory.map(Arc::clone)));
@@ -110,6 +111,7 @@ impl Broker {
             shared: false,
             writer: writer.map(|(port, _)| (*port, self.peers.pid_of(port.node))),
             readers: count(region.subscribers.len()),
+            kept: region.kept,
             memory: memory.is_some(),
         };
         outbox.0.push((asker, event, memory.map(Arc::clone)));

@@ -17,7 +17,7 @@ use crate::payload_type::PayloadType;
 
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
 pub use super::ids::{NodeId, PortId, Route};
-pub use super::refusal::{OpenError, Refusal};
+pub use super::refusal::{KeepError, OpenError, Refusal};
 
 /// What happens when a subscriber is slower than a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,6 +143,15 @@ pub enum Request {
         port: PortId,
         /// Take the place of what there is; otherwise only if there is none.
         succeeds: bool,
+    },
+    /// Keep a region while nobody has it open, or don't any more. Only a broker that runs on its own does.
+    Keep {
+        /// Comes back with the answer.
+        request: u32,
+        /// The region's name.
+        region: String,
+        /// Whether to keep it.
+        keep: bool,
     },
     /// To a publisher: my reader state is there. With the memory it lies in as descriptor.
     Attach {
@@ -429,8 +438,17 @@ pub enum Event {
         writer: Option<(PortId, u32)>,
         /// How many take part in it.
         readers: u32,
+        /// It stays while nobody has it open.
+        kept: bool,
         /// The memory comes along.
         memory: bool,
+    },
+    /// Answers [`Request::Keep`].
+    Kept {
+        /// The number of the request.
+        request: u32,
+        /// Why not, if not.
+        refused: Option<KeepError>,
     },
     /// The answer to [`Request::Inspect`] is complete.
     InspectEnd {

@@ -93,6 +93,17 @@ pub enum OpenError {
     },
 }
 
+/// Why the broker does not keep a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum KeepError {
+    /// It runs inside a program, and would end with it.
+    #[error("the broker runs inside a program and ends with it: run `onecopy serve`, which keeps regions")]
+    Embedded,
+    /// There is no such region.
+    #[error("there is no such region: create it first")]
+    NotFound,
+}
+
 /// Why the broker ends a connection. It costs that connection only, and nobody else notices.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Refusal {

@@ -16,6 +16,8 @@ pub(super) struct SharedRegion {
     pub(super) payload: Option<PayloadType>,
     pub(super) memory: Option<Descriptor>,
     pub(super) seats: BTreeMap<PortId, Seat>,
+    /// It stays while nobody takes part in it.
+    pub(super) kept: bool,
     /// How often each line of seats was given away: its next occupant must not be taken for the last.
     incarnations: BTreeMap<u32, u32>,
 }
@@ -28,6 +30,11 @@ pub(super) struct SharedRegions {
 }
 
 impl SharedRegion {
+    /// Whether nobody takes part in it, and it is not kept.
+    fn is_over(&self) -> bool {
+        self.seats.is_empty() && !(self.kept && self.memory.is_some())
+    }
+
     fn take_seat(&mut self, port: PortId) -> Option<Seat> {
         let taken: Vec<u32> = self.seats.values().map(|seat| seat.line()).collect();
         let line = (1..=Seat::SEATS_MAX).find(|line| !taken.contains(line))?;
@@ -107,9 +114,19 @@ impl SharedRegions {
                 outbox.tell(other.node, Event::SeatGone { port: *other, seat: seat.to_bits() });
             }
         }
-        if region.seats.is_empty() {
+        if region.is_over() {
             self.by_name.remove(&name);
         }
+    }
+
+    /// Keeps a region, or lets go of it; `false` if there is none.
+    pub(super) fn keep(&mut self, name: &str, keep: bool) -> bool {
+        let Some(region) = self.by_name.get_mut(name) else { return false };
+        region.kept = keep;
+        if region.is_over() {
+            self.by_name.remove(name);
+        }
+        true
     }
 
     /// Every port that a node has open.
@@ -133,7 +150,7 @@ impl SharedRegions {
     pub(super) fn check_invariants(&self) {
         let mut ports = 0;
         for (name, region) in &self.by_name {
-            assert!(!region.seats.is_empty(), "a region that nobody takes part in");
+            assert!(!region.is_over(), "a region that nobody takes part in");
             let mut lines: Vec<u32> = region.seats.values().map(|seat| seat.line()).collect();
             lines.sort_unstable();
             assert!(lines.is_sorted_by(|one, next| one < next), "two on one seat of {name}");

@@ -88,6 +88,8 @@ pub(super) struct Topic {
     pub(super) subscribers: BTreeMap<PortId, Subscriber>,
     /// What the last writer of a region left.
     pub(super) remains: Option<Descriptor>,
+    /// A region that stays while nobody has it open.
+    pub(super) kept: bool,
 }
 
 /// The wish to publish.
@@ -210,6 +212,16 @@ impl Topics {
         self.by_key.get(region)?.publishers.keys().next_back().copied()
     }
 
+    /// Keeps a region, or lets go of it; `false` if there is none.
+    pub(super) fn keep(&mut self, region: &Key, keep: bool) -> bool {
+        let Some(topic) = self.by_key.get_mut(region) else { return false };
+        topic.kept = keep;
+        if topic.is_over() {
+            self.by_key.remove(region);
+        }
+        true
+    }
+
     /// Whether anybody has it open.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.by_key.contains_key(key)
@@ -314,7 +326,7 @@ impl Topics {
                 topic.subscriber_left(Route { publisher, subscriber: port }, link, outbox);
             }
         }
-        if topic.publishers.is_empty() && topic.subscribers.is_empty() {
+        if topic.is_over() {
             self.by_key.remove(&key);
         }
     }
@@ -359,6 +371,12 @@ impl Topics {
 }
 
 impl Topic {
+    /// Whether nobody has it open, and nothing of it is kept.
+    fn is_over(&self) -> bool {
+        let nobody = self.publishers.is_empty() && self.subscribers.is_empty();
+        nobody && !(self.kept && self.remains.is_some())
+    }
+
     fn subscriber(&mut self, port: PortId) -> Result<&mut Subscriber, Refusal> {
         self.subscribers.get_mut(&port).ok_or(Refusal::WrongRole { port })
     }
@@ -405,7 +423,7 @@ impl Topic {
     }
 
     fn check_invariants(&self) {
-        assert!(!self.publishers.is_empty() || !self.subscribers.is_empty(), "a topic that nobody has open");
+        assert!(!self.is_over(), "a topic that nobody has open");
         assert!(self.publishers.is_empty() || self.payload.is_some(), "publishers of an unknown type");
         assert!(self.publishers.is_empty() || self.delivery.is_some(), "publishers of an unknown delivery");
         for (port, subscriber) in &self.subscribers {

@@ -139,8 +139,8 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Remains { subscriber, payload }, Some(memory)) => {
             take_remains(session, subscriber, &payload, memory)
         }
-        (Event::Seated { port, seat, payload, has_memory }, _) => {
-            let seated = Seat::from_bits(seat).map(|seat| Seated { seat, payload, has_memory });
+        (Event::Seated { port, seat, has_memory, .. }, _) => {
+            let seated = Seat::from_bits(seat).map(|seat| Seated { seat, has_memory });
             take_seat(session, port, seated);
         }
         (Event::SharedMemory { port }, Some(memory)) => {
@@ -192,9 +192,13 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::ServicePortInfo { request, service, port, role, node_name, pid }, _) => {
             session.inspections.add(request, Answer::ServicePort { service, port, role, node_name, pid });
         }
-        (Event::RegionInfo { request, name, payload, shared, writer, readers, .. }, memory) => {
-            let answer = Answer::Region { name, payload, shared, writer, readers, memory };
+        (Event::RegionInfo { request, name, payload, shared, writer, readers, kept, .. }, memory) => {
+            let answer = Answer::Region { name, payload, shared, writer, readers, kept, memory };
             session.inspections.add(request, answer);
+        }
+        (Event::Kept { request, refused }, _) => {
+            session.inspections.add(request, Answer::Kept(refused));
+            session.inspections.end(request);
         }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),
         // The transport makes sure that a descriptor comes with exactly those events that have one.

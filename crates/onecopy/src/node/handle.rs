@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 pub(crate) use super::ports::Seated;
 use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPort};
 use super::session::Session;
-use crate::broker::protocol::{Address, Delivery, NodeId, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType};
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -67,6 +67,21 @@ impl NodeHandle {
         let request = inspections.begin();
         outbox.send_or_log(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None);
         inspections.wait(request)
+    }
+
+    /// Asks the broker to keep a region while nobody has it open, or not to.
+    pub(super) fn keep(&self, region: &str, keep: bool) -> Result<Option<KeepError>, OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        let Session { inspections, outbox, .. } = &*self.session;
+        let request = inspections.begin();
+        outbox.send_or_log(&Request::Keep { request, region: region.to_owned(), keep }, None);
+        let answers = inspections.wait(request)?;
+        Ok(answers.into_iter().find_map(|answer| match answer {
+            Answer::Kept(refused) => refused,
+            _ => None,
+        }))
     }
 
     pub(super) fn is_broker(&self) -> bool {

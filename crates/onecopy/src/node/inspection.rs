@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::broker::protocol::{Delivery, NodeId, PortId, Role, ServiceType};
+use crate::broker::protocol::{Delivery, KeepError, NodeId, PortId, Role, ServiceType};
 use crate::error::OpenError;
 use crate::limits;
 use crate::payload_type::PayloadType;
@@ -47,12 +47,14 @@ pub(crate) enum Answer {
         node_name: String,
         pid: u32,
     },
+    Kept(Option<KeepError>),
     Region {
         name: String,
         payload: Option<PayloadType>,
         shared: bool,
         writer: Option<(PortId, u32)>,
         readers: u32,
+        kept: bool,
         memory: Option<OwnedFd>,
     },
 }

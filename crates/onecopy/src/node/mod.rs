@@ -26,7 +26,7 @@ pub(crate) use self::inspection::Answer;
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
 use crate::payload::{Payload, PlainData};
-use crate::region::RegionBuilder;
+use crate::region::{RegionBuilder, RegionError};
 use crate::service::{AnyService, Service};
 use crate::topic::{AnyTopic, Topic};
 use crate::topic_name;
@@ -224,6 +224,31 @@ impl Node {
     pub fn region_slice<T: PlainData>(&self, name: &str) -> Result<RegionBuilder<[T]>, Error> {
         topic_name::check(name)?;
         Ok(RegionBuilder::of_slice(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// The region `name` that is there, in its mode, as bytes, whatever its type.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::NotFound`], and [`RegionError::Open`] if the broker does not answer.
+    pub fn any_region(&self, name: &str) -> Result<RegionBuilder<[u8]>, RegionError> {
+        topic_name::check(name)?;
+        let entry = self.region_entry(name)?.ok_or_else(|| RegionError::NotFound { region: name.to_owned() })?;
+        RegionBuilder::of_any(Arc::clone(&self.handle), entry)
+    }
+
+    /// Has the broker keep a region while nobody has it open, or not any more. Needs `onecopy serve`, which stays when
+    /// programs end.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::Keep`]: the broker runs inside a program, or there is no such region.
+    pub fn keep_region(&self, name: &str, keep: bool) -> Result<(), RegionError> {
+        topic_name::check(name)?;
+        match self.handle.keep(name, keep)? {
+            None => Ok(()),
+            Some(source) => Err(RegionError::Keep { region: name.to_owned(), source }),
+        }
     }
 
     /// Whether this process runs the instance's broker.

@@ -131,7 +131,6 @@ pub(super) struct SharedPort {
 #[derive(Debug, Clone)]
 pub(crate) struct Seated {
     pub(crate) seat: Seat,
-    pub(crate) payload: Option<PayloadType>,
     pub(crate) has_memory: bool,
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use onecopy_memory::region::{CompareError, GeometryError, LockError, ReadError, RegionFault, WriteError};
 
+use crate::broker::protocol::KeepError;
 use crate::error::{OpenError, ReceiveError, WaitError};
 
 /// Why a region could not be opened, read, written, locked or waited for.
@@ -40,6 +41,14 @@ pub enum RegionError {
         bytes: usize,
         /// Room in the region.
         capacity_bytes: usize,
+    },
+    /// The bytes are no value of the region's type.
+    #[error("{bytes} bytes are no value of this region, whose values have {expected} bytes")]
+    WrongSize {
+        /// How many were given.
+        bytes: usize,
+        /// How many there must be.
+        expected: usize,
     },
     /// Somebody wrote in between.
     #[error("the region is at version {current} by now: read it again, then decide")]
@@ -107,6 +116,17 @@ pub enum RegionError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The broker does not keep the region.
+    #[error("region {region:?} is not kept: {source}")]
+    Keep {
+        /// Its name.
+        region: String,
+        /// Why not.
+        source: KeepError,
+    },
+    /// Not a name for a region.
+    #[error(transparent)]
+    Name(#[from] crate::topic_name::TopicNameError),
     /// The system refused to wait.
     #[error(transparent)]
     Wait(WaitError),

@@ -13,6 +13,7 @@ use super::value::Value;
 use super::watch::Watch;
 use crate::content::InlineBytes;
 use crate::payload::{Payload, PlainData};
+use crate::readiness::Readiness;
 
 /// A named value that everyone sees as it is now; see [`crate::Node::region`].
 ///
@@ -32,6 +33,8 @@ pub struct Region<P: Payload + ?Sized> {
     mode: Mode,
     name: String,
     lock_timeout: Duration,
+    /// Size of every value, where all have the same.
+    exact_bytes: Option<usize>,
     payload: PhantomData<fn() -> Box<P>>,
 }
 
@@ -43,12 +46,8 @@ pub(super) enum Mode {
 }
 
 impl<P: Payload + ?Sized> Region<P> {
-    pub(super) fn single(single: Single, name: String, lock_timeout: Duration) -> Self {
-        Self { mode: Mode::Single(single), name, lock_timeout, payload: PhantomData }
-    }
-
-    pub(super) fn shared(sharing: Sharing, name: String, lock_timeout: Duration) -> Self {
-        Self { mode: Mode::Shared(sharing), name, lock_timeout, payload: PhantomData }
+    pub(super) fn new(mode: Mode, name: String, lock_timeout: Duration, exact_bytes: Option<usize>) -> Self {
+        Self { mode, name, lock_timeout, exact_bytes, payload: PhantomData }
     }
 
     /// The region's name.
@@ -116,6 +115,7 @@ impl<P: Payload + ?Sized> Region<P> {
     /// [`RegionError::Write`] if readers hold every copy. The value is then as it was.
     #[inline]
     pub fn write(&self, value: &P) -> Result<u64, RegionError> {
+        self.check_exact(value)?;
         match &self.mode {
             Mode::Single(single) => single.write(value.to_bytes()),
             Mode::Shared(sharing) => sharing.write(value.to_bytes(), self.lock_deadline()),
@@ -142,6 +142,7 @@ impl<P: Payload + ?Sized> Region<P> {
     ///
     /// [`RegionError::Conflict`] with the version that is current instead; else as for [`Self::write`].
     pub fn compare_and_set(&self, version: u64, value: &P) -> Result<u64, RegionError> {
+        self.check_exact(value)?;
         match &self.mode {
             Mode::Single(single) => single.compare_and_set(version, value.to_bytes()),
             Mode::Shared(sharing) => sharing.compare_and_set(version, value.to_bytes(), self.lock_deadline()),
@@ -216,8 +217,31 @@ impl<P: Payload + ?Sized> Region<P> {
         if moved { self.read() } else { Err(RegionError::Timeout) }
     }
 
-    pub(super) fn mode(&self) -> &Mode {
-        &self.mode
+    /// A descriptor that becomes readable when the version moves on from `version`.
+    pub(super) fn readiness(&self, version: u64) -> Result<Readiness, RegionError> {
+        Ok(match &self.mode {
+            Mode::Single(single) => single.reading.borrow_mut().readiness(version)?,
+            Mode::Shared(sharing) => sharing.readiness()?,
+        })
+    }
+
+    /// Makes sure that the descriptor becomes readable when the version moves on from `version`.
+    pub(super) fn arm(&self, version: u64) -> Result<(), RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.reading.borrow_mut().arm(version)?,
+            Mode::Shared(sharing) => sharing.arm()?,
+        }
+        Ok(())
+    }
+
+    /// Bytes given for a value of a type that has another size.
+    #[inline]
+    fn check_exact(&self, value: &P) -> Result<(), RegionError> {
+        let bytes = value.to_bytes().len();
+        match self.exact_bytes {
+            Some(expected) if expected != bytes => Err(RegionError::WrongSize { bytes, expected }),
+            _ => Ok(()),
+        }
     }
 
     fn lock_deadline(&self) -> Option<Instant> {

@@ -11,10 +11,13 @@
 //! | `sharing.rs` | a region that several may write, by turns |
 //! | `guard.rs` | the exclusive right to write |
 //! | `value.rs` | a value as it was read |
-//! | `watch.rs` | waiting for the next value |
+//! | `watch.rs`, `bell.rs`, `async_watch.rs` | waiting for the next value |
 //! | `file.rs` | a file that keeps the value from one run to the next |
 //! | `error.rs` | what can go wrong |
 
+#[cfg(feature = "tokio")]
+mod async_watch;
+mod bell;
 mod error;
 mod file;
 mod guard;
@@ -30,18 +33,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
+pub use self::async_watch::AsyncWatch;
 pub use self::error::RegionError;
 pub use self::guard::RegionGuard;
+use self::handle::Mode;
 pub use self::handle::Region;
 use self::sharing::Sharing;
 use self::single::Single;
 pub use self::value::Value;
 pub use self::watch::Watch;
 use crate::error::OpenError;
+use crate::inventory::RegionEntry;
 use crate::limits;
 use crate::node::handle::NodeHandle;
 use crate::payload::{Payload, PlainData, describe};
-use crate::payload_type::PayloadType;
+use crate::payload_type::{PayloadKind, PayloadType};
 
 /// How a region is to be opened; from [`crate::Node::region`] and [`crate::Node::region_bytes`].
 #[derive(Debug, Clone)]
@@ -54,6 +61,8 @@ pub struct RegionBuilder<P: Payload + ?Sized> {
     shared: bool,
     file: Option<PathBuf>,
     lock_timeout: Duration,
+    /// What the region holds, if that is not `P` but is used as such.
+    described: Option<PayloadType>,
     payload: PhantomData<fn() -> Box<P>>,
 }
 
@@ -78,8 +87,17 @@ enum Wish<'a> {
 
 impl<P: Payload + ?Sized> RegionBuilder<P> {
     fn with(node: Arc<NodeHandle>, name: String, capacity_bytes: usize, alignment_bytes: usize) -> Self {
-        let (shared, file, lock_timeout) = (false, None, limits::LOCK_TIMEOUT_DEFAULT);
-        Self { node, name, capacity_bytes, alignment_bytes, shared, file, lock_timeout, payload: PhantomData }
+        Self {
+            node,
+            name,
+            capacity_bytes,
+            alignment_bytes,
+            shared: false,
+            file: None,
+            lock_timeout: limits::LOCK_TIMEOUT_DEFAULT,
+            described: None,
+            payload: PhantomData,
+        }
     }
 
     /// Several processes may write the region, taking turns. They have its memory writable, so they must trust each other:
@@ -142,17 +160,28 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
             let capacity_bytes = self.capacity_bytes;
             return Err(RegionError::TooLarge { bytes: initial.len(), capacity_bytes });
         }
+        let payload = self.described.unwrap_or_else(describe::<P, ()>);
+        let exact_bytes = match payload.kind {
+            PayloadKind::Value => usize::try_from(payload.element.size_bytes).ok(),
+            PayloadKind::Slice => None,
+        };
         let opening = Opening {
             node: self.node,
             name: self.name.clone(),
-            payload: describe::<P, ()>(),
+            payload,
             capacity_bytes: self.capacity_bytes,
             alignment_bytes: self.alignment_bytes,
             file: self.file,
         };
         Ok(match self.shared {
-            true => Region::shared(Sharing::open(opening, wish)?, self.name, self.lock_timeout),
-            false => Region::single(Single::open(opening, wish)?, self.name, self.lock_timeout),
+            true => {
+                let mode = Mode::Shared(Sharing::open(opening, wish)?);
+                Region::new(mode, self.name, self.lock_timeout, exact_bytes)
+            }
+            false => {
+                let mode = Mode::Single(Single::open(opening, wish)?);
+                Region::new(mode, self.name, self.lock_timeout, exact_bytes)
+            }
         })
     }
 }
@@ -174,6 +203,20 @@ impl<T: PlainData> RegionBuilder<[T]> {
     pub fn capacity(mut self, elements: usize) -> Self {
         self.capacity_bytes = elements.saturating_mul(size_of::<T>());
         self
+    }
+}
+
+impl RegionBuilder<[u8]> {
+    /// A region that is there, as bytes, whatever its type.
+    pub(crate) fn of_any(node: Arc<NodeHandle>, entry: RegionEntry) -> Result<Self, RegionError> {
+        let (Some(payload), Some(capacity_bytes)) = (entry.payload.clone(), entry.capacity_bytes()) else {
+            return Err(RegionError::NotFound { region: entry.name });
+        };
+        let alignment_bytes = usize::try_from(payload.element.align_bytes).unwrap_or(1);
+        let mut builder = Self::with(node, entry.name, capacity_bytes, alignment_bytes);
+        builder.shared = entry.is_shared;
+        builder.described = Some(payload);
+        Ok(builder)
     }
 }
 

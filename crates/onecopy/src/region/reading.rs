@@ -152,13 +152,18 @@ impl Reading {
         let event_loop = self.event_loop.as_mut().expect("announcing a doorbell makes the event loop");
         event_loop.for_user = true;
         let readiness = event_loop.readiness.try_clone()?;
-        self.arm(version);
+        self.arm(version)?;
         Ok(readiness)
     }
 
     /// Makes the descriptor become readable when the version moves on from `version`.
-    pub(super) fn arm(&mut self, version: u64) {
+    pub(super) fn arm(&mut self, version: u64) -> Result<(), WaitError> {
+        if !self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
+            return Ok(());
+        }
         self.watched = version;
+        // The writer may be another than last time.
+        self.announce(true)?;
         self.prepare(true);
         if let Some(source) = &self.source
             && let Some(doorbell) = &source.doorbell
@@ -169,10 +174,7 @@ impl Reading {
         if self.is_ready() {
             self.ring_own_bell();
         }
-    }
-
-    pub(super) fn is_for_event_loop(&self) -> bool {
-        self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user)
+        Ok(())
     }
 
     fn ring_own_bell(&self) {

@@ -6,23 +6,25 @@
 //! lock is told that the last holder died, asks the broker, learns of the new memory, and retires the old lock itself.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use onecopy_memory::region::{Guard, LockError, RegionGeometry, SharedRegion};
 use onecopy_memory::segment::SegmentError;
 use onecopy_memory::sync::{Futex, full_barrier};
-use onecopy_memory::wait::{wait, wait_any};
+use onecopy_memory::wait::{Doorbell, wait, wait_any};
 
+use super::bell::Bell;
 use super::error::RegionError;
 use super::file::ValueFile;
 use super::{Opening, Wish};
 use crate::broker::protocol::PortId;
-use crate::error::ReceiveError;
+use crate::error::{ReceiveError, WaitError};
 use crate::inbox::{Inbox, News, RegionNews};
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::node::handle::{NodeHandle, Seated};
+use crate::readiness::Readiness;
 
 /// The lock, with the memory that it is the lock of.
 type KeptGuard = Guard<Arc<SharedRegion>>;
@@ -36,6 +38,14 @@ pub(super) struct Sharing {
     alignment_bytes: usize,
     region: RefCell<Arc<SharedRegion>>,
     pub(super) file: Option<ValueFile>,
+    event_loop: RefCell<Option<EventLoop>>,
+}
+
+/// Watching through a descriptor.
+struct EventLoop {
+    readiness: Readiness,
+    inbox_bell: Doorbell,
+    bell: Bell,
 }
 
 /// A port that is given up unless something comes of it.
@@ -89,7 +99,8 @@ impl Sharing {
         node.watch_over(port, &region)?;
         std::mem::forget(open);
         let (seen, region) = (Cell::new(seen), RefCell::new(region));
-        Ok(Self { node, port, inbox, seen, layout_hash, alignment_bytes, region, file })
+        let event_loop = RefCell::new(None);
+        Ok(Self { node, port, inbox, seen, layout_hash, alignment_bytes, region, file, event_loop })
     }
 
     /// The memory that is current, as far as this process knows.
@@ -232,6 +243,38 @@ impl Sharing {
         self.node.watch_over(self.port, &larger)?;
         guard.retire();
         *self.region.borrow_mut() = larger;
+        Ok(())
+    }
+
+    /// A descriptor that becomes readable when the version moves.
+    pub(super) fn readiness(&self) -> Result<Readiness, RegionError> {
+        let region = Arc::clone(&*self.region()?);
+        let mut event_loop = self.event_loop.borrow_mut();
+        if event_loop.is_none() {
+            let (inbox_bell, ringer) = Doorbell::pair().map_err(WaitError::from)?;
+            let (readiness, bell) = (Readiness::new().map_err(WaitError::from)?, Bell::new(&region)?);
+            readiness.add(inbox_bell.as_fd()).map_err(WaitError::from)?;
+            readiness.add(bell.doorbell.as_fd()).map_err(WaitError::from)?;
+            // Only this participant sets it, and only here.
+            let _ = self.inbox.ringer.set(ringer);
+            *event_loop = Some(EventLoop { readiness, inbox_bell, bell });
+        }
+        let event_loop = event_loop.as_ref().expect("it was made if there was none");
+        Ok(event_loop.readiness.try_clone().map_err(WaitError::from)?)
+    }
+
+    /// Takes back what made the descriptor readable. Whatever comes after this makes it readable again, so the caller
+    /// looks at the version once more.
+    pub(super) fn arm(&self) -> Result<(), RegionError> {
+        let region = Arc::clone(&*self.region()?);
+        let mut event_loop = self.event_loop.borrow_mut();
+        let Some(EventLoop { readiness, inbox_bell, bell }) = &mut *event_loop else { return Ok(()) };
+        if !bell.watches(&region) {
+            *bell = Bell::new(&region)?;
+            readiness.add(bell.doorbell.as_fd()).map_err(WaitError::from)?;
+        }
+        inbox_bell.was_rung();
+        bell.doorbell.was_rung();
         Ok(())
     }
 

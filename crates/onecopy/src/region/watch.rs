@@ -7,6 +7,7 @@ use super::error::RegionError;
 use super::handle::Region;
 use super::value::Value;
 use crate::payload::Payload;
+use crate::readiness::Readiness;
 
 /// Values of a region as they come; from [`Region::watch`]. As an iterator it sleeps until the next, for ever.
 pub struct Watch<'r, P: Payload + ?Sized> {
@@ -26,6 +27,34 @@ impl<'r, P: Payload + ?Sized> Watch<'r, P> {
     /// [`RegionError::Timeout`], else as for [`Region::read`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Value<P>, RegionError> {
         self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The next value, if there is one. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Region::read`].
+    pub fn receive(&mut self) -> Result<Option<Value<P>>, RegionError> {
+        if self.region.version()? == self.version {
+            self.region.arm(self.version)?;
+            if self.region.version()? == self.version {
+                return Ok(None);
+            }
+        }
+        let value = self.region.read()?;
+        self.version = value.version();
+        Ok(Some(value))
+    }
+
+    /// A descriptor that is readable when there may be another value: for `poll`, `epoll` and event loops.
+    ///
+    /// After it became readable, call [`Self::receive`] until it returns `None`; then wait for the descriptor again.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no descriptor left, or, for a shared region, no thread.
+    pub fn readiness(&mut self) -> Result<Readiness, RegionError> {
+        self.region.readiness(self.version)
     }
 
     fn wait_until(&mut self, deadline: Option<Instant>) -> Result<Value<P>, RegionError> {
