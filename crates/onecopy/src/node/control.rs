@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use onecopy_memory::hold::PeerReader;
 use onecopy_memory::layout::SegmentKind;
-use onecopy_memory::region::{RegionReader, Seat};
-use onecopy_memory::ring::{RingReader, RingWriter};
+use onecopy_memory::region::Seat;
+use onecopy_memory::ring::RingReader;
 use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags};
 
 use super::inspection::Answer;
+use super::introductions::{lose_process, meet_peer, tell_peer_news, wait_for_end};
 use super::lease::DetachToken;
-use super::ports::{Attaching, Connection, Opening, PublisherPort, Reader, Seated, reader_key};
+use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
+use super::regions::{lose_seat, open_region, take_remains, take_seat};
 use super::session::Session;
-use crate::broker::protocol::{Address, Delivery, Event, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{Event, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::{OpenError, ReceiveError};
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
@@ -40,54 +42,6 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, broker_pid: u3
         && wait_for_end(session, outbox_bell, &broker)
     {
         lose_process(session, broker_pid);
-    }
-}
-
-/// Waits for the end of the broker's process (`true`) or of this node (`false`). The broker may have ended without its
-/// process, and then those who share that process live on.
-fn wait_for_end(session: &Session, bell: &Doorbell, broker: &OwnedFd) -> bool {
-    loop {
-        if session.ports().closing {
-            return false;
-        }
-        let mut polled =
-            [PollFd::new(broker, PollFlags::IN), PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
-        match rustix::event::poll(&mut polled, None) {
-            Ok(_) if polled[0].revents().contains(PollFlags::IN) => return true,
-            Ok(_) | Err(rustix::io::Errno::INTR) => drop(bell.was_rung()),
-            Err(_) => return false,
-        }
-    }
-}
-
-/// A process ended, and there is no broker to tell what was in it. What is known of it is what clients and servers were
-/// told when they met.
-fn lose_process(session: &Session, pid: u32) {
-    let mut lost = Vec::new();
-    {
-        let mut ports = session.ports();
-        for subscriber in ports.subscribers.values_mut() {
-            let Some(correspondence) = &mut subscriber.correspondence else { continue };
-            for (peer, _) in correspondence.peers.extract_if(|_, of| *of == pid) {
-                subscriber.inbox.post(News::Peer(PeerNews::Parted { peer }));
-                lost.push(peer.node);
-            }
-        }
-        for shared in ports.shared.values_mut() {
-            for (seat, _) in shared.living.extract_if(|_, of| *of == pid) {
-                if let Some(region) = &shared.region {
-                    region.seat_gone(seat);
-                }
-            }
-        }
-    }
-    lost.sort_unstable();
-    lost.dedup();
-    for node in lost {
-        session.tell_subscribers(|| News::NodeGone { node });
-        let routes: Vec<Route> =
-            session.ports().attached_routes().filter(|route| route.subscriber.node == node).collect();
-        routes.into_iter().for_each(|route| lose_subscriber(session, route));
     }
 }
 
@@ -169,7 +123,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Attach { route, reader_segment, block }, Some(memory)) => {
             attach_subscriber(session, route, reader_segment, block, memory);
         }
-        (Event::SubscriberGone { route }, _) => lose_subscriber(session, route),
+        (Event::SubscriberGone { route }, _) => session.lose_subscriber(route),
         (Event::MaySleep { route, .. }, doorbell) => note_sleeper(session, route, doorbell),
         (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
         (Event::NodeInfo { request, node, name, pid, uid }, _) => {
@@ -263,49 +217,6 @@ fn open_ring(
     Ok(RingReader::open(&view, &session.table, Box::new(token))?)
 }
 
-fn open_region(
-    session: &Session,
-    token: impl Send + Sync + 'static,
-    payload: &PayloadType,
-    memory: OwnedFd,
-) -> Result<RegionReader, Box<dyn std::error::Error>> {
-    let view = View::open(memory, SegmentKind::Region)?;
-    view.expect_layout(payload.layout_hash())?;
-    Ok(RegionReader::open(&view, &session.table, Box::new(token))?)
-}
-
-/// A region without a writer: its last value, for as long as somebody looks at it.
-fn take_remains(session: &Session, subscriber: PortId, payload: &PayloadType, memory: OwnedFd) {
-    let inbox = session.ports().subscribers.get(&subscriber).map(|port| Arc::clone(&port.inbox));
-    let Some(inbox) = inbox else { return };
-    inbox.post(match open_region(session, (), payload, memory) {
-        Ok(reader) => News::Region(RegionNews::Value { publisher: None, reader }),
-        Err(error) => News::Refused(ReceiveError::Publisher {
-            publisher: "the last writer".to_owned(),
-            reason: error.to_string(),
-        }),
-    });
-}
-
-fn take_seat(session: &Session, port: PortId, seated: Option<Seated>) {
-    let Some(seated) = seated else { return };
-    if let Some(shared) = session.ports().shared.get_mut(&port) {
-        shared.seated = Some(seated);
-    }
-    session.set_opening(port, Opening::Settled);
-}
-
-fn lose_seat(session: &Session, port: PortId, seat: u32) {
-    let Some(seat) = Seat::from_bits(seat) else { return };
-    let region = session.ports().shared.get_mut(&port).and_then(|shared| {
-        shared.living.remove(&seat);
-        shared.region.clone()
-    });
-    if let Some(region) = region {
-        region.seat_gone(seat);
-    }
-}
-
 fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
     ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
@@ -382,62 +293,6 @@ fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block
             }
         }
         None => ports.forget_routes(|_| false),
-    }
-}
-
-fn lose_subscriber(session: &Session, route: Route) {
-    let readers = {
-        let mut ports = session.ports();
-        ports.forget_routes(|gone| *gone == route);
-        ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
-    };
-    if let Some(readers) = readers {
-        readers.detach(reader_key(route));
-    }
-}
-
-/// A client's server, or a server's client: announce a ring to it. Its end at this side belongs to the user's thread.
-fn meet_peer(session: &Session, port: PortId, peer: PortId, pid: u32, payload: ServiceType) {
-    let mut ports = session.ports();
-    let publisher = PortId { node: session.node, serial: ports.next_serial() };
-    let Some(subscriber) = ports.subscribers.get_mut(&port) else { return };
-    let Some(correspondence) = &mut subscriber.correspondence else { return };
-    correspondence.peers.insert(peer, pid);
-    let outgoing = match correspondence.role {
-        Role::Client => payload.request.clone(),
-        Role::Server => payload.response.clone(),
-    };
-    let inbox = Arc::clone(&subscriber.inbox);
-    let writer = match RingWriter::create(correspondence.geometry, outgoing.layout_hash()) {
-        Ok(writer) => Box::new(writer),
-        Err(error) => {
-            let reason = error.to_string();
-            return inbox.post(News::Peer(PeerNews::OutOfReach { peer, reason }));
-        }
-    };
-    let announcement = Request::OpenPublisher {
-        publisher,
-        address: Address::Direct { to: peer, from: port },
-        payload: outgoing,
-        delivery: Delivery::Reliable,
-        history: 0,
-    };
-    session.outbox.send_or_log(&announcement, Some(writer.descriptor()));
-    let record = PublisherPort {
-        readers: Arc::clone(writer.readers()),
-        opening: Opening::Opened,
-        announcement,
-        ring: writer.share_descriptor(),
-        segments: Vec::new(),
-        from: Some(port),
-    };
-    ports.publishers.insert(publisher, record);
-    inbox.post(News::Peer(PeerNews::Met { peer, pid, payload, publisher, writer }));
-}
-
-fn tell_peer_news(session: &Session, port: PortId, news: PeerNews) {
-    if let Some(subscriber) = session.ports().subscribers.get(&port) {
-        subscriber.inbox.post(News::Peer(news));
     }
 }
 

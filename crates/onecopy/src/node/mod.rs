@@ -6,6 +6,7 @@
 //! | `session.rs` | the connection to the broker and what hangs on it |
 //! | `ports.rs` | the publishers and subscribers that are open |
 //! | `control.rs` | the thread that takes the broker's events |
+//! | `introductions.rs`, `regions.rs` | the events about services, and those about regions |
 //! | `lease.rs` | what keeps a subscriber alive while its messages are held |
 //! | `outbox.rs` | requests to the broker, sent without waiting |
 //! | `inspection.rs` | questions about who is there |
@@ -13,9 +14,11 @@
 mod control;
 pub(crate) mod handle;
 mod inspection;
+mod introductions;
 mod lease;
 mod outbox;
 mod ports;
+mod regions;
 mod session;
 
 use std::path::PathBuf;

@@ -9,8 +9,8 @@ use onecopy_memory::hold::ReaderTable;
 
 use super::inspection::Inspections;
 use super::outbox::Outbox;
-use super::ports::{Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort};
-use crate::broker::protocol::{NodeId, PortId, Request};
+use super::ports::{Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort, reader_key};
+use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::inbox::News;
@@ -162,6 +162,18 @@ impl Session {
     pub(super) fn tell_subscribers(&self, news: impl Fn() -> News) {
         for subscriber in self.ports().subscribers.values() {
             subscriber.inbox.post(news());
+        }
+    }
+
+    /// The subscriber at the end of `route` is gone: what it held is free.
+    pub(super) fn lose_subscriber(&self, route: Route) {
+        let readers = {
+            let mut ports = self.ports();
+            ports.forget_routes(|gone| *gone == route);
+            ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
+        };
+        if let Some(readers) = readers {
+            readers.detach(reader_key(route));
         }
     }
 
