@@ -16,7 +16,7 @@ use std::sync::Arc;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use onecopy::Delivery;
-use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Route};
+use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Role, Route, ServiceType};
 use onecopy::broker::state::{Broker, Output};
 use onecopy::broker::transport::Credentials;
 use onecopy::broker::{Descriptor, PeerId};
@@ -55,6 +55,8 @@ struct Session {
     closed: BTreeSet<PeerId>,
     /// Routes that anybody was told of.
     routes: Vec<Route>,
+    /// Clients and servers that were introduced to each other.
+    met: Vec<(PortId, PortId)>,
 }
 
 impl Session {
@@ -68,6 +70,7 @@ impl Session {
             gone: BTreeSet::new(),
             closed: BTreeSet::new(),
             routes: Vec::new(),
+            met: Vec::new(),
         }
     }
 
@@ -135,8 +138,12 @@ impl Session {
                     assert!(peer.0 < self.peers && !self.gone.contains(&peer), "{event:?} to {peer:?}");
                     assert_eq!(event.carries_descriptor(), descriptor.is_some(), "{event:?}");
                     check_packet(&event);
-                    if let Event::Publisher { route, .. } | Event::Attach { route, .. } = event {
-                        self.routes.push(route);
+                    match event {
+                        Event::Publisher { route, .. } | Event::Attach { route, .. } => {
+                            self.routes.push(route)
+                        }
+                        Event::Met { port, peer, .. } => self.met.push((port, peer)),
+                        _ => {}
                     }
                 }
                 Output::Disconnect { peer, reason } => {
@@ -168,21 +175,58 @@ impl Session {
     /// A request, and the node in whose name it speaks.
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
-        Ok(match input.int_in_range(0..=12_u8)? {
+        Ok(match input.int_in_range(0..=18_u8)? {
             0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned() }),
             1 | 2 => {
-                let (topic, payload) = (any_text(input)?.to_owned(), any_payload(input)?);
+                let (address, payload) = (self.any_address(port, input)?, any_payload(input)?);
                 let delivery = if input.ratio(1, 8)? { Delivery::Reliable } else { Delivery::Overwrite };
                 let history = input.arbitrary()?;
                 let publisher = port;
-                (port.node, Request::OpenPublisher { publisher, address: Address::Topic(topic), payload, delivery, history })
+                (port.node, Request::OpenPublisher { publisher, address, payload, delivery, history })
             }
             3 | 4 => {
-                let topic = any_text(input)?.to_owned();
+                let address = self.any_address(port, input)?;
                 let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
-                (port.node, Request::OpenSubscriber { subscriber: port, address: Address::Topic(topic), payload })
+                (port.node, Request::OpenSubscriber { subscriber: port, address, payload })
             }
-            5 => (port.node, Request::AddSegment { publisher: port, index: input.int_in_range(0..=7)? }),
+            13 | 14 => {
+                let role = if input.arbitrary()? { Role::Client } else { Role::Server };
+                let service = any_text(input)?.to_owned();
+                let payload = if input.ratio(7, 8)? {
+                    Some(ServiceType { request: any_payload(input)?, response: any_payload(input)? })
+                } else {
+                    None
+                };
+                (port.node, Request::OpenService { port, role, service, payload })
+            }
+            // What those send each other who were introduced.
+            15 => match self.met.last() {
+                Some((from, to)) => {
+                    let publisher = PortId { node: from.node, ..port };
+                    let address = Address::Direct { to: *to, from: *from };
+                    let (payload, delivery) = (any_payload(input)?, Delivery::Reliable);
+                    (from.node, Request::OpenPublisher { publisher, address, payload, delivery, history: 0 })
+                }
+                None => (port.node, Request::Close { port }),
+            },
+            16 => {
+                let region = any_text(input)?.to_owned();
+                let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
+                (port.node, Request::OpenShared { port, region, payload })
+            }
+            17 => (port.node, Request::OfferShared { port, succeeds: input.arbitrary()? }),
+            18 => {
+                let region = any_text(input)?.to_owned();
+                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
+            }
+            5 => (
+                port.node,
+                Request::AddSegment {
+                    publisher: port,
+                    index: input.int_in_range(0..=7)?,
+                    replaced: input.arbitrary()?,
+                },
+            ),
             6 | 7 => {
                 let (route, block) = (self.any_route(input)?, input.arbitrary()?);
                 (route.subscriber.node, Request::Attach { route, reader_segment: 0, block })
@@ -204,6 +248,21 @@ impl Session {
                 let topic = if input.arbitrary()? { Some(any_text(input)?.to_owned()) } else { None };
                 (port.node, Request::Inspect { request: 7, topic, rings: input.arbitrary()? })
             }
+        })
+    }
+
+    /// What `port` is to publish or subscribe to.
+    fn any_address(&self, port: PortId, input: &mut Unstructured<'_>) -> Result<Address> {
+        Ok(match input.int_in_range(0..=5_u8)? {
+            0 => match input.choose(&self.met) {
+                Ok((from, to)) => Address::Direct { to: *to, from: *from },
+                Err(_) => Address::Direct { to: any_port(input)?, from: port },
+            },
+            1 | 2 => {
+                let succeeds = if input.ratio(1, 4)? { Some(any_port(input)?) } else { None };
+                Address::Region { name: any_text(input)?.to_owned(), succeeds }
+            }
+            _ => Address::Topic(any_text(input)?.to_owned()),
         })
     }
 

@@ -42,6 +42,14 @@ impl Board {
         Some(Self { words, offset, _chunk: chunk })
     }
 
+    /// One word on the heap, for models, and that word as a reader sees it.
+    #[cfg(loom)]
+    pub fn heap() -> (Self, PeerWord) {
+        let words = Window::heap(vec![AtomicU64::new(0)]);
+        let word = words.clone();
+        (Self { words, offset: 0, _chunk: Chunk::model(0) }, PeerWord { word })
+    }
+
     /// Sets word `index`. What was set before a message was published is seen by whoever has received the message.
     ///
     /// # Panics

@@ -189,24 +189,45 @@ impl Hold {
     }
 }
 
+/// A hold for the length of a look: nothing has to be kept for it.
+#[derive(Debug)]
+pub(crate) struct BriefHold<'a> {
+    state: &'a ReaderState,
+    block: u32,
+    entry: usize,
+}
+
+impl Drop for BriefHold<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.state.release(self.block, self.entry);
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
-        if self.state.table.is_inherited() {
-            return;
-        }
-        // Release pairs with the acquire in `PeerReader::for_each_held`: our reads of the chunk come before its reuse.
-        self.state.table.block(self.block).held[self.entry].store(0, Ordering::Release);
-        if self.block != self.state.block {
-            self.state.held_in_chain.fetch_sub(1, Ordering::Relaxed);
-        }
-        // Also on a ring that overwrites: its writer may wait for memory that is held.
-        if self.state.writer_waits {
-            self.state.wake_waiting_writer();
-        }
+        self.state.release(self.block, self.entry);
     }
 }
 
 impl ReaderState {
+    /// The end of a hold.
+    #[inline]
+    fn release(&self, block: u32, entry: usize) {
+        if self.table.is_inherited() {
+            return;
+        }
+        // Release pairs with the acquire in `PeerReader::for_each_held`: our reads of the chunk come before its reuse.
+        self.table.block(block).held[entry].store(0, Ordering::Release);
+        if block != self.block {
+            self.held_in_chain.fetch_sub(1, Ordering::Relaxed);
+        }
+        // Also on a ring that overwrites: its writer may wait for memory that is held.
+        if self.writer_waits {
+            self.wake_waiting_writer();
+        }
+    }
+
     /// Index of this reader's block: what its writer is told.
     pub fn block(&self) -> u32 {
         self.block
@@ -249,6 +270,15 @@ impl ReaderState {
         // sees our entry, or our next load of the floor sees that we are too late.
         state.barrier.light();
         Ok(Hold { state: Arc::clone(state), block, entry })
+    }
+
+    /// The same, for no longer than `state` is borrowed.
+    #[inline]
+    pub(crate) fn hold_briefly(state: &Self, position: u64) -> Result<BriefHold<'_>, HoldError> {
+        let (block, entry) = state.enter(position)?;
+        // As in `hold`.
+        state.barrier.light();
+        Ok(BriefHold { state, block, entry })
     }
 
     /// Enters `position` into a free entry. Only the reader's own thread enters into the first block, without a lock; the

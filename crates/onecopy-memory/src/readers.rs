@@ -21,7 +21,7 @@ pub(crate) const TICKET_DOORBELL: u32 = 1;
 pub(crate) struct AttachedReader {
     key: ReaderKey,
     pub(crate) peer: PeerReader,
-    /// Where it was told to start; below this its cursor means nothing.
+    /// Where the first message that it may need begins; below this its cursor means nothing.
     start: AtomicU64,
     /// Highest cursor seen: a broken reader whose cursor runs back gains nothing.
     furthest: AtomicU64,
@@ -73,6 +73,8 @@ impl AttachedReader {
 pub struct Readers {
     ring: Window<RingHeader>,
     history: u64,
+    /// Most messages that one slot announces.
+    batch_max: u64,
     version: AtomicU64,
     list: Mutex<Vec<Arc<AttachedReader>>>,
     /// Bumped when a reader goes: a writer that waits for its space must look again.
@@ -80,10 +82,11 @@ pub struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn new(ring: Window<RingHeader>, history: u64) -> Self {
+    pub(crate) fn new(ring: Window<RingHeader>, history: u64, batch_max: u64) -> Self {
         Self {
             ring,
             history,
+            batch_max,
             version: AtomicU64::new(0),
             list: Mutex::new(Vec::new()),
             changed: Futex::default(),
@@ -105,18 +108,20 @@ impl Readers {
         lock(&self.list).len()
     }
 
-    /// Adds a reader and returns the position where it may start: up to `history` messages back.
+    /// Adds a reader and returns the position where it may start: up to `history` messages back. That may be inside a
+    /// batch, whose only slot is the one of its first message; so until the reader says itself where it is, it counts as
+    /// being a batch further back.
     ///
     /// The publishing thread may be in the middle of a publish that knows nothing of the reader yet. It is counted in
-    /// with a start that is too low rather than too high until every later publish must see it; whatever the one
-    /// publish under way overwrites or reclaims lies further back than `history`, because a ring has at least twice
-    /// as many slots as `history` plus a batch.
+    /// with a start that is too low rather than too high until every later publish must see it. The one publish under way
+    /// overwrites the slot a whole ring back, and reclaims nothing that reaches into the history; `history` and the batch
+    /// that it begins in are three quarters of a ring at most.
     pub fn attach(&self, key: ReaderKey, peer: PeerReader) -> u64 {
         let earliest = load_acquire(&self.ring[0].head).saturating_sub(self.history);
         let reader = Arc::new(AttachedReader {
             key,
             peer,
-            start: AtomicU64::new(earliest),
+            start: AtomicU64::new(self.first_needed(earliest)),
             furthest: AtomicU64::new(0),
             may_sleep: AtomicBool::new(false),
             ringer: Mutex::new(None),
@@ -130,8 +135,13 @@ impl Readers {
         // Pairs with the publishing thread's light barrier before it looks at the version.
         heavy_barrier();
         let start = load_acquire(&self.ring[0].head).saturating_sub(self.history).max(earliest);
-        reader.start.store(start, Ordering::Relaxed);
+        reader.start.store(self.first_needed(start), Ordering::Relaxed);
         start
+    }
+
+    /// Where the batch may begin that the message at `start` is of.
+    fn first_needed(&self, start: u64) -> u64 {
+        start.saturating_sub(self.batch_max - 1)
     }
 
     /// Forgets a reader: what it held is free, what waits for it goes on.

@@ -18,8 +18,18 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 pub enum Woken {
     /// Something happened, or a spurious wake-up: look again.
     Maybe,
-    /// The deadline passed.
+    /// The deadline passed, whatever else happened.
     TimedOut,
+}
+
+impl Woken {
+    /// The same, unless `deadline` has passed meanwhile: whoever keeps waking us does not keep us from noticing that.
+    pub fn by(self, deadline: Option<Instant>) -> Self {
+        match deadline {
+            Some(deadline) if Instant::now() >= deadline => Self::TimedOut,
+            _ => self,
+        }
+    }
 }
 
 /// Most futexes that one call can wait on (`FUTEX_WAITV_MAX`).
@@ -62,7 +72,7 @@ mod futexes {
             // Longer than the kernel can count is for ever.
             Some(Err(_)) | None => None,
         };
-        woken(futex::wait(futex.word(), futex::Flags::empty(), expected, timeout.as_ref()))
+        woken(futex::wait(futex.word(), futex::Flags::empty(), expected, timeout.as_ref())).by(deadline)
     }
 
     /// Sleeps while every futex has the value that stands beside it, until `deadline`. Needs
@@ -80,15 +90,13 @@ mod futexes {
             waiter.flags = futex::WaitFlags::SIZE_U32;
         }
         // futex_waitv counts to a point in time, not for a while.
-        let deadline = remaining(deadline).and_then(|left| {
+        let until = remaining(deadline).and_then(|left| {
             let now = rustix::time::clock_gettime(ClockId::Monotonic);
             now.checked_add(Timespec::try_from(left).ok()?)
         });
         let waiters = &waiters[..futexes.len()];
-        woken(
-            futex::waitv(waiters, futex::WaitvFlags::empty(), deadline.as_ref(), ClockId::Monotonic)
-                .map(drop),
-        )
+        woken(futex::waitv(waiters, futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic).map(drop))
+            .by(deadline)
     }
 
     fn woken(result: Result<(), Errno>) -> Woken {
@@ -114,6 +122,21 @@ pub struct Doorbell {
     socket: OwnedFd,
 }
 
+/// What [`Doorbell::listen`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// It was rung.
+    pub rung: bool,
+    /// Nobody has the other half any more: it will not be rung again, and stays readable for ever.
+    pub is_broken: bool,
+}
+
+/// Rings taken back by one call of the kernel.
+const RINGS_AT_ONCE: usize = 256;
+/// How often the kernel is called for them: somebody who rings without end must not keep us listening. A socket's buffer
+/// has room for less.
+const READS_MAX: usize = 8;
+
 /// The ringing half of a doorbell; given to the process that is to ring.
 #[derive(Debug)]
 pub struct Ringer {
@@ -135,12 +158,25 @@ impl Doorbell {
 
     /// Whether it has been rung since the last call; takes all rings back.
     pub fn was_rung(&self) -> bool {
-        let mut rings = [0_u8; 64];
-        let mut rung = false;
-        while let Ok((1.., _)) = rustix::net::recv(&self.socket, &mut rings, RecvFlags::DONTWAIT) {
-            rung = true;
+        self.listen().rung
+    }
+
+    /// Takes all rings back.
+    pub fn listen(&self) -> Heard {
+        let mut heard = Heard { rung: false, is_broken: false };
+        let mut rings = [0_u8; RINGS_AT_ONCE];
+        for _ in 0..READS_MAX {
+            match rustix::net::recv(&self.socket, &mut rings, RecvFlags::DONTWAIT) {
+                Ok((1.., _)) => heard.rung = true,
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Ok((0, _)) | Err(_) => {
+                    heard.is_broken = true;
+                    break;
+                }
+            }
         }
-        rung
+        heard
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
 /// # Panics
 ///
 /// If there are not enough words.
-#[inline]
+#[inline(always)]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
     for (word, bytes) in words.iter().zip(whole) {

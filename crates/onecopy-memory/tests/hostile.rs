@@ -276,6 +276,18 @@ fn a_batch_that_shrinks_after_its_reader_started_inside() {
     assert_eq!(fault, RingFault::CorruptSlot { position: 0, what: "count" });
 }
 
+#[test]
+fn a_batch_that_turns_into_a_slot_after_its_reader_started_inside() {
+    let ring = Hostile::ring([16, 64, 0, 0], SLOTS_OFFSET + 16 * 64);
+    ring.set(HEAD, 4);
+    ring.set_slot(0, &[1, chunk(4), 0, 64, 8]);
+    let mut reader = ring.open();
+    reader.start(3);
+    ring.set_slot(0, &[1, Meta { length: 8, count: 1, kind: KIND_INLINE }.pack()]);
+    assert!(matches!(receive(&mut reader), Ok(Received::Inline { length: 8 })));
+    assert_eq!(reader.cursor(), 1);
+}
+
 /// What a reader may write into its own lines.
 fn hostile_reader() -> (Publisher, Hostile) {
     let mut publisher = Publisher::new(Geometry::new(4, 0, 48, true), 1 << 20);

@@ -7,7 +7,7 @@ mod model;
 use loom::thread;
 use onecopy_memory::hold::{PeerReader, ReaderTable};
 use onecopy_memory::pool::{Chunk, Pool};
-use onecopy_memory::ring::RingReader;
+use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
 use onecopy_memory::sync::Arc;
 
 #[test]
@@ -32,6 +32,41 @@ fn slots_of_a_reliable_ring() {
         received.extend(std::iter::from_fn(|| model::receive(&mut reader)));
         assert_eq!(received, Vec::from_iter(start..head));
         assert_eq!(reader.lost(), 0);
+    });
+}
+
+/// The reader is told to start inside a batch, whose only slot is a ring away from the writer's head.
+#[test]
+fn a_batch_of_a_reliable_ring() {
+    model::check(3, || {
+        let mut writer = RingWriter::heap(Geometry::new(8, 4, 16, true));
+        assert_eq!(writer.geometry().batch_max(), 2);
+        let mut reader = RingReader::of(&writer, &ReaderTable::heap(1));
+        let readers = Arc::clone(writer.readers());
+        for (offset, count) in [(64, 2), (128, 2), (192, 1)] {
+            writer.publish_chunk(Chunk::model(offset), 0, 0, count);
+        }
+        let publishing = thread::spawn(move || {
+            let mut pool = Pool::new(0);
+            for (offset, count) in [(256, 2), (320, 1), (384, 1)] {
+                if writer.has_room(count) {
+                    writer.publish_chunk(Chunk::model(offset), 0, 0, count);
+                }
+            }
+            writer.collect(&mut pool);
+        });
+        let start = readers.attach(model::key(0), PeerReader::of(reader.state()));
+        assert!(start >= 1, "a history of 4 behind at least 5 messages");
+        reader.start(start);
+        publishing.join().expect("the writer ends");
+        // Batches begin at 0, 2 and 5.
+        let batches = [(0, 2), (2, 4), (4, 5), (5, 7), (7, 8), (8, 9)];
+        let (first, _) = batches.into_iter().find(|(_, end)| *end > start).expect("the head is 9 at most");
+        assert_eq!((reader.cursor(), reader.lost()), (first, 0));
+        if first < 5 {
+            let (_hold, address) = reader.claim_next().expect("the chunk is still there");
+            assert_eq!(address.offset, [64, 0, 128, 0, 192][first as usize]);
+        }
     });
 }
 

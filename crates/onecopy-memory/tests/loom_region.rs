@@ -33,12 +33,12 @@ fn read(reader: &RegionReader) -> u64 {
 
 #[test]
 fn a_reader_that_is_lapped() {
-    // Two copies in a model: each second write comes round.
+    // Two copies in a model: the second write comes round.
     model::check_without_barriers(3, || {
         let mut writer = RegionWriter::heap(small(), &model::value(1));
         let reader = RegionReader::of(&writer, &ReaderTable::heap(1));
         let writing = thread::spawn(move || {
-            for version in 2..=4 {
+            for version in 2..=3 {
                 assert_eq!(writer.write(&model::value(version)), Ok(version));
             }
         });
@@ -46,7 +46,7 @@ fn a_reader_that_is_lapped() {
         let second = read(&reader);
         assert!(first <= second);
         writing.join().expect("the writer ends");
-        assert_eq!(read(&reader), 4);
+        assert_eq!(read(&reader), 3);
     });
 }
 

@@ -166,7 +166,7 @@ fn small_values_are_not_held() {
 }
 
 #[test]
-fn memory_behind_a_region_is_that_of_two_values() {
+fn memory_behind_a_region_is_that_of_few_values() {
     let mut writer = writer(LARGE, &[1; LARGE]);
     let reader = attached(&writer, &table(), 0);
     for round in 0..100 {
@@ -175,7 +175,7 @@ fn memory_behind_a_region_is_that_of_two_values() {
     }
     let stat = rustix::fs::fstat(writer.descriptor()).expect("a descriptor");
     let resident_bytes = stat.st_blocks as usize * 512;
-    assert!(resident_bytes <= 2 * LARGE + 3 * 4096, "{resident_bytes} bytes");
+    assert!(resident_bytes <= 3 * LARGE + 3 * 4096, "{resident_bytes} bytes");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 mod pair;
 
 use onecopy_memory::hold::{HoldError, ReaderTable};
-use onecopy_memory::layout::INLINE_BYTES_MAX;
-use onecopy_memory::ring::{Geometry, InlineParts, Observer, Received, RingFault};
+use onecopy_memory::layout::{INLINE_BYTES_MAX, SegmentKind};
+use onecopy_memory::ring::{Geometry, InlineParts, Observer, Received, RingFault, RingReader};
+use onecopy_memory::segment::View;
 use pair::{Message, Publisher, peer};
 
 const MIB: usize = 1 << 20;
@@ -179,6 +180,67 @@ fn a_reliable_ring_is_full_until_its_slowest_reader_moves() {
     publisher.writer.readers().detach((1, 1));
     assert!(publisher.writer.has_room(4));
     assert_eq!((quick.reader.lost(), slow.reader.lost()), (0, 0));
+}
+
+/// A late joiner that starts inside a batch needs the slot of its first message.
+#[test]
+fn a_reliable_ring_keeps_the_batch_that_a_late_joiner_starts_in() {
+    let mut publisher = Publisher::new(Geometry::new(64, 8, 48, true), MIB);
+    publisher.publish(&Vec::from_iter(0..16), 16).expect("within the budget");
+    let mut late = publisher.subscribe(&table(), 0);
+    while publisher.writer.has_room(1) {
+        publisher.publish_number();
+    }
+    assert_eq!(publisher.writer.head(), 64, "one ring from the batch on");
+    let Some(Message::Chunk { chunk, count, skip }) = late.receive(&publisher) else {
+        panic!("the batch is gone")
+    };
+    assert_eq!((chunk.bytes().len(), count, skip), (16, 16, 8));
+    for expected in 16..64 {
+        assert_eq!(late.number(), Some(expected));
+    }
+    assert_eq!(late.reader.lost(), 0);
+    assert!(publisher.writer.has_room(48), "it holds nobody up any more");
+}
+
+/// The same before the reader itself has said where it is.
+#[test]
+fn a_reader_that_has_not_started_counts_from_the_batch_that_it_may_need() {
+    let mut publisher = Publisher::new(Geometry::new(64, 8, 48, true), MIB);
+    publisher.publish(&[0; 16], 16).expect("within the budget");
+    let ring = publisher.writer.descriptor().try_clone_to_owned().expect("a descriptor");
+    let view = View::open(ring, SegmentKind::Ring).expect("an honest ring");
+    let table = table();
+    let reader = RingReader::open(&view, &table, Box::new(())).expect("room in the table");
+    assert_eq!(publisher.writer.readers().attach((1, 0), peer(&table, &reader)), 8);
+    while publisher.writer.has_room(1) {
+        publisher.publish_number();
+    }
+    assert!(publisher.writer.head() <= 64, "the batch is overwritten");
+}
+
+/// Nothing is held and all was read: a message as large as the budget fits, whatever was there before.
+#[test]
+fn a_message_may_be_as_large_as_the_budget() {
+    for reliable in [false, true] {
+        let mut publisher = Publisher::new(Geometry::new(64, 0, 1000, reliable), 16 * MIB);
+        let table = table();
+        let mut subscriber = publisher.subscribe(&table, 0);
+        for _ in 0..8 {
+            publisher.publish_chunk(MIB).expect("within the budget");
+        }
+        let held = Vec::from_iter(std::iter::from_fn(|| subscriber.receive(&publisher)));
+        publisher.allocate(16 * MIB).expect_err("a half is held");
+        drop(held);
+        for _ in 0..2 {
+            publisher.publish_chunk(16 * MIB).expect("nothing is held");
+            let large = subscriber.receive(&publisher).expect("it was published");
+            assert!(
+                large.bytes().len() == 16 * MIB && large.bytes().iter().all(|byte| *byte == large.bytes()[0])
+            );
+        }
+        assert_eq!((publisher.pool.committed_bytes(), subscriber.reader.lost()), (16 * MIB, 0));
+    }
 }
 
 #[test]

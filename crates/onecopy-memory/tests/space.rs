@@ -10,8 +10,8 @@ use std::thread;
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::kernel::{DISABLE_VARIABLE, features};
 use onecopy_memory::ring::Geometry;
-use onecopy_memory::sync::full_barrier;
-use onecopy_memory::wait::{Doorbell, Woken, poll_readable, wait, wait_any};
+use onecopy_memory::sync::{Futex, full_barrier};
+use onecopy_memory::wait::{Doorbell, Heard, Woken, poll_readable, wait, wait_any};
 use pair::{Publisher, Subscriber};
 
 const MESSAGES: u64 = 2000;
@@ -158,6 +158,47 @@ fn a_deadline_ends_the_wait() {
     let deadline = std::time::Instant::now() + std::time::Duration::from_millis(1);
     let woken = publisher.writer.wait_for_readers(Some(deadline), |writer| writer.has_room(1));
     assert_eq!(woken, Woken::TimedOut);
+}
+
+/// Whoever changes the words that somebody sleeps on, again and again, keeps nobody from noticing the time.
+#[test]
+fn a_deadline_holds_also_for_those_who_are_always_woken() {
+    run_with_fall_backs("a_deadline_holds_also_for_those_who_are_always_woken");
+    let past = Some(std::time::Instant::now());
+    let futex = Futex::default();
+    let changed = futex.value().wrapping_sub(1);
+    assert_eq!(wait(&futex, changed, past), Woken::TimedOut);
+    if features().futex_waitv {
+        assert_eq!(wait_any(&[(&futex, changed)], past), Woken::TimedOut);
+    }
+
+    let mut publisher = reliable(2);
+    let table = ReaderTable::create().expect("memory for a table");
+    let _readers = [0, 1].map(|number| publisher.subscribe(&table, number));
+    let list = std::sync::Arc::clone(publisher.writer.readers());
+    publisher.publish_number();
+    publisher.publish_number();
+    let mut looks = 0;
+    let woken = publisher.writer.wait_for_readers(past, |writer| {
+        looks += 1;
+        assert!(looks < 100, "the wait does not end");
+        // The list of readers is another at each look.
+        list.may_sleep((1, 0), None);
+        writer.has_room(1)
+    });
+    assert_eq!(woken, Woken::TimedOut);
+}
+
+#[test]
+fn a_doorbell_says_when_nobody_can_ring_it_any_more() {
+    let (doorbell, ringer) = Doorbell::pair().expect("descriptors are not used up");
+    assert_eq!(doorbell.listen(), Heard { rung: false, is_broken: false });
+    ringer.ring();
+    assert_eq!(doorbell.listen(), Heard { rung: true, is_broken: false });
+    ringer.ring();
+    drop(ringer);
+    assert_eq!(doorbell.listen(), Heard { rung: true, is_broken: true });
+    assert_eq!(doorbell.listen(), Heard { rung: false, is_broken: true });
 }
 
 #[test]

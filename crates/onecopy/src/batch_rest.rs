@@ -43,6 +43,7 @@ impl BatchRest {
             Some(bytes) if P::INLINE_BYTES <= INLINE_BYTES_MAX => {
                 content.inline.buffer()[..bytes].copy_from_slice(&self.chunk.bytes()[start..start + bytes]);
                 content.inline.set_length::<P>(bytes);
+                content.held = None;
             }
             _ => {
                 let chunk = self.chunk.part(start, self.message_bytes).map_err(ReceiveError::TooManyHeld)?;

@@ -31,14 +31,16 @@ impl InlineBytes {
         self.words.as_bytes()
     }
 
-    /// Says how much of the buffer is message; `false` if that is no `P`.
+    /// Says how much of the buffer is message; `false` if that is no `P`, or a `P` that must not be here: the buffer is
+    /// moved, so what it is aligned for now it may not be later.
     #[inline]
     pub(crate) fn set_length<P: Payload + ?Sized>(&mut self, length: usize) -> bool {
         self.length = length.min(INLINE_BYTES_MAX);
-        match P::EXACT_BYTES {
-            Some(bytes) => bytes == length,
-            None => length <= INLINE_BYTES_MAX && P::from_bytes(self.bytes()).is_some(),
-        }
+        P::INLINE_BYTES <= INLINE_BYTES_MAX
+            && match P::EXACT_BYTES {
+                Some(bytes) => bytes == length,
+                None => length <= INLINE_BYTES_MAX && P::from_bytes(self.bytes()).is_some(),
+            }
     }
 
     /// Says how much of the buffer is message, of whatever type.
@@ -81,9 +83,24 @@ impl<H: PlainData> Content<H> {
         }
     }
 
+    /// Whether the bytes are a `P`, and stay one wherever the message is moved.
+    #[inline]
+    pub(crate) fn is<P: Payload + ?Sized>(&self) -> bool {
+        let bytes = self.bytes();
+        P::EXACT_BYTES.is_none_or(|exact| exact == bytes.len())
+            && (self.held.is_some() || P::INLINE_BYTES <= INLINE_BYTES_MAX)
+            && P::from_bytes(bytes).is_some()
+    }
+
     #[inline]
     pub(crate) fn payload<P: Payload + ?Sized>(&self) -> &P {
         P::from_bytes(self.bytes()).expect("length and alignment were checked when the message was received")
+    }
+
+    /// Out of the way of small messages, which have nothing to let go of.
+    #[cold]
+    pub(crate) fn let_go(&mut self) {
+        self.held = None;
     }
 
     /// Moves the message out, hold and all.

@@ -101,6 +101,16 @@ pub enum LoanError {
     /// Subscribers hold, or have not read, all the memory that the publisher may use.
     #[error(transparent)]
     Budget(#[from] BudgetExhausted),
+    /// The broker has ended, so subscribers can't be given further memory, and what they have is not enough.
+    #[error(
+        "{requested_bytes} bytes do not fit into what is free of this publisher's {memory_bytes}, which cannot grow because the broker of this instance has ended: let subscribers drop messages sooner, or open a new node and publisher"
+    )]
+    BrokerGone {
+        /// Size of the message.
+        requested_bytes: usize,
+        /// What the publisher has.
+        memory_bytes: usize,
+    },
     /// Nothing came free in time.
     #[error("subscribers did not catch up in time")]
     Timeout,
@@ -159,10 +169,12 @@ pub enum ReceiveError {
     #[error("this subscriber was closed, because the broker refused its node: {0}")]
     Evicted(protocol::Refusal),
     /// A publisher's memory was on its way and could not be received.
-    #[error("a publisher's memory could not be received: {0}; messages in it will not come")]
+    #[error(
+        "a publisher is not heard any more, because its memory could not be received: {0}; then open the subscriber again"
+    )]
     MemoryLost(String),
     /// A new publisher could not be given a doorbell, so it can't wake this subscriber's event loop.
-    #[error("no doorbell for a new publisher: {0}")]
+    #[error("a publisher cannot wake this event loop: {0}")]
     NoDoorbell(String),
     /// This process inherited the node by `fork`.
     #[error("this process is a fork of the one that opened the node: open a node of its own")]
@@ -179,6 +191,11 @@ pub enum WaitError {
     /// Receiving failed.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+    /// A publisher has no doorbell to wake this subscriber with, and no broker is there to hand it one.
+    #[error(
+        "cannot sleep until a publisher wakes this subscriber, because the broker of this instance ended before it handed over a doorbell: receive() without waiting, or open a new node and subscriber"
+    )]
+    NoDoorbell,
     /// The publishers could not be told that this subscriber sleeps.
     #[error(transparent)]
     Transport(#[from] TransportError),

@@ -1,5 +1,7 @@
 //! A subscriber's publishers: for each the reader of its ring, and how this subscriber is woken by it.
 
+mod doorbell;
+
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
 use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::Doorbell;
 
+use self::doorbell::DOORBELLS_MAX;
 use crate::broker::protocol::{PortId, Route};
 use crate::error::{ReceiveError, WaitError};
 use crate::inbox::{Inbox, NewFeed, News, PeerNews};
@@ -35,6 +38,12 @@ pub(crate) struct Feed {
     starved: bool,
     announced: Announced,
     doorbell: Option<Doorbell>,
+    /// The doorbell was rung once, as every publisher does when it gets one: so it got there.
+    has_rung: bool,
+    /// How many more doorbells it may have.
+    doorbells_left: u8,
+    /// The user was told that it has none.
+    is_known_deaf: bool,
     /// Value of the ring's wake word to sleep with.
     wake_value: u32,
 }
@@ -44,7 +53,10 @@ pub(crate) struct Feed {
 enum Announced {
     Nothing,
     Futex,
+    /// It was sent the other half of the doorbell, which may have got lost on its way.
     Doorbell,
+    /// It has closed its doorbells, because it ends or is broken. It is looked at whenever somebody looks.
+    NoMore,
 }
 
 impl Feed {
@@ -134,6 +146,11 @@ impl Feeds {
         self.feeds.get_mut(self.current)
     }
 
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.node.is_forked()
+    }
+
     /// Whether there is a feed of this client or server.
     pub(crate) fn hears(&self, peer: PortId) -> bool {
         self.feeds.iter().any(|feed| feed.from == Some(peer))
@@ -146,7 +163,9 @@ impl Feeds {
     }
 
     pub(crate) fn lost(&self) -> u64 {
-        self.lost_with_the_gone + self.feeds.iter().map(|feed| feed.reader.lost()).sum::<u64>()
+        let lost = self.feeds.iter().map(|feed| feed.reader.lost());
+        // Each is what its publisher makes us believe.
+        lost.fold(self.lost_with_the_gone, u64::saturating_add)
     }
 
     /// A message was received: a publisher that always has another must not keep the others from being heard.
@@ -178,6 +197,12 @@ impl Feeds {
         }
     }
 
+    /// Whether [`Self::refresh`] has something to take in.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.inbox.news.has_news(self.seen) || !self.errors.is_empty()
+    }
+
     /// Takes news in, if there is any.
     #[inline]
     pub(crate) fn refresh(&mut self) -> Result<(), ReceiveError> {
@@ -207,7 +232,7 @@ impl Feeds {
     fn take_one(&mut self, news: News) -> Result<(), ReceiveError> {
         match news {
             News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }) => {
-                let mut feed = Feed {
+                self.feeds.push(Feed {
                     publisher,
                     from,
                     reader,
@@ -217,23 +242,31 @@ impl Feeds {
                     starved: false,
                     announced: Announced::Nothing,
                     doorbell: None,
+                    has_rung: false,
+                    doorbells_left: DOORBELLS_MAX,
+                    is_known_deaf: false,
                     wake_value: 0,
-                };
-                if let Some(event_loop) = &self.event_loop {
-                    install_doorbell(&self.node, self.port, &mut feed, &event_loop.readiness)
-                        .map_err(|error| ReceiveError::NoDoorbell(error.to_string()))?;
-                }
-                self.feeds.push(feed);
+                });
                 self.changes += 1;
             }
-            News::Segment { publisher, index, descriptor } => {
-                if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
+            News::Segment { publisher, index, replaced, descriptor } => {
+                if let Some(position) = self.feeds.iter().position(|feed| feed.publisher == publisher) {
+                    let feed = &mut self.feeds[position];
                     feed.starved = false;
-                    feed.reader.add_segment(index, descriptor).map_err(|error| ReceiveError::Publisher {
-                        publisher: publisher.to_string(),
-                        reason: error.to_string(),
-                    })?;
+                    feed.reader.forget_segments(replaced);
+                    if let Err(error) = feed.reader.add_segment(index, descriptor) {
+                        self.current = position;
+                        return Err(self.drop_because(&error.to_string()));
+                    }
                 }
+            }
+            News::MemoryLost { publisher, reason } => {
+                // Whatever it publishes next may lie in there, and a reliable publisher would wait for us to read it.
+                if let Some(position) = self.feeds.iter().position(|feed| feed.publisher == publisher) {
+                    self.current = position;
+                    self.forget_current();
+                }
+                return Err(ReceiveError::MemoryLost(reason));
             }
             News::Gone { publisher } => {
                 if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
@@ -297,9 +330,12 @@ impl Feeds {
     }
 
     fn forget_current(&mut self) {
-        let feed = self.feeds.swap_remove(self.current);
+        let mut feed = self.feeds.swap_remove(self.current);
+        if let Some(event_loop) = &self.event_loop {
+            feed.take_down_doorbell(&event_loop.readiness);
+        }
         self.changes += 1;
-        self.lost_with_the_gone += feed.reader.lost();
+        self.lost_with_the_gone = self.lost_with_the_gone.saturating_add(feed.reader.lost());
         if self.current >= self.feeds.len() {
             self.current = 0;
         }
@@ -311,6 +347,7 @@ impl Feeds {
         if !self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
             return Ok(false);
         }
+        self.hand_out_doorbells_once()?;
         self.prepare(true);
         full_barrier();
         if let Some(event_loop) = &mut self.event_loop {
@@ -346,12 +383,32 @@ impl Feeds {
             event_loop.armed = false;
             event_loop.inbox_bell.was_rung();
         }
-        for feed in &self.feeds {
+        for feed in &mut self.feeds {
             feed.reader.cancel_sleep();
-            if let Some(doorbell) = &feed.doorbell {
-                doorbell.was_rung();
+            if let Some(event_loop) = &self.event_loop {
+                feed.listen(&event_loop.readiness);
             }
         }
+    }
+
+    /// Hands out the doorbells that an event loop's publishers don't have yet. What keeps one from it is told once: the
+    /// user can go on without.
+    #[inline]
+    fn hand_out_doorbells_once(&mut self) -> Result<(), ReceiveError> {
+        let is_wanted = self.feeds.iter().any(|feed| feed.wants_doorbell() && !feed.is_known_deaf);
+        if is_wanted { self.hand_out_wanted() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn hand_out_wanted(&mut self) -> Result<(), ReceiveError> {
+        let Some(event_loop) = &self.event_loop else { return Ok(()) };
+        for feed in self.feeds.iter_mut().filter(|feed| !feed.is_known_deaf) {
+            if let Err(error) = feed.hand_out_doorbell(&self.node, self.port, &event_loop.readiness) {
+                feed.is_known_deaf = true;
+                return Err(ReceiveError::NoDoorbell(error.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// A descriptor for the user's event loop.
@@ -386,24 +443,6 @@ impl Feeds {
     }
 }
 
-fn install_doorbell(
-    node: &NodeHandle,
-    port: PortId,
-    feed: &mut Feed,
-    readiness: &Readiness,
-) -> Result<(), WaitError> {
-    if feed.announced == Announced::Doorbell {
-        return Ok(());
-    }
-    let (doorbell, ringer) = Doorbell::pair()?;
-    readiness.add(doorbell.as_fd())?;
-    let route = Route { publisher: feed.publisher, subscriber: port };
-    node.may_sleep(route, Some(ringer))?;
-    feed.doorbell = Some(doorbell);
-    feed.announced = Announced::Doorbell;
-    Ok(())
-}
-
 impl Sleeper for Feeds {
     fn words(&self) -> usize {
         self.feeds.len() + 1
@@ -419,7 +458,11 @@ impl Sleeper for Feeds {
         }
         for feed in &mut self.feeds {
             if let (true, Some(event_loop)) = (on_doorbell, &self.event_loop) {
-                install_doorbell(&self.node, self.port, feed, &event_loop.readiness)?;
+                match feed.hand_out_doorbell(&self.node, self.port, &event_loop.readiness) {
+                    // The news that say why are here: there is something to do, and no sleep.
+                    Err(WaitError::NoDoorbell) if self.node.was_refused() => return Ok(()),
+                    handed_out => handed_out?,
+                }
             } else if feed.announced == Announced::Nothing {
                 let route = Route { publisher: feed.publisher, subscriber: self.port };
                 self.node.may_sleep(route, None)?;

@@ -15,8 +15,10 @@ use crate::error::ReceiveError;
 pub(crate) enum News {
     /// A publisher attached the reader.
     Attached(NewFeed),
-    /// A publisher has a further segment.
-    Segment { publisher: PortId, index: u32, descriptor: OwnedFd },
+    /// A publisher has a further segment, which replaces those whose bits are set in `replaced`.
+    Segment { publisher: PortId, index: u32, replaced: u64, descriptor: OwnedFd },
+    /// A publisher has a further segment, and this process could not take it in.
+    MemoryLost { publisher: PortId, reason: String },
     /// A publisher ended. What it published before is still to be received.
     Gone { publisher: PortId },
     /// A process ended, and all its publishers with it, when there was no broker to tell them one by one.

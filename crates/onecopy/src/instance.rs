@@ -8,27 +8,30 @@
 //! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.
 
 mod error;
+mod file_lock;
+mod seat;
 #[cfg(test)]
 mod tests;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, statat, unlinkat};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 pub use error::InstanceError;
+use file_lock::FileLock;
+pub use seat::Seat;
 
+use crate::broker::Process;
 use crate::broker::protocol::{Event, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::limits::{
-    HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
+    DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
 };
 
 /// The instance that is meant when none is named.
@@ -74,24 +77,12 @@ pub struct Joined {
     pub server: Option<ServerThread>,
 }
 
-/// The place of an instance's broker: its lock and its listening socket.
-///
-/// Dropped, it removes the socket, and only then lets go of the lock.
-#[derive(Debug)]
-pub struct Seat {
-    instance: Instance,
-    /// Device and inode of the socket, to remove no other.
-    socket_identity: (u64, u64),
-    // Fields are dropped in this order: whoever waits for the directory must find the lock free.
-    listener: Arc<OwnedFd>,
-    _lock: OwnedFd,
-    directory: OwnedFd,
-}
-
 enum Attempt {
     Connected(PacketSocket),
     /// There is no socket, or nobody listens on it.
     Absent,
+    /// There is a socket, kept open by a child of a process that was killed: nobody will ever accept.
+    Orphaned,
     /// Somebody listens, with no room for another newcomer just now.
     Busy,
 }
@@ -178,7 +169,7 @@ impl Instance {
         }
         match self.attempt(SocketFlags::empty())? {
             Attempt::Connected(socket) => Ok(Some(socket)),
-            Attempt::Absent => Ok(None),
+            Attempt::Absent | Attempt::Orphaned => Ok(None),
             Attempt::Busy => {
                 Err(InstanceError::NoAnswer { path: self.socket_path(), process: String::new() })
             }
@@ -214,7 +205,11 @@ impl Instance {
                     socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
                 Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid: credentials.pid })
             }
-            Place::Ours(seat) => self.server(*seat),
+            Place::Ours(seat) => {
+                let mut server = self.server(*seat)?;
+                server.keep_regions();
+                Ok(server)
+            }
         }
     }
 
@@ -256,19 +251,26 @@ impl Instance {
         name: &str,
         timeout: Duration,
     ) -> Result<u32, InstanceError> {
+        let failed = |source: Errno| self.failed("wait for an answer of", source);
+        let broker = broker_behind(socket);
         socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
         match socket.send_request(&Request::Hello { node, name: name.to_owned() }, None) {
             // A broker that refused us at once has left its reason behind.
             Ok(()) | Err(TransportError::Closed) => {}
             Err(error) => return Err(self.handshake_error(socket, error)),
         }
-        match socket.receive_event() {
+        await_answer(socket, &broker, timeout).map_err(failed)?;
+        match socket.try_receive_event() {
             Ok((Event::Welcome { broker_pid }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
                 Ok(broker_pid)
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
+            // A child of its process has inherited its end of the socket, and will not answer in its place.
+            Err(TransportError::NotReady) if broker.has_ended() => {
+                Err(InstanceError::BrokerEnded { path: self.socket_path() })
+            }
             Err(error) => Err(self.handshake_error(socket, error)),
         }
     }
@@ -293,14 +295,18 @@ impl Instance {
             self.create_directory()?;
             // Somebody may remove the directory at any time: then it is created again.
             let Some(directory) = self.open_directory()? else { continue };
-            retry_on_intr(|| flock(&directory, FlockOperation::LockExclusive))
-                .map_err(|source| self.failed("lock the directory of", source))?;
-            match self.attempt(SocketFlags::NONBLOCK)? {
+            let directory = FileLock::take(directory, DIRECTORY_TIMEOUT).map_err(|error| match error {
+                Errno::TIMEDOUT => InstanceError::DirectoryLocked { path: self.directory.clone() },
+                source => self.failed("lock the directory of", source),
+            })?;
+            let is_orphaned = match self.attempt(SocketFlags::NONBLOCK)? {
                 Attempt::Connected(socket) => return Ok(Place::Taken(socket)),
-                Attempt::Absent => return Ok(Place::Ours(Box::new(Seat::take(self, directory)?))),
+                Attempt::Absent => false,
+                Attempt::Orphaned => true,
                 // Wait for room without keeping everybody else from starting up.
-                Attempt::Busy => {}
-            }
+                Attempt::Busy => continue,
+            };
+            return Ok(Place::Ours(Box::new(Seat::take(self, directory, is_orphaned)?)));
         }
     }
 
@@ -355,6 +361,9 @@ impl Instance {
             Err(Errno::AGAIN) => return Ok(Attempt::Busy),
             Err(source) => return Err(failed(source)),
         }
+        if broker_behind(&socket).has_ended() {
+            return Ok(Attempt::Orphaned);
+        }
         let peer = socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
         if peer.uid != self.uid {
             let path = self.socket_path();
@@ -378,65 +387,23 @@ impl Instance {
     }
 }
 
-impl Seat {
-    /// Where newcomers connect to.
-    pub(crate) fn listener(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.listener)
-    }
-
-    /// Takes the place; the directory is locked, and there was nobody to connect to.
-    fn take(instance: &Instance, directory: OwnedFd) -> Result<Self, InstanceError> {
-        let lock_flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = rustix::fs::openat(&directory, instance.lock_name(), lock_flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|source| instance.failed("open the lock of", source))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            // Nobody starts up or shuts down now, so the one who holds the lock should have a socket.
-            Err(Errno::WOULDBLOCK) => return Err(instance.socket_removed()),
-            Err(source) => return Err(instance.failed("lock", source)),
-        }
-        remove_stale_socket(instance, &directory)?;
-        let failed = |source: Errno| instance.failed("listen on", source);
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener =
-            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
-        bind(&listener, &instance.address()?).map_err(failed)?;
-        listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
-        let socket_identity = identity(instance, &directory).map_err(failed)?;
-        flock(&directory, FlockOperation::Unlock).map_err(failed)?;
-        let listener = Arc::new(listener);
-        Ok(Self { instance: instance.clone(), directory, listener, socket_identity, _lock: lock })
-    }
+/// The broker's process. A newcomer that has no descriptor left for it makes do without: then it learns of a death while
+/// it waits from the socket only, or not before its time is up.
+fn broker_behind(socket: &PacketSocket) -> Process {
+    Process::behind(socket).unwrap_or(Process::Unknown)
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // Closing the descriptors lets go of both locks.
-        let result = retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive))
-            .and_then(|()| identity(&self.instance, &self.directory))
-            .and_then(|found| match found == self.socket_identity {
-                true => unlinkat(&self.directory, self.instance.socket_name(), AtFlags::empty()),
-                false => Ok(()),
-            });
-        if let Err(error) = result {
-            tracing::debug!(%error, "the broker's socket was gone before the broker");
+/// Returns when there is something to receive, when the broker's process has ended, or after `timeout`.
+fn await_answer(socket: &PacketSocket, broker: &Process, timeout: Duration) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let mut polled = vec![PollFd::new(socket, PollFlags::IN)];
+        polled.extend(broker.end().map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)));
+        let left = deadline.saturating_duration_since(Instant::now());
+        match rustix::event::poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
-    }
-}
-
-fn identity(instance: &Instance, directory: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
-    let stat = statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
-/// Removes what a killed broker left; anything but a socket is not ours to remove, and makes `bind` fail.
-fn remove_stale_socket(instance: &Instance, directory: &OwnedFd) -> Result<(), InstanceError> {
-    let failed = |source: Errno| instance.failed("remove", source);
-    match statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
-            unlinkat(directory, instance.socket_name(), AtFlags::empty()).map_err(failed)
-        }
-        Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(source) => Err(failed(source)),
     }
 }

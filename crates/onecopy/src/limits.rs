@@ -1,8 +1,8 @@
 //! Every limit of the control plane, by name, each with the reason for its value.
 //!
-//! None of them bounds how much a user may share: the number of nodes, topics, publishers and subscribers is bounded
-//! by memory and by the kernel's limit on open files only. What is bounded here is what one packet, one name or one
-//! slow peer may cost the broker.
+//! What is bounded here is what one packet, one name, one slow peer, or one peer that takes all it can get may cost the
+//! broker. The quotas of a peer lie far above what a program uses; how many peers there are is bounded by the kernel's limit
+//! on open files only.
 
 use std::time::Duration;
 
@@ -62,6 +62,12 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// many short-lived nodes are each other's broker; this many in a row mean that something else is wrong.
 pub const HANDSHAKE_ATTEMPTS: u32 = 64;
 
+/// How long a process waits for another one that starts or stops a broker in the same directory.
+///
+/// That takes some system calls, so as with [`HANDSHAKE_TIMEOUT`] only a process that is stopped in the middle makes
+/// anybody wait for long.
+pub const DIRECTORY_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
+
 /// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
 ///
 /// The largest burst that a healthy peer meets is the death of a node with which it shares many routes: one packet a
@@ -75,9 +81,58 @@ pub const MAX_QUEUED_PACKETS: usize = 65_536;
 /// With a quarter for the slowest peer, three of them at once still leave room for those who read.
 pub const QUEUED_DESCRIPTORS_DIVISOR: u64 = 4;
 
-/// Packets taken from one peer before the others get their turn, so that a flood from one delays the rest by less
-/// than a millisecond.
-pub const PACKETS_PER_TURN: usize = 64;
+/// Connections accepted before the peers that are there get their turn.
+pub const NEWCOMERS_PER_TURN: usize = 64;
+
+/// Packets taken from one peer, or sent because of them, before the others get their turn: a microsecond each, so that a
+/// flood from one delays the rest by less than a millisecond. The last packet of a turn is finished whatever it leads to.
+pub const PACKETS_PER_TURN: usize = 256;
+
+/// How long the broker or a node waits before it tries again to send a descriptor for which the kernel has no room.
+///
+/// The kernel bounds how many descriptors of one user are on their way, over all of that user's programs, and tells
+/// nobody when there is room again: some program has to read what was sent to it. Long enough to take a thousandth of a
+/// core, short enough not to be noticed by people.
+pub const IN_FLIGHT_RETRY: Duration = Duration::from_millis(10);
+
+/// Publishers, subscribers, clients, servers and participants of regions that one peer may have open.
+///
+/// Far more than programs have, and every one of them costs its own program more than the broker. It bounds how long
+/// the others wait while the broker ends them, should the peer die: some ten milliseconds.
+pub const PORTS_PER_PEER_MAX: u64 = 65_536;
+
+/// Ports that one peer may have open on one topic, or as clients or servers of one service.
+///
+/// Whoever opens a port there has it introduced to each of them, while the others wait: some milliseconds. A program has
+/// one or two.
+pub const PORTS_PER_PEER_AND_NAME_MAX: u64 = 4096;
+
+/// Memory that a port costs the broker without its name, in bytes: entries in three tables with their share of empty
+/// space, rounded up.
+pub const PORT_BYTES: u64 = 512;
+
+/// Memory that a publisher and a subscriber who know each other cost the broker, in bytes: an entry at the one and an
+/// entry at the other with their share of empty space. Counted for the one who came later.
+pub const ROUTE_BYTES: u64 = 128;
+
+/// Memory of the broker that one peer may take, in bytes: what all its ports take, and as much again for routes and
+/// names.
+pub const BROKER_BYTES_PER_PEER_MAX: u64 = 2 * PORTS_PER_PEER_MAX * PORT_BYTES;
+
+/// One user's peers together get as much as so many peers that use all they may. Then the broker's process has grown by
+/// a gigabyte.
+pub const FULL_PEERS_PER_USER: u64 = 16;
+
+/// Open files of the broker that a connection needs: the socket, and what tells of the end of the process.
+pub const DESCRIPTORS_PER_NODE: u64 = 2;
+
+/// The part of the broker's limit of open files that one peer may take: half (`1 / 2`), so that no peer alone keeps
+/// others out.
+pub const PEER_DESCRIPTORS_DIVISOR: u64 = 2;
+
+/// The part of the broker's limit of open files that makes a peer the one to be let go of when they run out, if nobody has
+/// more: an eighth (`1 / 8`). With less, it is not the peers that there are too many files for.
+pub const OUTSIZED_DESCRIPTORS_DIVISOR: u64 = 8;
 
 /// Ready descriptors that the broker takes from the kernel in one call: more only fill the cache.
 pub const EVENTS_PER_WAIT: usize = 64;

@@ -51,7 +51,8 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
     }
 
     /// How many messages a subscriber may lag behind before it loses some, or before a reliable publisher has to wait.
-    /// Rounded up to a power of two; default 1024. A slot is 64 to 256 bytes, whatever the size of the messages.
+    /// Rounded up to a power of two, and down to 2²⁰ (1,048,576), the longest ring; default 1024. A slot is 64 to 256
+    /// bytes, whatever the size of the messages.
     pub fn depth(mut self, messages: u64) -> Self {
         self.depth = messages;
         self
@@ -59,6 +60,9 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
 
     /// Most bytes of memory for messages that don't fit a slot. Memory is used as messages need it; this bounds what
     /// subscribers that hold or lag can make it grow to. Default 1 GiB.
+    ///
+    /// A message may be as large as the whole budget, header included: it fits if nothing else is held. The memory that
+    /// was laid out behind the slots at first (1 MiB, or eight messages of a known size) then comes on top.
     pub fn budget_bytes(mut self, bytes: usize) -> Self {
         self.budget_bytes = bytes;
         self
@@ -303,13 +307,13 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             let cause = match self.reserve(bytes) {
-                Err(cause @ (LoanError::Full | LoanError::Budget(_))) => cause,
+                Err(cause @ (LoanError::Full | LoanError::Budget(_) | LoanError::BrokerGone { .. })) => cause,
                 other => return other,
             };
-            if matches!(&cause, LoanError::Budget(full) if full.requested_bytes > full.budget_bytes) {
+            let in_slot = self.fits_slot(bytes);
+            if !in_slot && !self.sender.pool.may_ever_hold(chunk_header_bytes::<H>() + bytes) {
                 return Err(cause);
             }
-            let in_slot = self.fits_slot(bytes);
             let Sender { writer, pool, .. } = &mut self.sender;
             let woken = writer.wait_for_readers(deadline, |writer| {
                 writer.has_room(1)

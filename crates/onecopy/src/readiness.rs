@@ -18,9 +18,16 @@ impl Readiness {
         Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 
-    /// Adds a doorbell. It leaves by being closed.
+    /// Adds a doorbell.
     pub(crate) fn add(&self, doorbell: BorrowedFd<'_>) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, doorbell, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
+    }
+
+    /// Takes a doorbell out again. To close it is not enough where a forked child has it too.
+    pub(crate) fn remove(&self, doorbell: BorrowedFd<'_>) {
+        if let Err(error) = epoll::delete(&self.epoll, doorbell) {
+            tracing::debug!(%error, "doorbell was not in its epoll set");
+        }
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use onecopy_memory::layout::SegmentKind;
 use onecopy_memory::pool::{Chunk, Pool};
-use onecopy_memory::ring::{Allocation, RingWriter};
+use onecopy_memory::ring::{Allocation, BudgetExhausted, RingWriter};
 use onecopy_memory::segment::Segment;
 
 use crate::broker::protocol::PortId;
+use crate::broker::transport::TransportError;
 use crate::error::LoanError;
 use crate::node::handle::NodeHandle;
 
@@ -36,16 +37,42 @@ impl Sender {
     /// Memory for a message of `length` bytes, header included.
     pub(crate) fn chunk(&mut self, length: usize) -> Result<Chunk, LoanError> {
         loop {
-            match self.writer.allocate(&mut self.pool, length)? {
-                Allocation::Chunk(chunk) => return Ok(chunk),
-                Allocation::Grow(bytes) => {
-                    let segment = Segment::create(SegmentKind::Pool, bytes, 0)?;
-                    let index = self.pool.segments() as u32;
-                    // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
-                    self.node.announce_segment(self.port, index, &segment)?;
-                    self.pool.add(&segment);
+            match self.writer.allocate(&mut self.pool, length) {
+                Ok(Allocation::Chunk(chunk)) => return Ok(chunk),
+                Ok(Allocation::Grow(bytes)) => {
+                    if let Err(cause) = self.grow(bytes) {
+                        let chunk = self.writer.allocate_without_growth(&mut self.pool, length);
+                        return chunk.map_err(|exhausted| self.without_growth(exhausted, cause));
+                    }
                 }
+                Err(exhausted) => return Err(self.without_growth(exhausted, exhausted.into())),
             }
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), LoanError> {
+        let segment = Segment::create(SegmentKind::Pool, bytes, 0)?;
+        let index = self.pool.segments() as u32;
+        let replaced = self.pool.replaced_by(bytes);
+        // Subscribers need it before they can look into its chunks; they wait for it if a message is faster.
+        if let Err(error) = self.node.announce_segment(self.port, index, replaced, &segment) {
+            if matches!(error, TransportError::Closed) {
+                self.pool.set_growth(false);
+            }
+            return Err(error.into());
+        }
+        self.pool.add(&segment);
+        Ok(())
+    }
+
+    /// Why there is no memory: for `cause`, unless it is that no broker is there to hand out more.
+    fn without_growth(&self, exhausted: BudgetExhausted, cause: LoanError) -> LoanError {
+        if self.pool.may_grow() {
+            return cause;
+        }
+        LoanError::BrokerGone {
+            requested_bytes: exhausted.requested_bytes,
+            memory_bytes: self.pool.committed_bytes(),
         }
     }
 }

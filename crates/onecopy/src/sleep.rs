@@ -27,7 +27,8 @@ pub(crate) trait Sleeper {
     fn cancel(&mut self);
 }
 
-/// Sleeps until one of the sleepers is ready (`true`) or the deadline has passed (`false`). May wake up too early.
+/// Sleeps until one of the sleepers is ready (`true`) or the deadline has passed (`false`). May wake up too early, but
+/// never says so after the deadline: whoever makes us look for nothing does not make us look for ever.
 pub(crate) fn until_ready(
     sleepers: &mut [&mut dyn Sleeper],
     deadline: Option<Instant>,
@@ -54,5 +55,37 @@ pub(crate) fn until_ready(
     for sleeper in sleepers.iter_mut() {
         sleeper.cancel();
     }
-    Ok(woken? == Woken::Maybe)
+    Ok(woken?.by(deadline) == Woken::Maybe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A publisher that claims to have a message, and has none.
+    struct Liar;
+
+    impl Sleeper for Liar {
+        fn words(&self) -> usize {
+            1
+        }
+        fn announce(&mut self, _on_doorbell: bool) -> Result<(), WaitError> {
+            Ok(())
+        }
+        fn prepare(&mut self, _on_doorbell: bool) {}
+        fn is_ready(&self) -> bool {
+            true
+        }
+        fn futexes<'a>(&'a self, _futexes: &mut Vec<(&'a Futex, u32)>) {}
+        fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+            None
+        }
+        fn cancel(&mut self) {}
+    }
+
+    #[test]
+    fn the_deadline_holds_whoever_claims_to_be_ready() {
+        assert!(matches!(until_ready(&mut [&mut Liar], None), Ok(true)));
+        assert!(matches!(until_ready(&mut [&mut Liar], Some(Instant::now())), Ok(false)));
+    }
 }

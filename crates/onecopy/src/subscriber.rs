@@ -144,6 +144,10 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         let mut tried = 0;
         loop {
             if let Some(batch) = &mut self.batch {
+                // Also before anything is held on its own: that is written into memory which a child shares.
+                if self.feeds.is_forked() {
+                    return Err(ReceiveError::Forked);
+                }
                 batch.next_into::<P, H>(&mut self.content)?;
                 if batch.is_empty() {
                     self.batch = None;
@@ -154,6 +158,10 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
             if let Some(feed) = self.feeds.current() {
                 match receive_from::<P, H>(feed, &mut self.content) {
                     Ok(Received::Inline { length }) if self.content.inline.set_length::<P>(length) => {
+                        // Still there if the last message was forgotten rather than dropped.
+                        if self.content.held.is_some() {
+                            self.content.let_go();
+                        }
                         self.feeds.received();
                         return Ok(true);
                     }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
 use onecopy::broker::protocol::{Address, Event, NodeId, PROTOCOL_VERSION, Refusal, Request, Route};
 use onecopy::broker::transport::{PacketSocket, TransportError};
+use onecopy::instance::Instance;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// More descriptors in a packet than our own transport would ever send.
@@ -65,7 +66,9 @@ fn descriptors_that_do_not_belong_are_refused() {
         );
     }
     let socket = world.node(2);
-    socket.send(&Request::AddSegment { publisher: port(2, 1), index: 1 }.encode(), None).unwrap();
+    socket
+        .send(&Request::AddSegment { publisher: port(2, 1), index: 1, replaced: 0 }.encode(), None)
+        .unwrap();
     assert_eq!(last_event(&socket), Some(Event::Refused { reason: Refusal::DescriptorMissing }));
     assert_served(&bystander);
 }
@@ -192,4 +195,52 @@ fn a_stopped_server_closes_connections_and_leaves_no_socket() {
         std::fs::read_dir(instance.directory()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["lab.lock"]);
     drop(directory);
+}
+
+/// A broker that is told to stop before it has looked at any of its sockets.
+fn serve_and_stop_after(say: impl FnOnce(&Instance)) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = Instance::in_directory(directory.path().join("run"), "lab").unwrap();
+    let server = instance.serve().unwrap();
+    say(&instance);
+    server.stop_handle().stop();
+    server.run().unwrap();
+    directory
+}
+
+#[test]
+fn a_refusal_is_heard_although_the_broker_stops() {
+    let mut sockets = Vec::new();
+    let _directory = serve_and_stop_after(|instance| {
+        let [garbled, rude] = [(); 2].map(|()| instance.connect().unwrap().unwrap());
+        garbled.send(b"garbage", None).unwrap();
+        rude.send_request(&Request::Close { port: port(1, 1) }, None).unwrap();
+        sockets.extend([garbled, rude]);
+    });
+    let last: Vec<_> = sockets.iter().map(last_event).collect();
+    assert!(matches!(&last[0], Some(Event::Refused { reason: Refusal::Malformed { .. } })), "{last:?}");
+    assert_eq!(last[1], Some(Event::Refused { reason: Refusal::HelloMissing }));
+}
+
+#[test]
+fn what_was_sent_before_the_broker_stops_is_passed_on() {
+    let mut sockets = Vec::new();
+    let (ring, segment) = (memory(), memory());
+    let _directory = serve_and_stop_after(|instance| {
+        let [listener, speaker] = [2, 1].map(|number| {
+            let socket = instance.connect().unwrap().unwrap();
+            socket
+                .send_request(&Request::Hello { node: NodeId(number), name: "n".to_owned() }, None)
+                .unwrap();
+            socket
+        });
+        open_subscriber(&listener, port(2, 1));
+        open_publisher(&speaker, port(1, 1), &ring);
+        let added = Request::AddSegment { publisher: port(1, 1), index: 1, replaced: 0 };
+        speaker.send_request(&added, Some(segment.as_fd())).unwrap();
+        sockets.extend([listener, speaker]);
+    });
+    let last = last_event(&sockets[0]);
+    let route = Route { publisher: port(1, 1), subscriber: port(2, 1) };
+    assert_eq!(last, Some(Event::Segment { route, index: 1, replaced: 0 }));
 }

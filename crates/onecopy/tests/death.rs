@@ -152,7 +152,10 @@ fn a_killed_publisher_leaves_whole_messages_only() {
         loan.publish().unwrap();
         while *subscriber.wait(LONG).unwrap().header() != [0; 32] {}
         while subscriber.publishers() > 1 {
-            assert!(subscriber.receive().unwrap().is_none());
+            // A segment that the dead publisher had announced may arrive only now, and its messages with it.
+            if let Some(message) = subscriber.receive().unwrap() {
+                assert_eq!(blake3::hash(&message), *message.header());
+            }
         }
     }
 }

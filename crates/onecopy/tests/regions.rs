@@ -1,5 +1,7 @@
 //! Regions between nodes: one writer or several, small values and large ones, locks, watching, growing, files.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 use std::time::Duration;
 
 use onecopy::Node;
@@ -24,10 +26,7 @@ fn everyone_sees_the_writers_last_value() {
     let now = view.read().unwrap();
     assert_eq!((*now, now.version(), now.is_held()), ([40, 5, 6], 3, false));
     assert_eq!(view.get().unwrap(), [40, 5, 6]);
-    assert!(matches!(
-        settings.compare_and_set(2, &[0; 3]),
-        Err(RegionError::Conflict { current: 3 })
-    ));
+    assert!(matches!(settings.compare_and_set(2, &[0; 3]), Err(RegionError::Conflict { current: 3 })));
     assert_eq!(settings.compare_and_set(3, &[0; 3]).unwrap(), 4);
     let pid = std::process::id();
     assert!(matches!(view.write(&[0; 3]), Err(RegionError::ReadOnly { pid: writer, .. }) if writer == pid));
@@ -50,7 +49,10 @@ fn large_values_are_held_where_they_are() {
     assert!(held.iter().all(|byte| *byte == 7), "what is held does not change");
     assert_eq!(&*view.read().unwrap(), [99; 1000]);
     let error = region.write(&vec![0; (1 << 20) + 1]).unwrap_err();
-    assert!(matches!(error, RegionError::TooLarge { capacity_bytes, .. } if capacity_bytes == 1 << 20), "{error}");
+    assert!(
+        matches!(error, RegionError::TooLarge { capacity_bytes, .. } if capacity_bytes == 1 << 20),
+        "{error}"
+    );
 }
 
 #[test]
@@ -81,7 +83,8 @@ fn several_write_by_turns_and_nothing_is_lost() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let total = node(&directory).region::<u64>("total").unwrap().shared().open_or_create(&0).unwrap();
+                let total =
+                    node(&directory).region::<u64>("total").unwrap().shared().open_or_create(&0).unwrap();
                 for _ in 0..500 {
                     total.update(|total| *total += 1).unwrap();
                 }
@@ -145,7 +148,11 @@ fn a_region_that_grows_takes_everybody_along() {
         assert_eq!(region.read().unwrap().as_text().unwrap(), "small");
         let version = region.write(&[1; 1000]).unwrap();
         let seen = view.wait_for_change(version - 1, SOON).unwrap();
-        let seen = if seen.version() == version { seen } else { view.wait_for_change(seen.version(), SOON).unwrap() };
+        let seen = if seen.version() == version {
+            seen
+        } else {
+            view.wait_for_change(seen.version(), SOON).unwrap()
+        };
         assert_eq!((seen.version(), seen.len()), (version, 1000));
         if shared {
             view.write(b"from the other side").unwrap();
@@ -174,10 +181,7 @@ fn the_value_outlives_its_writer_while_anybody_reads_it() {
     assert!(version > 2, "{version}");
     assert_eq!(*view.wait_for_change(version - 1, SOON).unwrap(), 9);
     drop((heir, view, late));
-    assert!(matches!(
-        reading.region::<u64>("left").unwrap().open(),
-        Err(RegionError::NotFound { .. })
-    ));
+    assert!(matches!(reading.region::<u64>("left").unwrap().open(), Err(RegionError::NotFound { .. })));
 }
 
 #[test]
@@ -257,8 +261,7 @@ fn an_event_loop_is_told_of_changes() {
             let text = format!("round {round}");
             let version = region.write_text(&text).unwrap();
             loop {
-                let mut polled =
-                    [rustix::event::PollFd::new(&readiness, rustix::event::PollFlags::IN)];
+                let mut polled = [rustix::event::PollFd::new(&readiness, rustix::event::PollFlags::IN)];
                 rustix::event::poll(&mut polled, None).unwrap();
                 let seen = watch.receive().unwrap();
                 if let Some(value) = seen.filter(|value| value.version() == version) {

@@ -1,5 +1,7 @@
 //! Requests and responses between nodes: values and slices, loans, streams, deadlines, cancellation, several servers.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 mod common;
 
 use std::time::Duration;

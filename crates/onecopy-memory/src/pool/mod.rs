@@ -1,6 +1,8 @@
 //! The writer's chunks: memory for messages too large for a slot. Only the writer allocates and frees, so this is
 //! ordinary private code over segments that others map read-only. The pool grows by whole segments up to a byte
-//! budget; segments are sparse, so what counts in memory is what messages touched.
+//! budget; segments are sparse, so what counts in memory is what messages touched. A message larger than any segment
+//! gets one that replaces those that are free, so that whatever is within the budget fits once nothing is held
+//! (docs/decisions/arena.md).
 //!
 //! A freed chunk first goes onto a stack of its size class: the next message of that size gets the chunk that is
 //! still in the cache. Only when a class is empty do the coalescing `ranges` come into play.
@@ -12,7 +14,7 @@ use std::ptr::NonNull;
 
 use ranges::FreeRanges;
 
-use crate::layout::{HEADER_BYTES, LINE_BYTES};
+use crate::layout::{HEADER_BYTES, LINE_BYTES, SEGMENTS_MAX};
 use crate::mapping::Mapping;
 use crate::prefetch::prefetch_for_writing;
 use crate::segment::Segment;
@@ -50,7 +52,8 @@ pub struct Chunk {
 // SAFETY: a chunk is the only handle to its bytes within this process (the pool hands each range out once until it is
 // freed), like a `Box<[u8]>`.
 unsafe impl Send for Chunk {}
-// SAFETY: as above; `&Chunk` gives no access to the bytes.
+// SAFETY: `&Chunk` gives shared access to the bytes only, and writing them takes `&mut Chunk`, so no two threads can do
+// both at a time, as with a `Box<[u8]>`.
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
@@ -116,11 +119,33 @@ impl Chunk {
 pub struct Pool {
     budget_bytes: usize,
     committed_bytes: usize,
-    /// Each segment's mapping, and where its chunks begin.
-    segments: Vec<(Arc<Mapping>, usize)>,
+    /// By index, which is never used again; `None` when it was replaced.
+    segments: Vec<Option<PoolSegment>>,
+    may_grow: bool,
     recent: BTreeMap<usize, Vec<Chunk>>,
     recent_bytes: usize,
     ranges: FreeRanges,
+}
+
+/// Memory that chunks are cut from.
+#[derive(Debug)]
+struct PoolSegment {
+    mapping: Arc<Mapping>,
+    /// Where the chunks begin.
+    start: usize,
+    /// It lies in another segment, which stays.
+    is_arena: bool,
+}
+
+impl PoolSegment {
+    fn bytes(&self) -> usize {
+        self.mapping.len() - self.start
+    }
+
+    /// Bytes for chunks: whole lines.
+    fn usable_bytes(&self) -> usize {
+        self.bytes() / LINE_BYTES * LINE_BYTES
+    }
 }
 
 impl Pool {
@@ -130,6 +155,7 @@ impl Pool {
             budget_bytes,
             committed_bytes: 0,
             segments: Vec::new(),
+            may_grow: true,
             recent: BTreeMap::new(),
             recent_bytes: 0,
             ranges: FreeRanges::default(),
@@ -146,9 +172,20 @@ impl Pool {
         self.committed_bytes
     }
 
-    /// Number of segments.
+    /// Number of segments that it has had: the index of the next one.
     pub fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Whether it may have further segments, however large the budget is: `false` if readers can't be given any. Returns
+    /// what was so before.
+    pub fn set_growth(&mut self, may_grow: bool) -> bool {
+        std::mem::replace(&mut self.may_grow, may_grow)
+    }
+
+    /// Whether it may have further segments.
+    pub fn may_grow(&self) -> bool {
+        self.may_grow
     }
 
     /// A chunk of the right size that was freed not long ago.
@@ -176,48 +213,118 @@ impl Pool {
             return Some(chunk);
         }
         let class = size_class(length)?;
-        if let Some(address) = self.ranges.take(class) {
-            return Some(self.chunk(address, class));
+        if let Some(chunk) = self.take(class) {
+            return Some(chunk);
         }
         // Chunks of other sizes, and what is free beside them, may make one together. Putting them back costs time, so
         // it is done only if they are worth it, or if there is no other way.
+        let may_grow = self.growth(length).is_some();
         let is_worth_it = self.recent_bytes >= class && self.recent_bytes * 2 >= self.committed_bytes;
-        if self.recent_bytes == 0 || (!is_worth_it && self.growth(length).is_some()) {
-            return None;
+        if self.recent_bytes > 0 && (is_worth_it || !may_grow) {
+            self.merge_recent();
+            if let Some(chunk) = self.take(class) {
+                return Some(chunk);
+            }
         }
-        self.merge_recent();
-        self.ranges.take(class).map(|address| self.chunk(address, class))
+        // Without slack, if there is no other way.
+        if may_grow { None } else { self.take(whole_lines(length)?) }
     }
 
-    /// Size of the segment to add so that a chunk of `length` bytes fits; `None` if the budget forbids it.
+    /// Size of the segment to add within the budget so that a chunk of `length` bytes fits; `None` if there is none.
     pub fn growth(&self, length: usize) -> Option<usize> {
         let least = size_class(length)?.checked_add(HEADER_BYTES)?;
         let left = self.budget_bytes.checked_sub(self.committed_bytes)?;
-        if least > left {
+        if least > left || !self.may_add() {
             return None;
         }
         Some(least.max(self.committed_bytes).max(FIRST_SEGMENT_BYTES).min(left))
     }
 
-    /// Whether a chunk of `length` bytes fits into one of the segments, were it empty.
+    /// Size of the segment to add instead of all segments that are free, for a chunk of `length` bytes that is larger
+    /// than any of them; `None` if too much is in use. The arena can't be replaced, and is not counted here: else no
+    /// message could be as large as the budget.
+    ///
+    /// Takes all that the budget leaves. So there are ever fewer segments, and their indices don't run out.
+    pub fn replacement(&self, length: usize) -> Option<usize> {
+        if self.fits_a_segment(length) || !self.may_add() {
+            return None;
+        }
+        let is_kept = |(_, segment, is_free): &(usize, &PoolSegment, bool)| !segment.is_arena && !is_free;
+        let kept: usize = self.present().filter(is_kept).map(|(_, segment, _)| segment.bytes()).sum();
+        let left = self.budget_bytes.checked_sub(kept)?;
+        if left > 0 && length <= left { whole_lines(left)?.checked_add(HEADER_BYTES) } else { None }
+    }
+
+    /// The segments that go when one of `bytes` bytes is added, as bits of a number: those that are free, if there is
+    /// no room in the budget for all.
+    pub fn replaced_by(&self, bytes: usize) -> u64 {
+        if self.committed_bytes.saturating_add(bytes) <= self.budget_bytes {
+            return 0;
+        }
+        let free = self.present().filter(|(_, segment, is_free)| *is_free && !segment.is_arena);
+        free.fold(0, |bits, (index, ..)| bits | 1 << index)
+    }
+
+    /// Whether a chunk of `length` bytes fits once nothing is in use.
     pub fn may_ever_hold(&self, length: usize) -> bool {
-        size_class(length)
-            .is_some_and(|class| self.segments.iter().any(|(mapping, start)| mapping.len() - start >= class))
+        let fits_the_budget = length <= self.budget_bytes && self.budget_bytes > 0;
+        self.fits_a_segment(length) || (fits_the_budget && self.may_add() && whole_lines(length).is_some())
     }
 
-    /// Adds a segment and returns its index, the number by which slots refer to it.
+    /// Adds a segment in place of [`Self::replaced_by`] it and returns its index, by which slots refer to it.
     pub fn add(&mut self, segment: &Segment) -> u32 {
-        self.add_range(segment.mapping(), HEADER_BYTES)
+        self.replace(self.replaced_by(segment.mapping().len()));
+        self.add_range(segment.mapping(), HEADER_BYTES, false)
     }
 
-    /// Adds what lies behind `start` in a mapping of this process.
-    pub(crate) fn add_range(&mut self, mapping: &Arc<Mapping>, start: usize) -> u32 {
+    /// Adds what lies behind `start` in a mapping of this process that stays.
+    pub(crate) fn add_arena(&mut self, mapping: &Arc<Mapping>, start: usize) -> u32 {
+        self.add_range(mapping, start, true)
+    }
+
+    fn add_range(&mut self, mapping: &Arc<Mapping>, start: usize, is_arena: bool) -> u32 {
         let index = self.segments.len() as u32;
-        let usable = (mapping.len() - start) / LINE_BYTES * LINE_BYTES;
-        self.committed_bytes += mapping.len() - start;
-        self.segments.push((Arc::clone(mapping), start));
-        self.ranges.put(ChunkAddress { segment: index, offset: start as u64 }, usable);
+        let segment = PoolSegment { mapping: Arc::clone(mapping), start, is_arena };
+        self.committed_bytes += segment.bytes();
+        self.ranges.put(ChunkAddress { segment: index, offset: start as u64 }, segment.usable_bytes());
+        self.segments.push(Some(segment));
         index
+    }
+
+    /// Lets go of the segments whose bits are set in `indices`.
+    fn replace(&mut self, indices: u64) {
+        for (index, place) in self.segments.iter_mut().enumerate() {
+            if indices >> index & 1 != 0
+                && let Some(segment) = place.take()
+            {
+                self.committed_bytes -= segment.bytes();
+                self.ranges.remove(whole_range(index, &segment), segment.usable_bytes());
+            }
+        }
+    }
+
+    fn may_add(&self) -> bool {
+        self.may_grow && self.segments.len() < SEGMENTS_MAX as usize
+    }
+
+    /// The segments there are, with their indices and whether they are free altogether.
+    fn present(&self) -> impl Iterator<Item = (usize, &PoolSegment, bool)> {
+        self.segments.iter().enumerate().filter_map(|(index, segment)| {
+            let segment = segment.as_ref()?;
+            let is_free = self.ranges.contains(whole_range(index, segment), segment.usable_bytes());
+            Some((index, segment, is_free))
+        })
+    }
+
+    fn fits_a_segment(&self, length: usize) -> bool {
+        whole_lines(length).is_some_and(|length| {
+            self.segments.iter().flatten().any(|segment| segment.usable_bytes() >= length)
+        })
+    }
+
+    fn take(&mut self, length: usize) -> Option<Chunk> {
+        let address = self.ranges.take(length)?;
+        Some(self.chunk(address, length))
     }
 
     /// Takes a chunk back.
@@ -227,15 +334,16 @@ impl Pool {
     /// If the chunk is another pool's: two owners of one range would follow.
     pub fn free(&mut self, chunk: Chunk) {
         if !cfg!(loom) {
-            let (own, _) = &self.segments[chunk.address.segment as usize];
-            assert!(chunk.mapping.as_ref().is_some_and(|mapping| Arc::ptr_eq(mapping, own)));
+            let own = self.segments[chunk.address.segment as usize].as_ref();
+            assert!(chunk.mapping.as_ref().zip(own).is_some_and(|(its, own)| Arc::ptr_eq(its, &own.mapping)));
         }
         self.recent_bytes += chunk.capacity;
         self.recent.entry(chunk.capacity).or_default().push(chunk);
     }
 
     fn chunk(&self, address: ChunkAddress, capacity: usize) -> Chunk {
-        let (mapping, _) = &self.segments[address.segment as usize];
+        let segment = self.segments[address.segment as usize].as_ref();
+        let mapping = &segment.expect("a free range lies in a segment that is there").mapping;
         let base = mapping.range(address.offset as usize, capacity).expect("ranges lie inside their segment");
         Chunk { address, capacity, base, mapping: Some(Arc::clone(mapping)) }
     }
@@ -248,6 +356,16 @@ impl Pool {
         }
         self.recent_bytes = 0;
     }
+}
+
+/// Where a segment's only range stands if it is free.
+fn whole_range(index: usize, segment: &PoolSegment) -> ChunkAddress {
+    ChunkAddress { segment: index as u32, offset: segment.start as u64 }
+}
+
+/// The least memory for `length` bytes. `None` past what can be addressed.
+fn whole_lines(length: usize) -> Option<usize> {
+    length.max(LINE_BYTES).checked_next_multiple_of(LINE_BYTES)
 }
 
 /// The size of the chunk for `length` bytes: whole lines, four sizes per doubling. `None` past what can be addressed.

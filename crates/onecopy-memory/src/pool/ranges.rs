@@ -44,13 +44,19 @@ impl FreeRanges {
         self.insert(address, length);
     }
 
+    /// Whether there is exactly this range.
+    pub(super) fn contains(&self, address: ChunkAddress, length: usize) -> bool {
+        self.by_address.get(&address) == Some(&length)
+    }
+
     fn insert(&mut self, address: ChunkAddress, length: usize) {
         let overlapped = self.by_address.insert(address, length);
         debug_assert_eq!(overlapped, None, "a range is free once");
         self.by_size.insert((length, address));
     }
 
-    fn remove(&mut self, address: ChunkAddress, length: usize) {
+    /// Takes out a range that is there.
+    pub(super) fn remove(&mut self, address: ChunkAddress, length: usize) {
         self.by_address.remove(&address);
         self.by_size.remove(&(length, address));
     }

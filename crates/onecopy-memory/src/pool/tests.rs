@@ -26,13 +26,13 @@ fn allocate(pool: &mut Pool, length: usize) -> Option<Chunk> {
     if let Some(chunk) = pool.allocate(length) {
         return Some(chunk);
     }
-    let bytes = pool.growth(length)?;
+    let bytes = pool.growth(length).or_else(|| pool.replacement(length))?;
     pool.add(&Segment::create(SegmentKind::Pool, bytes, 0).expect("memory for a small segment"));
     Some(pool.allocate(length).expect("the pool has just grown for it"))
 }
 
 fn check(pool: &Pool, live: &[Chunk]) {
-    assert!(pool.committed_bytes() <= pool.budget_bytes());
+    assert!(pool.committed_bytes() <= pool.budget_bytes().next_multiple_of(LINE_BYTES));
     let recent = pool.recent.iter().flat_map(|(class, chunks)| {
         assert!(chunks.iter().all(|chunk| chunk.capacity() == *class));
         chunks
@@ -45,9 +45,9 @@ fn check(pool: &Pool, live: &[Chunk]) {
     all.sort_unstable_by_key(|(address, ..)| *address);
     for (address, length, _) in &all {
         assert!(*length > 0 && address.offset.is_multiple_of(LINE_BYTES as u64));
-        let (segment, _) = &pool.segments[address.segment as usize];
+        let segment = pool.segments[address.segment as usize].as_ref().expect("it was not replaced");
         assert!(address.offset >= HEADER_BYTES as u64);
-        assert!(address.offset as usize + length <= segment.len());
+        assert!(address.offset as usize + length <= segment.mapping.len());
     }
     for pair in all.windows(2) {
         let [(before, length, is_chunk), (after, _, next_is_chunk)] = pair else { unreachable!() };
@@ -58,8 +58,8 @@ fn check(pool: &Pool, live: &[Chunk]) {
         }
     }
     let total: usize = all.iter().map(|(_, length, _)| length).sum();
-    let lines = |(mapping, start): &(Arc<Mapping>, usize)| (mapping.len() - start) / LINE_BYTES * LINE_BYTES;
-    assert_eq!(total, pool.segments.iter().map(lines).sum::<usize>(), "every line is somewhere, once");
+    let lines: usize = pool.segments.iter().flatten().map(PoolSegment::usable_bytes).sum();
+    assert_eq!(total, lines, "every line is somewhere, once");
 }
 
 proptest! {
@@ -88,15 +88,11 @@ proptest! {
         for chunk in live.drain(..) {
             pool.free(chunk);
         }
-        // All the memory is free: a whole segment of it can be had in one piece.
-        let largest = pool.segments.iter().map(|(mapping, start)| mapping.len() - start).max();
-        if let Some(largest) = largest {
-            let length = (1..=largest.min(1 << 20)).rev().find(|length| pool.may_ever_hold(*length));
-            let length = length.expect("a segment holds at least a line");
-            let whole = allocate(&mut pool, length);
-            prop_assert!(whole.is_some());
-            whole.into_iter().for_each(|chunk| pool.free(chunk));
-        }
+        // All the memory is free: the budget can be had in one piece, and no more.
+        prop_assert!(!pool.may_ever_hold(budget.next_multiple_of(LINE_BYTES) + 1) && pool.may_ever_hold(budget));
+        let whole = allocate(&mut pool, budget);
+        prop_assert!(whole.is_some(), "{:?}", pool);
+        whole.into_iter().for_each(|chunk| pool.free(chunk));
         pool.merge_recent();
         check(&pool, &[]);
     }
@@ -108,6 +104,55 @@ proptest! {
         prop_assert!(class - length < (length / CLASSES_PER_DOUBLING).max(LINE_BYTES) + LINE_BYTES);
         prop_assert_eq!(size_class(class), Some(class), "a class is of its own class");
     }
+}
+
+#[test]
+fn indices_do_not_run_out_however_messages_grow() {
+    const BUDGET: usize = 16 << 20;
+    let mut pool = Pool::new(BUDGET);
+    for length in (1..=BUDGET / 4096).map(|pages| pages * 4096) {
+        let chunk = allocate(&mut pool, length).expect("nothing else is in use");
+        assert!(chunk.capacity() >= length);
+        pool.free(chunk);
+    }
+    assert!(pool.segments() <= 2 * BUDGET.ilog2() as usize - 2 * FIRST_SEGMENT_BYTES.ilog2() as usize + 2);
+    assert_eq!(pool.segments.iter().flatten().count(), 1, "one segment has replaced the others");
+}
+
+#[test]
+fn what_is_in_use_is_not_replaced() {
+    const BUDGET: usize = 8 << 20;
+    let mut pool = Pool::new(BUDGET);
+    let small = allocate(&mut pool, 100).expect("an empty pool has room");
+    let large = allocate(&mut pool, 2 << 20).expect("within the budget");
+    pool.free(large);
+    assert!(
+        allocate(&mut pool, BUDGET).is_none() && pool.may_ever_hold(BUDGET),
+        "as long as a chunk is in use"
+    );
+    let rest = BUDGET - pool.segments[0].as_ref().expect("it is in use").usable_bytes();
+    let index = small.address().segment;
+    let large = allocate(&mut pool, rest).expect("what is not in use makes room");
+    assert!(large.address().segment > 1, "no index is used again");
+    pool.free(small);
+    pool.free(large);
+    let whole = allocate(&mut pool, BUDGET).expect("nothing is in use");
+    assert!(pool.segments[index as usize].is_none() && pool.replaced_by(1) == 0);
+    pool.free(whole);
+}
+
+#[test]
+fn a_pool_that_must_not_grow_uses_all_it_has() {
+    let mut pool = Pool::new(8 << 20);
+    let chunk = allocate(&mut pool, 100).expect("an empty pool has room");
+    pool.free(chunk);
+    assert!(pool.set_growth(false) && !pool.may_grow());
+    let whole = pool.segments[0].as_ref().expect("it was added").usable_bytes();
+    assert!(pool.may_ever_hold(whole) && !pool.may_ever_hold(whole + 1));
+    assert!(allocate(&mut pool, whole + 1).is_none());
+    let chunk = allocate(&mut pool, whole).expect("all of it is free");
+    assert!(allocate(&mut pool, 1).is_none());
+    pool.free(chunk);
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub struct Guard<R: Deref<Target = SharedRegion>> {
     abandoned: bool,
     draft: Option<Place>,
     wrote: bool,
-    /// Nobody may have the lock any more.
-    retired: bool,
+    /// It is let go already, otherwise than by a drop.
+    released: bool,
 }
 
 /// Where the next value is in the making.
@@ -35,7 +35,8 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     pub(super) fn new(region: R, abandoned: bool) -> Result<Self, RegionFault> {
         let current = region.words().current();
         // From here on the lock is let go also if this fails.
-        let mut guard = Self { region, current, length: 0, abandoned, draft: None, wrote: false, retired: false };
+        let mut guard =
+            Self { region, current, length: 0, abandoned, draft: None, wrote: false, released: false };
         let words = guard.region.words();
         // Nobody writes the current copy while we have the lock.
         let length = words.copy(current.copy)[1].load(Ordering::Relaxed);
@@ -81,7 +82,15 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
         if !self.region.is_inherited() {
             self.region.words().retire();
         }
-        self.retired = true;
+        self.released = true;
+    }
+
+    /// Lets the lock go as it was had: if its last holder died, the next one is told so too. The value stays as it was.
+    pub fn pass_on(mut self) {
+        if !self.region.is_inherited() {
+            self.region.words().unlock_as_found(self.abandoned);
+        }
+        self.released = true;
     }
 
     /// Room for the next value, which begins as the current one; what lies beyond its length is left over from older
@@ -198,7 +207,7 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
 
 impl<R: Deref<Target = SharedRegion>> Drop for Guard<R> {
     fn drop(&mut self) {
-        if self.region.is_inherited() || self.retired {
+        if self.region.is_inherited() || self.released {
             return;
         }
         self.region.words().unlock();

@@ -192,8 +192,13 @@ impl Region {
 
     /// Lets the lock go.
     pub(super) fn unlock(&self) {
+        self.unlock_as_found(false);
+    }
+
+    /// Lets the lock go, abandoned by its last holder or not.
+    pub(super) fn unlock_as_found(&self, abandoned: bool) {
         let header = self.header();
-        let word = header.lock.word().swap(0, Ordering::Release);
+        let word = header.lock.word().swap(if abandoned { ABANDONED } else { 0 }, Ordering::Release);
         if word & CONTENDED != 0 {
             self.wake_locker();
         }

@@ -232,7 +232,7 @@ impl Region {
     }
 
     /// Finds the current value, after `protect` was told what stands in `current`: `None` if it moved on meanwhile, and
-    /// the copy may be overwritten. `protect` must end with a full fence.
+    /// the copy may be overwritten. `protect` must end with the reader's side of a barrier on both.
     fn claim(&self, word: u64) -> Result<Option<(Current, usize)>, RegionFault> {
         // The writer stores `current`, has a fence, and looks for holds before it chooses a copy. So if we find `current`
         // as it was, our entry is in front of that fence, and seen by whoever looks for a copy from now on.

@@ -117,6 +117,37 @@ impl RegionReader {
         Ok(HeldValue::new(&self.region, current, length, Keep::Reader { _hold: hold }))
     }
 
+    /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since nothing has to be
+    /// kept. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::hold`].
+    #[inline]
+    pub fn look<R>(&self, look: impl FnOnce(&[u8], u64) -> R) -> Result<R, ReadError> {
+        if self.region.geometry.is_small() {
+            return Err(ReadError::Small);
+        }
+        if self.state.is_inherited() {
+            return Err(ReadError::Forked);
+        }
+        for _ in 0..READ_TRIES {
+            let word = self.region.current_word();
+            if word == u64::MAX {
+                // As in `claim`.
+                return Err(RegionFault::NoValue.into());
+            }
+            let _hold = ReaderState::hold_briefly(&self.state, word)?;
+            if let Some((current, length)) = self.region.claim(word)? {
+                // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept unchanged by the
+                // hold, which lasts longer than the reference.
+                let bytes = unsafe { self.region.payload(current.copy, length).as_ref() };
+                return Ok(look(bytes, current.version));
+            }
+        }
+        Err(RegionFault::Unsettled.into())
+    }
+
     fn claim(&self) -> Result<(Hold, Current, usize), ReadError> {
         if self.state.is_inherited() {
             return Err(ReadError::Forked);
@@ -127,7 +158,7 @@ impl RegionReader {
                 // No honest writer comes this far, and there is no entry for it.
                 return Err(RegionFault::NoValue.into());
             }
-            // Ends with a full fence: there is no flag in the header that would make this one an asymmetric one.
+            // Ends with the barrier that pairs with the writer's in `look_for_free_copies`.
             let hold = ReaderState::hold(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
                 return Ok((hold, current, length));

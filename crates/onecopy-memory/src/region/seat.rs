@@ -6,7 +6,9 @@
 //! once its first word is 0, and the successor empties it before it sits down. So every step of a recovery is one
 //! compare-and-swap of one word, done by any survivor, any number of times.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Current, ReadError, Region, RegionFault, mark_held};
 use crate::fork::ForkGuard;
@@ -16,6 +18,11 @@ use crate::sync::{Arc, AtomicU64, Ordering, full_barrier, load_acquire};
 const LINE_BITS: u32 = SEAT_LINES.trailing_zeros();
 /// Bits of a seat as a number; the lock has two further ones.
 const SEAT_BITS: u32 = 30;
+/// In [`Occupied::entries`]: the last entry that is given up takes [`Occupied::leaving`] along.
+const LEAVING: u64 = 1 << 63;
+
+/// What its owner wants to be dropped at the right time.
+pub(super) type Token = Box<dyn Any + Send + Sync>;
 
 /// A participant of a shared region: the number of its line, and which of its successive occupants it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +124,8 @@ pub(super) struct Occupied {
     seat: Seat,
     /// Entries in use, a bit each.
     entries: AtomicU64,
+    /// Dropped with the last entry, once it is there.
+    leaving: Mutex<Option<Token>>,
     /// Absent in a model only.
     fork: Option<ForkGuard>,
 }
@@ -142,7 +151,13 @@ impl Occupied {
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         line.occupant.compare_exchange(before, seat.to_bits(), success, failure).ok()?;
         region.header().seats_end.fetch_max(seat.line() + 1, Ordering::AcqRel);
-        Some(Self { region: region.clone(), seat, entries: AtomicU64::new(0), fork })
+        Some(Self {
+            region: region.clone(),
+            seat,
+            entries: AtomicU64::new(0),
+            leaving: Mutex::new(None),
+            fork,
+        })
     }
 
     pub(super) fn seat(&self) -> Seat {
@@ -151,6 +166,25 @@ impl Occupied {
 
     pub(super) fn is_inherited(&self) -> bool {
         self.fork.as_ref().is_some_and(ForkGuard::is_child)
+    }
+
+    /// Drops `token` once nothing is held any more: now, or with the last that is. From now on nothing more is.
+    pub(super) fn leave(&self, token: Token) {
+        if self.is_inherited() {
+            return;
+        }
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        // Release pairs with the acquire in `SeatHold::drop`, and the reverse: whoever sees the other's half takes the token.
+        if self.entries.fetch_or(LEAVING, Ordering::AcqRel) == 0 {
+            self.left();
+        }
+    }
+
+    #[cold]
+    fn left(&self) {
+        // Dropped outside of the lock: it may be the end of a whole node.
+        let token = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(token);
     }
 
     /// Holds the current value, if it stays current long enough for one try.
@@ -210,6 +244,9 @@ impl Drop for SeatHold {
             // Release pairs with the acquire in `held_by_seats`: our reads come before the copy's reuse.
             line.held[self.entry].store(0, Ordering::Release);
         }
-        self.occupied.entries.fetch_and(!(1 << self.entry), Ordering::Release);
+        let entry = 1 << self.entry;
+        if self.occupied.entries.fetch_and(!entry, Ordering::AcqRel) == LEAVING | entry {
+            self.occupied.left();
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A region with several writers of the same trust.
 
+use std::any::Any;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -174,6 +175,12 @@ impl SharedRegion {
             }
         }
         Err(RegionFault::Unsettled.into())
+    }
+
+    /// Gives up reading and writing. The seat must not be reported as gone before all that is held has been dropped, so that is
+    /// when `token` is dropped; at once, if nothing is held.
+    pub fn leave(&self, token: Box<dyn Any + Send + Sync>) {
+        self.occupied.leave(token);
     }
 
     /// Reserves the lock, and dies.

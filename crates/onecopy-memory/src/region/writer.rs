@@ -5,10 +5,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use super::{Current, OpenError, Region, RegionGeometry, SmallBytes, WriteError, mark_held};
 use crate::fork::ForkGuard;
 use crate::kernel;
-use crate::layout::{COPIES, COPY_HEADER_WORDS, SMALL_BYTES_MAX, SegmentKind};
+use crate::layout::{COPIES, COPY_HEADER_WORDS, FLAG_ASYMMETRIC, SMALL_BYTES_MAX, SegmentKind};
 use crate::readers::{AttachedReader, ReaderKey, Readers, sleepers};
 use crate::segment::{Segment, SegmentError};
-use crate::sync::{Arc, Barrier, full_barrier};
+use crate::sync::{Arc, Barrier, Ordering, full_barrier, heavy_barrier};
 use crate::words::load_bytes;
 
 /// The one writer of a region.
@@ -32,8 +32,11 @@ pub struct RegionWriter {
     length: usize,
     /// The current value, if it is small; a draft is written here.
     small: SmallBytes,
-    /// Towards the thread of this process that attaches readers.
+    /// Towards the thread of this process that attaches readers, and towards readers that enter a hold.
     barrier: Barrier,
+    /// Large values: copies that nobody held when that was looked up last, and that have not been current since. Only
+    /// what is current can be taken hold of, so they are still free.
+    free: u16,
     readers: Arc<Readers>,
     readers_version: u64,
     attached: Vec<Arc<AttachedReader>>,
@@ -72,13 +75,17 @@ impl RegionWriter {
     fn over(region: Region, first_version: u64, value: &[u8]) -> Result<Self, WriteError> {
         let current = region.start(first_version, value)?;
         let asymmetric = kernel::features().membarrier;
+        if asymmetric {
+            region.waking[0].flags.store(FLAG_ASYMMETRIC, Ordering::Relaxed);
+        }
         let mut writer = Self {
             segment: None,
             current,
             length: value.len(),
             small: SmallBytes([0; SMALL_BYTES_MAX]),
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
-            readers: Arc::new(Readers::new(region.waking.clone(), 0)),
+            readers: Arc::new(Readers::new(region.waking.clone(), 0, 1)),
+            free: 0,
             readers_version: 0,
             attached: Vec::new(),
             sleepers: Vec::new(),
@@ -160,7 +167,7 @@ impl RegionWriter {
     /// The readers that hold values, and how many copies each keeps from being written: for telling whose fault
     /// [`WriteError::AllHeld`] is.
     pub fn holders(&mut self) -> Vec<(ReaderKey, u32)> {
-        full_barrier();
+        heavy_barrier();
         self.refresh_readers();
         let held = self.attached.iter().map(|reader| (reader.key(), held_by(reader).count_ones()));
         held.filter(|(_, copies)| *copies > 0).collect()
@@ -181,13 +188,32 @@ impl RegionWriter {
         Ok(Current { version, copy })
     }
 
+    /// A copy to write, out of few, so that few have memory behind them, but not so few that readers have to be looked at
+    /// for each value.
     fn free_copy(&mut self) -> Result<usize, WriteError> {
-        // Pairs with the fence between a reader's entry and its second look at `current`: see `Region::claim`. It also
+        let copies =
+            (ROTATION_BYTES / self.region.geometry.capacity_bytes()).clamp(ROTATION_MIN, ROTATION_MAX);
+        let usual = (1_u16 << copies) - 1;
+        self.free &= !(1 << self.current.copy);
+        if self.free & usual == 0 {
+            self.look_for_free_copies();
+        }
+        let candidates = if self.free & usual != 0 { self.free & usual } else { self.free };
+        if candidates == 0 { Err(WriteError::AllHeld) } else { Ok(candidates.trailing_zeros() as usize) }
+    }
+
+    fn look_for_free_copies(&mut self) {
+        self.refresh_readers();
+        // Pairs with the barrier between a reader's entry and its second look at `current`: see `Region::claim`. It also
         // pairs with `Readers::attach`: a reader that we don't find on the list sees our last commit when it holds.
-        full_barrier();
+        if self.attached.is_empty() {
+            full_barrier()
+        } else {
+            heavy_barrier()
+        }
         self.refresh_readers();
         let held = self.attached.iter().fold(0, |held, reader| held | held_by(reader));
-        Region::next_large(self.current, held)
+        self.free = !(held | 1 << self.current.copy);
     }
 
     #[inline]
@@ -250,6 +276,19 @@ impl RegionWriter {
         self.commit(Current { version, copy }, 0);
     }
 }
+
+/// Among how many copies large values are usually written: looking for held ones takes a barrier on all processors, some
+/// microseconds, so small ones share it among several, while of large ones no more than needed should have memory.
+#[cfg(not(loom))]
+const ROTATION_MAX: usize = 8;
+#[cfg(not(loom))]
+const ROTATION_MIN: usize = 3;
+/// In a model, as few as there can be, so that it comes to a copy again.
+#[cfg(loom)]
+const ROTATION_MAX: usize = 2;
+#[cfg(loom)]
+const ROTATION_MIN: usize = 2;
+const ROTATION_BYTES: usize = 256 << 10;
 
 /// The copies that a reader holds. A chain that makes no sense is its reader's loss: the rest of what it holds has no
 /// protection.

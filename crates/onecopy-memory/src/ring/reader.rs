@@ -193,9 +193,7 @@ impl RingReader {
         let position = position.min(WRITING - 1);
         self.start = position;
         self.cursor = position;
-        self.told = position;
         self.resynced_at = None;
-        self.state.start(position);
         let slot = self.ring.slot(position);
         if load_acquire(&slot[0]) & !WRITING != position + 1
             && load_acquire(&self.ring.header().head) > position
@@ -211,6 +209,9 @@ impl RingReader {
                 None => drop(self.resync()),
             }
         }
+        // Not the place where it was told to start: the writer must keep the slot of the whole batch until we have it.
+        self.told = self.cursor;
+        self.state.start(self.cursor);
     }
 
     /// Position of the writer's next message.
@@ -245,6 +246,15 @@ impl RingReader {
         }
         self.segments[index] = Some(Arc::clone(view.mapping()));
         Ok(())
+    }
+
+    /// Lets go of the segments whose bits are set in `indices`: the writer has replaced them. What is held stays.
+    pub fn forget_segments(&mut self, indices: u64) {
+        for (index, segment) in self.segments.iter_mut().enumerate() {
+            if indices >> index & 1 != 0 {
+                *segment = None;
+            }
+        }
     }
 
     /// A word of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.

@@ -23,7 +23,8 @@ const COLLECT_BYTES: usize = 256 << 10;
 pub enum Allocation {
     /// Memory to write into.
     Chunk(Chunk),
-    /// The pool wants a further segment of so many bytes first ([`Pool::add`]).
+    /// The pool wants a further segment of so many bytes first ([`Pool::add`]), which may replace others
+    /// ([`Pool::replaced_by`]).
     Grow(usize),
 }
 
@@ -102,10 +103,36 @@ impl RingWriter {
         if let Some(bytes) = pool.growth(length) {
             return Ok(Allocation::Grow(bytes));
         }
+        self.reclaim(pool, length)
+    }
+
+    /// Like [`Self::allocate`], from the memory that there is: for when the pool could not grow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::allocate`].
+    pub fn allocate_without_growth(
+        &mut self,
+        pool: &mut Pool,
+        length: usize,
+    ) -> Result<Chunk, BudgetExhausted> {
+        let may_grow = pool.set_growth(false);
+        let allocation = self.reclaim(pool, length);
+        pool.set_growth(may_grow);
+        match allocation? {
+            Allocation::Chunk(chunk) => Ok(chunk),
+            Allocation::Grow(_) => unreachable!("growth was ruled out"),
+        }
+    }
+
+    fn reclaim(&mut self, pool: &mut Pool, length: usize) -> Result<Allocation, BudgetExhausted> {
         self.collect(pool);
         loop {
             if let Some(chunk) = pool.allocate(length) {
                 return Ok(Allocation::Chunk(chunk));
+            }
+            if let Some(bytes) = pool.replacement(length) {
+                return Ok(Allocation::Grow(bytes));
             }
             // Readers must not lose their messages to one that is too large in any case.
             if !pool.may_ever_hold(length) || !self.revoke(pool) {

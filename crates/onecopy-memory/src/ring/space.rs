@@ -26,7 +26,7 @@ impl SpaceWait {
     pub fn sleep(&self, deadline: Option<Instant>) -> Woken {
         let mut words = vec![(&self.list.changed, self.changed)];
         words.extend(self.attached.iter().map(|(reader, value)| (reader.peer.space(), *value)));
-        sleep_on(&words, deadline)
+        sleep_on(&words, deadline).by(deadline)
     }
 }
 
@@ -81,7 +81,7 @@ impl RingWriter {
                 None
             } else if self.version != wait.version {
                 // The look took in a reader whose word is not among ours.
-                Some(Woken::Maybe)
+                Some(Woken::Maybe.by(deadline))
             } else {
                 Some(wait.sleep(deadline))
             };

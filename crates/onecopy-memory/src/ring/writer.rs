@@ -63,7 +63,8 @@ impl RingWriter {
 
     fn over(ring: Ring, segment: Option<Segment>, asymmetric: bool) -> Self {
         ring.geometry.write_to(ring.header(), asymmetric);
-        let readers = Arc::new(Readers::new(ring.header.clone(), ring.geometry.history));
+        let readers =
+            Arc::new(Readers::new(ring.header.clone(), ring.geometry.history, ring.geometry.batch_max()));
         Self {
             ring,
             segment,
@@ -95,7 +96,7 @@ impl RingWriter {
         let mut pool = Pool::new(budget_bytes);
         let geometry = self.ring.geometry;
         if let (Some(segment), 1..) = (&self.segment, geometry.arena_bytes()) {
-            pool.add_range(segment.mapping(), geometry.arena_offset());
+            pool.add_arena(segment.mapping(), geometry.arena_offset());
         }
         pool
     }

@@ -26,6 +26,13 @@ impl NodeId {
     }
 }
 
+impl NodeId {
+    /// Every number that a port of this node can have.
+    pub(super) fn ports(self) -> std::ops::RangeInclusive<PortId> {
+        PortId { node: self, serial: 0 }..=PortId { node: self, serial: u32::MAX }
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:016x}", self.0)

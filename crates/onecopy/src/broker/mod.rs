@@ -6,7 +6,11 @@
 //! | `codec.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
-//! | `peers.rs` | who is connected |
+//! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
+//! | `evicted.rs` | peers that were refused and have not gone yet |
+//! | `quota.rs` | what each peer and each user may take |
+//! | `passed.rs` | which descriptors are taken, and how to get rid of others |
+//! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
 //! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
@@ -15,10 +19,15 @@
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod codec;
+mod connection;
+mod evicted;
 mod ids;
 mod inspection;
+mod passed;
 mod peers;
+mod process;
 pub mod protocol;
+pub mod quota;
 mod refusal;
 pub mod server;
 mod services;
@@ -31,4 +40,5 @@ pub mod transport;
 
 pub use codec::check_node_name;
 pub use peers::PeerId;
+pub(crate) use process::Process;
 pub use topics::Descriptor;

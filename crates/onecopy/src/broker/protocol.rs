@@ -17,6 +17,7 @@ use crate::payload_type::PayloadType;
 
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
 pub use super::ids::{NodeId, PortId, Route};
+pub use super::quota::Resource;
 pub use super::refusal::{KeepError, OpenError, Refusal};
 
 /// What happens when a subscriber is slower than a publisher.
@@ -106,6 +107,8 @@ pub enum Request {
         publisher: PortId,
         /// The segment's number in the publisher's pool.
         index: u32,
+        /// The segments that are no more, as bits: those with these numbers.
+        replaced: u64,
     },
     /// I subscribe.
     OpenSubscriber {
@@ -312,6 +315,8 @@ pub enum Event {
         route: Route,
         /// The segment's number in the publisher's pool.
         index: u32,
+        /// The segments that are no more, as bits: those with these numbers.
+        replaced: u64,
     },
     /// To a subscriber: that publisher ended.
     PublisherGone {

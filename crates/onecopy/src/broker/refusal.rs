@@ -1,11 +1,13 @@
 //! What the broker says no to: openings that can't be ([`OpenError`], for the opener to handle), and breaches of the
 //! protocol, which end the connection ([`Refusal`]).
 
+use onecopy_memory::layout::SEGMENTS_MAX;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ids::{NodeId, PortId};
 use super::protocol::{Delivery, ServiceType};
+use super::quota::{Exceeded, Resource};
 use crate::payload_type::PayloadType;
 
 /// Why a port could not be opened, for its opener to handle.
@@ -91,6 +93,14 @@ pub enum OpenError {
         /// The port.
         port: PortId,
     },
+    /// The node, or all nodes of its user, have taken all that they may.
+    #[error("a node may take {limit} {resource} and not more; close some of what it has open{}", advice(*resource))]
+    OverQuota {
+        /// Of what.
+        resource: Resource,
+        /// How much it may take.
+        limit: u64,
+    },
 }
 
 /// Why the broker does not keep a region.
@@ -102,6 +112,14 @@ pub enum KeepError {
     /// There is no such region.
     #[error("there is no such region: create it first")]
     NotFound,
+    /// All that may be kept is kept.
+    #[error("what is kept takes {limit} {resource} already; let go of some of it{}", advice(*resource))]
+    OverQuota {
+        /// Of what.
+        resource: Resource,
+        /// How much may be taken.
+        limit: u64,
+    },
 }
 
 /// Why the broker ends a connection. It costs that connection only, and nobody else notices.
@@ -190,4 +208,54 @@ pub enum Refusal {
         "the broker is at its limit of open files; raise it (`ulimit -n`, or LimitNOFILE= in a systemd unit) where the broker was started"
     )]
     OutOfDescriptors,
+    /// A publisher announced a segment with a number that no pool has.
+    #[error(
+        "publisher {publisher} added segment {index}; number the segments of a pool below {SEGMENTS_MAX}"
+    )]
+    SegmentOutOfRange {
+        /// The publisher.
+        publisher: PortId,
+        /// The segment.
+        index: u32,
+    },
+    /// A packet brought a descriptor of a kind that the protocol does not pass.
+    #[error(
+        "a packet came with a descriptor that is neither memory of memfd_create nor a doorbell; send what is due"
+    )]
+    DescriptorKind,
+    /// The node, or all nodes of its user, have taken all that they may.
+    #[error("a node may take {limit} {resource} and not more{}", advice(*resource))]
+    OverQuota {
+        /// Of what.
+        resource: Resource,
+        /// How much it may take.
+        limit: u64,
+    },
+}
+
+fn advice(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Descriptors | Resource::Nodes => {
+            ", or raise the broker's limit of open files (`ulimit -n`, or LimitNOFILE= in a systemd unit)"
+        }
+        Resource::Ports | Resource::Bytes | Resource::PortsOfOneName => "",
+    }
+}
+
+impl From<Exceeded> for OpenError {
+    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
+        Self::OverQuota { resource, limit }
+    }
+}
+
+impl From<Exceeded> for KeepError {
+    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
+        Self::OverQuota { resource, limit }
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
+        Self::OverQuota { resource, limit }
+    }
 }

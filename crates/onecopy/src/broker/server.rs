@@ -1,11 +1,11 @@
 //! The broker at work: one thread, one epoll, sockets that never block.
 //!
 //! All decisions are made in `state.rs`; this file moves packets between it and the sockets. Whatever one peer does,
-//! the others are served: a peer that does not read is let go of once too much waits for it, and one that floods gets its
-//! turn like everybody else.
+//! the others are served: a peer that does not read is let go of once too much waits for it, one that floods gets its
+//! turn like everybody else, and when open files run out, it is the one who has most of them that goes.
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -13,21 +13,58 @@ use std::thread::JoinHandle;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::{SocketFlags, accept_with};
 
+use super::connection::{Blocked, Connection, Queued, refuse};
+use super::passed::{self, Kind};
 use super::peers::PeerId;
-use super::protocol::{Event, Refusal, Request};
+use super::process::Process;
+use super::protocol::{Refusal, Request};
+use super::quota::Limits;
 use super::state::{Broker, Output};
-use super::topics::Descriptor;
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
-use crate::limits::{EVENTS_PER_WAIT, MAX_QUEUED_PACKETS, PACKETS_PER_TURN, QUEUED_DESCRIPTORS_DIVISOR};
+use crate::limits::{
+    EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
+    QUEUED_DESCRIPTORS_DIVISOR,
+};
 
-/// What epoll reports for the listening socket and for the stop signal; peers are numbered from there.
-const LISTENER: u64 = 0;
-const STOP: u64 = 1;
-const FIRST_PEER: u64 = 2;
+/// What epoll reports on.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Listener,
+    Stop,
+    Socket(PeerId),
+    /// The end of a peer's process.
+    Process(PeerId),
+}
+
+impl Source {
+    /// The numbers of the first two; those of peers follow, two each.
+    const LISTENER: u64 = 0;
+    const STOP: u64 = 1;
+
+    fn number(self) -> EventData {
+        EventData::new_u64(match self {
+            Self::Listener => Self::LISTENER,
+            Self::Stop => Self::STOP,
+            Self::Socket(PeerId(peer)) => 2 * peer,
+            Self::Process(PeerId(peer)) => 2 * peer + 1,
+        })
+    }
+
+    fn numbered(number: EventData) -> Self {
+        match number.u64() {
+            Self::LISTENER => Self::Listener,
+            Self::STOP => Self::Stop,
+            even if even % 2 == 0 => Self::Socket(PeerId(even / 2)),
+            odd => Self::Process(PeerId(odd / 2)),
+        }
+    }
+}
+
+const FIRST_PEER: u64 = 1;
 
 /// A broker that has the socket and the lock of its instance, ready to [`run`](Self::run).
 ///
@@ -43,28 +80,11 @@ pub struct Server {
     spare: Option<OwnedFd>,
     accepting: bool,
     max_queued_descriptors: usize,
+    /// Peers that could not be sent a descriptor, because too many are on their way.
+    in_flight: BTreeSet<PeerId>,
     listener: Arc<OwnedFd>,
     /// The broker's place in its instance, given up when the server is dropped.
     _seat: Box<dyn Any + Send>,
-}
-
-#[derive(Debug)]
-struct Connection {
-    socket: PacketSocket,
-    queue: VecDeque<Queued>,
-    /// How many in the queue were not caused by the peer's own requests.
-    unsolicited: usize,
-    /// How many of those have a descriptor.
-    unsolicited_descriptors: usize,
-    /// Epoll reports when there is room for the queue.
-    waits_for_room: bool,
-}
-
-#[derive(Debug)]
-struct Queued {
-    bytes: Vec<u8>,
-    descriptor: Option<Descriptor>,
-    solicited: bool,
 }
 
 /// Ends a [`Server`] from another thread.
@@ -87,6 +107,8 @@ impl StopHandle {
 pub struct ServerThread {
     stop: StopHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// A forked child has a copy of this, and no such thread.
+    process: u32,
 }
 
 impl ServerThread {
@@ -100,6 +122,10 @@ impl ServerThread {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        if self.process != std::process::id() {
+            std::mem::forget(self.thread.take());
+            return Ok(());
+        }
         self.stop.stop();
         let Some(thread) = self.thread.take() else { return Ok(()) };
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")))
@@ -115,6 +141,11 @@ impl Drop for ServerThread {
 }
 
 impl Server {
+    /// Keeps regions that nobody has open, if it is asked to: for a server that does not end with some program.
+    pub fn keep_regions(&mut self) {
+        self.broker.keep_regions();
+    }
+
     /// A server for those who connect to `listener`, for the user that this process runs as. It keeps `seat` while it
     /// lives.
     ///
@@ -132,18 +163,21 @@ impl Server {
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &signal, EventData::new_u64(STOP), EventFlags::IN)?;
-        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
+        epoll::add(&epoll, &listener, Source::Listener.number(), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
+        let open_files = open_files_max();
+        let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
         Ok(Self {
-            broker: Broker::new(own),
+            broker: Broker::with_limits(own, Limits::with_open_files(open_files)),
             connections: BTreeMap::new(),
             next_peer: FIRST_PEER,
             epoll,
             stop: StopHandle { signal: Arc::new(signal) },
             spare,
             accepting: true,
-            max_queued_descriptors: max_queued_descriptors(),
+            max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
+            in_flight: BTreeSet::new(),
             listener,
             _seat: seat,
         })
@@ -163,7 +197,7 @@ impl Server {
         let stop = self.stop_handle();
         let thread =
             std::thread::Builder::new().name("onecopy-broker".to_owned()).spawn(move || self.run())?;
-        Ok(ServerThread { stop, thread: Some(thread) })
+        Ok(ServerThread { stop, thread: Some(thread), process: std::process::id() })
     }
 
     /// Serves until it is stopped.
@@ -175,18 +209,23 @@ impl Server {
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
             ready.clear();
-            retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), None))?;
+            let timeout =
+                (!self.in_flight.is_empty()).then(|| Timespec::try_from(IN_FLIGHT_RETRY).ok()).flatten();
+            retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()))?;
             for event in &ready {
-                match event.data.u64() {
-                    STOP => return self.finish_what_was_sent(),
-                    LISTENER => self.accept()?,
-                    peer => {
-                        self.serve(PeerId(peer), event.flags);
-                        // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
-                        self.set_accepting(true)?;
+                match Source::numbered(event.data) {
+                    Source::Stop => return self.finish_what_was_sent(),
+                    Source::Listener => {
+                        self.accept()?;
+                        continue;
                     }
+                    Source::Socket(peer) => drop(self.serve(peer, event.flags)),
+                    Source::Process(peer) => self.bury(peer),
                 }
+                // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
+                self.set_accepting(true)?;
             }
+            self.retry_in_flight();
         }
     }
 
@@ -201,7 +240,7 @@ impl Server {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        for _ in 0..PACKETS_PER_TURN {
+        for _ in 0..NEWCOMERS_PER_TURN {
             match self.accept_one() {
                 Ok(socket) => self.admit(socket),
                 Err(Errno::AGAIN) => return Ok(()),
@@ -235,7 +274,7 @@ impl Server {
     fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
         if self.accepting != accepting {
             let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
-            epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags)?;
+            epoll::modify(&self.epoll, &self.listener, Source::Listener.number(), flags)?;
             self.accepting = accepting;
         }
         Ok(())
@@ -247,50 +286,110 @@ impl Server {
             Ok(credentials) => credentials,
             Err(error) => return tracing::warn!(%error, "a newcomer without credentials"),
         };
-        if let Err(error) = epoll::add(&self.epoll, &socket, EventData::new_u64(peer.0), EventFlags::IN) {
-            refuse(&socket, Refusal::OutOfDescriptors);
+        let connection = match Process::behind(&socket) {
+            // A child of it may have the socket and has no business with it.
+            Ok(Process::Ended) => return tracing::debug!("a newcomer ended before it was accepted"),
+            Ok(process) => Connection::new(socket, process),
+            Err(error) => {
+                refuse(&socket, Refusal::OutOfDescriptors);
+                return tracing::warn!(%error, "a newcomer's process can't be watched");
+            }
+        };
+        if let Err(error) = self.watch_new(peer, &connection) {
+            refuse(&connection.socket, Refusal::OutOfDescriptors);
             return tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
         }
         self.next_peer += 1;
-        self.connections.insert(peer, Connection::new(socket));
+        self.connections.insert(peer, connection);
         self.broker.connect(peer, credentials);
         self.perform_outputs(None);
     }
 
-    fn serve(&mut self, peer: PeerId, flags: EventFlags) {
+    fn watch_new(&self, peer: PeerId, connection: &Connection) -> rustix::io::Result<()> {
+        if let Some(end) = connection.end_of_process() {
+            epoll::add(&self.epoll, end, Source::Process(peer).number(), EventFlags::IN)?;
+        }
+        epoll::add(&self.epoll, &connection.socket, Source::Socket(peer).number(), EventFlags::IN)
+    }
+
+    /// Takes what a peer sent, as much as is its turn. Returns whether nothing is left.
+    fn serve(&mut self, peer: PeerId, flags: EventFlags) -> bool {
         if flags.contains(EventFlags::OUT) {
             self.flush(peer);
+            self.perform_outputs(None);
         }
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-            return;
+            return false;
         }
-        for _ in 0..PACKETS_PER_TURN {
+        let mut left = PACKETS_PER_TURN;
+        while left > 0 {
             // Looked up each time: what the last packet led to may have ended this peer.
-            let Some(connection) = self.connections.get(&peer) else { return };
+            let Some(connection) = self.connections.get(&peer) else { return true };
             match connection.socket.try_receive() {
                 Ok(packet) => self.handle(peer, packet),
-                Err(TransportError::NotReady) => return,
+                Err(TransportError::NotReady) => return true,
                 Err(TransportError::Decode(error)) => self.broker.handle_malformed(peer, error),
-                Err(TransportError::DescriptorLost) => self.broker.refuse(peer, Refusal::OutOfDescriptors),
+                Err(TransportError::DescriptorLost) => {
+                    // Whoever took the last ones goes, and so does this peer: what it said is lost.
+                    self.broker.refuse_largest_holder();
+                    self.broker.refuse(peer, Refusal::OutOfDescriptors);
+                }
                 Err(_) => self.forget(peer),
             }
-            self.perform_outputs(Some(peer));
+            left = left.saturating_sub(1 + self.perform_outputs(Some(peer)));
+            self.forget_if_let_go(peer);
+        }
+        false
+    }
+
+    /// A peer's process has ended. What it said before is heard, and then it is gone, whoever has its socket now.
+    fn bury(&mut self, peer: PeerId) {
+        if self.serve(peer, EventFlags::IN) {
+            self.forget(peer);
+            self.perform_outputs(None);
         }
     }
 
     fn handle(&mut self, peer: PeerId, packet: Packet) {
-        let queued = self.connections.get(&peer).map_or(0, |connection| connection.queue.len());
-        if queued > MAX_QUEUED_PACKETS {
-            return self.broker.refuse(peer, Refusal::TooSlow { queued: queued as u64 });
+        let queued = self.connections.get(&peer).map_or(0, Connection::queued);
+        let request = match Request::decode(&packet.bytes) {
+            _ if queued > MAX_QUEUED_PACKETS => Err(Refusal::TooSlow { queued: queued as u64 }),
+            decoded => decoded.map_err(Refusal::from),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(reason) => {
+                packet.descriptor.into_iter().for_each(passed::dispose);
+                return self.broker.refuse(peer, reason);
+            }
+        };
+        let kind = match request {
+            Request::MaySleep { .. } => Kind::Doorbell,
+            _ => Kind::Memory,
+        };
+        let Some(descriptor) = packet.descriptor else {
+            return self.broker.handle_request(peer, request, None);
+        };
+        match passed::take(descriptor, kind) {
+            Some(descriptor) => self.broker.handle_request(peer, request, Some(Arc::new(descriptor))),
+            None => self.broker.refuse(peer, Refusal::DescriptorKind),
         }
-        match Request::decode(&packet.bytes) {
-            Ok(request) => self.broker.handle_request(peer, request, packet.descriptor.map(Arc::new)),
-            Err(error) => self.broker.handle_malformed(peer, error),
+        self.keep_room();
+    }
+
+    /// Makes sure that the next descriptor can be received: one for which there is no room is lost, and its sender, who
+    /// need not be the one who took the others, with it.
+    fn keep_room(&mut self) {
+        if fcntl_dupfd_cloexec(&self.stop.signal, 0).is_err() && self.broker.refuse_largest_holder() {
+            tracing::warn!("open files have run out; raise the limit with `ulimit -n`");
         }
     }
 
-    fn perform_outputs(&mut self, cause: Option<PeerId>) {
+    /// Does what the broker wants done, and returns how many packets that were.
+    fn perform_outputs(&mut self, cause: Option<PeerId>) -> usize {
+        let mut performed = 0;
         while let Some(output) = self.broker.poll_output() {
+            performed += 1;
             match output {
                 Output::Send { peer, event, descriptor } => {
                     let solicited = cause == Some(peer);
@@ -299,44 +398,51 @@ impl Server {
                 Output::Disconnect { peer, reason } => self.disconnect(peer, reason),
             }
         }
+        performed
     }
 
     fn enqueue(&mut self, peer: PeerId, packet: Queued) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        let too_many = connection.unsolicited >= MAX_QUEUED_PACKETS
-            || connection.unsolicited_descriptors >= self.max_queued_descriptors;
-        if !packet.solicited && too_many {
-            let queued = connection.queue.len() as u64;
+        if !packet.solicited && connection.is_too_slow(MAX_QUEUED_PACKETS, self.max_queued_descriptors) {
+            let queued = connection.queued() as u64;
             return self.broker.refuse(peer, Refusal::TooSlow { queued });
         }
         connection.push(packet);
-        if !connection.waits_for_room {
+        if connection.blocked == Blocked::No {
             self.flush(peer);
         }
     }
 
-    /// Sends what is queued for a peer as far as there is room, and has epoll report room exactly as long as it is
-    /// needed: reported for an empty queue, it would keep this thread spinning.
+    /// Sends what is queued for a peer as far as there is room, and has epoll report room exactly as long as that is what
+    /// it waits for: reported for an empty queue, or for one that waits for something else, it would keep this thread
+    /// spinning.
     fn flush(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        match connection.send_queued() {
-            Ok(()) | Err(TransportError::NotReady) => {}
-            Err(TransportError::TooManyDescriptorsInFlight) => {
-                return self.broker.refuse(peer, Refusal::OutOfDescriptors);
-            }
-            Err(_) => return self.forget(peer),
-        }
-        let needs_room = !connection.queue.is_empty();
-        if connection.waits_for_room != needs_room {
-            connection.waits_for_room = needs_room;
+        let Ok(blocked) = connection.send_queued() else { return self.forget(peer) };
+        let was_blocked = std::mem::replace(&mut connection.blocked, blocked);
+        match blocked {
+            Blocked::InFlight => self.in_flight.insert(peer),
+            Blocked::No | Blocked::Full => self.in_flight.remove(&peer),
+        };
+        let needs_room = blocked == Blocked::Full;
+        if needs_room != (was_blocked == Blocked::Full) {
             self.watch(peer, if needs_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN });
         }
     }
 
+    /// Tries again what had to wait for others to receive descriptors.
+    fn retry_in_flight(&mut self) {
+        let waiting: Vec<PeerId> = self.in_flight.iter().copied().collect();
+        for peer in waiting {
+            self.flush(peer);
+        }
+        self.perform_outputs(None);
+    }
+
     fn watch(&mut self, peer: PeerId, flags: EventFlags) {
         let Some(connection) = self.connections.get(&peer) else { return };
-        if let Err(error) = epoll::modify(&self.epoll, &connection.socket, EventData::new_u64(peer.0), flags)
-        {
+        let source = Source::Socket(peer).number();
+        if let Err(error) = epoll::modify(&self.epoll, &connection.socket, source, flags) {
             tracing::error!(%error, "a peer can't be watched any more");
             self.forget(peer);
         }
@@ -347,61 +453,40 @@ impl Server {
         self.broker.handle_gone(peer);
     }
 
-    fn remove(&mut self, peer: PeerId) -> Option<Connection> {
-        let connection = self.connections.remove(&peer)?;
-        // Closing alone would leave it watched if the embedding process has forked meanwhile.
-        if let Err(error) = epoll::delete(&self.epoll, &connection.socket) {
-            tracing::error!(%error, "a peer was not watched");
+    fn remove(&mut self, peer: PeerId) {
+        self.in_flight.remove(&peer);
+        let Some(connection) = self.connections.remove(&peer) else { return };
+        // Closing alone would leave them watched if the embedding process has forked meanwhile.
+        let watched = [Some(connection.socket.as_fd()), connection.end_of_process()];
+        for descriptor in watched.into_iter().flatten() {
+            if let Err(error) = epoll::delete(&self.epoll, descriptor) {
+                tracing::error!(%error, "a peer was not watched");
+            }
         }
-        Some(connection)
     }
 
     fn disconnect(&mut self, peer: PeerId, reason: Refusal) {
         tracing::warn!(peer = peer.0, %reason, "the broker lets go of a peer");
-        if let Some(mut connection) = self.remove(peer)
-            && connection.send_queued().is_ok()
-        {
-            refuse(&connection.socket, reason);
+        let Some(connection) = self.connections.get_mut(&peer) else { return };
+        let was_full = connection.blocked == Blocked::Full;
+        connection.refuse(reason);
+        self.in_flight.remove(&peer);
+        if was_full {
+            self.watch(peer, EventFlags::IN);
+        }
+        self.forget_if_let_go(peer);
+    }
+
+    /// Closes the connection of a refused peer that holds nothing any more.
+    fn forget_if_let_go(&mut self, peer: PeerId) {
+        let is_refused = self.connections.get(&peer).is_some_and(|connection| connection.is_refused);
+        if is_refused && self.broker.has_forgotten(peer) {
+            self.remove(peer);
         }
     }
 }
 
-impl Connection {
-    fn new(socket: PacketSocket) -> Self {
-        let queue = VecDeque::new();
-        Self { socket, queue, unsolicited: 0, unsolicited_descriptors: 0, waits_for_room: false }
-    }
-
-    fn push(&mut self, packet: Queued) {
-        if !packet.solicited {
-            self.unsolicited += 1;
-            self.unsolicited_descriptors += usize::from(packet.descriptor.is_some());
-        }
-        self.queue.push_back(packet);
-    }
-
-    fn send_queued(&mut self) -> Result<(), TransportError> {
-        while let Some(packet) = self.queue.front() {
-            let descriptor = packet.descriptor.as_ref().map(|descriptor| descriptor.as_fd());
-            self.socket.try_send(&packet.bytes, descriptor)?;
-            if !packet.solicited {
-                self.unsolicited -= 1;
-                self.unsolicited_descriptors -= usize::from(packet.descriptor.is_some());
-            }
-            self.queue.pop_front();
-        }
-        Ok(())
-    }
-}
-
-/// Tells a peer why it is let go of, if it has room to hear it.
-fn refuse(socket: &PacketSocket, reason: Refusal) {
-    if let Err(error) = socket.try_send(&Event::Refused { reason }.encode(), None) {
-        tracing::debug!(%error, "a peer could not be told why it was refused");
-    }
-}
-
-fn max_queued_descriptors() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit / QUEUED_DESCRIPTORS_DIVISOR).unwrap_or(usize::MAX)
+/// How many files the process may have open.
+fn open_files_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::protocol::{Event, OpenError, PortId, Role, ServiceType};
+use super::protocol::{Event, NodeId, OpenError, PortId, Role, ServiceType};
 use super::topics::Outbox;
 
 /// What is agreed on for a service, for as long as anybody has it open, and who has.
@@ -86,6 +86,14 @@ impl Services {
         }
         outbox.tell(port.node, Event::AllMet { port });
         self.by_port.insert(port, (name, role));
+    }
+
+    /// How many clients and servers of a service a node has.
+    pub(super) fn ports_of_node(&self, name: &str, node: NodeId) -> usize {
+        self.by_name.get(name).map_or(0, |service| {
+            let sides = [&service.clients, &service.servers];
+            sides.into_iter().map(|ports| ports.range(node.ports()).count()).sum()
+        })
     }
 
     /// Whether the two were introduced, and both are still there.

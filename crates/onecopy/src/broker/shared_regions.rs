@@ -71,8 +71,10 @@ impl SharedRegions {
             let (existing, requested) = (Box::new(existing.clone()), Box::new(requested.clone()));
             return Err(OpenError::TypeMismatch { topic: name, existing, requested });
         }
-        let name: Arc<str> =
-            self.by_name.get_key_value(name.as_str()).map_or_else(|| name.into(), |(kept, _)| Arc::clone(kept));
+        let name: Arc<str> = self
+            .by_name
+            .get_key_value(name.as_str())
+            .map_or_else(|| name.into(), |(kept, _)| Arc::clone(kept));
         let region = self.by_name.entry(Arc::clone(&name)).or_default();
         let others: Vec<(PortId, Seat)> = region.seats.iter().map(|(port, seat)| (*port, *seat)).collect();
         let Some(seat) = region.take_seat(port) else {

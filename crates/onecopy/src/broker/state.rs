@@ -6,9 +6,13 @@
 use std::collections::VecDeque;
 
 use super::codec::DecodeError;
+use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
-use super::protocol::{Address, Event, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType};
+use super::protocol::{
+    Address, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
+};
+use super::quota::{Limits, Quota};
 use super::services::Services;
 use super::shared_regions::SharedRegions;
 use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
@@ -27,7 +31,9 @@ pub enum Output {
         /// What goes along.
         descriptor: Option<Descriptor>,
     },
-    /// Send [`Event::Refused`] with the reason and close the connection. The machine has forgotten the peer already.
+    /// Send [`Event::Refused`] with the reason, and nothing from then on. If the machine
+    /// [has forgotten](Broker::has_forgotten) the peer, close the connection; otherwise it has not let go of everything
+    /// yet, and its end is to be told with [`Broker::handle_gone`] like that of any other.
     Disconnect {
         /// Whom.
         peer: PeerId,
@@ -44,23 +50,40 @@ pub struct Broker {
     pub(super) topics: Topics,
     pub(super) services: Services,
     pub(super) shared: SharedRegions,
-    outputs: VecDeque<Output>,
+    pub(super) evicted: Evicted,
+    pub(super) quota: Quota,
+    keeps_regions: bool,
+    pub(super) outputs: VecDeque<Output>,
 }
 
 impl Broker {
     /// A broker that nobody is connected to, running in the process and for the user named.
+    /// Its process may open as many files as it likes.
     pub fn new(own: Credentials) -> Self {
-        let (peers, topics, services, shared, outputs) = Default::default();
-        Self { own, peers, topics, services, shared, outputs }
+        Self::with_limits(own, Limits::with_open_files(u64::MAX))
+    }
+
+    /// The same, where nobody gets more than `limits` say.
+    pub fn with_limits(own: Credentials, limits: Limits) -> Self {
+        let (peers, topics, services, shared, evicted, outputs) = Default::default();
+        let quota = Quota::new(limits);
+        Self { own, peers, topics, services, shared, evicted, quota, keeps_regions: false, outputs }
+    }
+
+    /// Makes it keep regions that nobody has open, if it is asked to: for a broker that runs on its own.
+    pub fn keep_regions(&mut self) {
+        self.keeps_regions = true;
     }
 
     /// Somebody connected.
     pub fn connect(&mut self, peer: PeerId, credentials: Credentials) {
-        if credentials.uid == self.own.uid {
-            self.peers.insert(peer, credentials);
-        } else {
-            let reason = Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: self.own.uid };
-            self.outputs.push_back(Output::Disconnect { peer, reason });
+        let admitted = match credentials.uid == self.own.uid {
+            true => self.quota.admit(peer, credentials.uid).map_err(Refusal::from),
+            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: self.own.uid }),
+        };
+        match admitted {
+            Ok(()) => self.peers.insert(peer, credentials),
+            Err(reason) => self.outputs.push_back(Output::Disconnect { peer, reason }),
         }
     }
 
@@ -68,6 +91,9 @@ impl Broker {
     pub fn handle_request(&mut self, peer: PeerId, request: Request, descriptor: Option<Descriptor>) {
         if !self.peers.contains(peer) {
             return;
+        }
+        if self.evicted.contains(peer) {
+            return self.let_go(peer, &request);
         }
         let mut outbox = Outbox::default();
         let result = self.dispatch(peer, request, descriptor, &mut outbox);
@@ -84,30 +110,29 @@ impl Broker {
 
     /// A connection ended: its ports close, and their counterparts are told.
     pub fn handle_gone(&mut self, peer: PeerId) {
-        let Some(node) = self.peers.remove(peer) else { return };
+        self.quota.forget(peer);
         let mut outbox = Outbox::default();
+        self.evicted.end(peer, &mut outbox);
+        let Some(node) = self.peers.remove(peer) else { return };
         for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
             self.close(port, &mut outbox);
         }
         self.deliver(outbox);
     }
 
-    /// Ends a connection for a reason that lies outside of the packets.
-    pub fn refuse(&mut self, peer: PeerId, reason: Refusal) {
-        if self.peers.contains(peer) {
-            self.outputs.push_back(Output::Disconnect { peer, reason });
-            self.handle_gone(peer);
-        }
-    }
-
     /// The next thing to do. Peers that ended in the meantime are passed over.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
             match self.outputs.pop_front()? {
-                Output::Send { peer, .. } if !self.peers.contains(peer) => {}
+                Output::Send { peer, .. } if !self.is_heard(peer) => {}
                 output => return Some(output),
             }
         }
+    }
+
+    /// Whether it knows nothing of a peer any more.
+    pub fn has_forgotten(&self, peer: PeerId) -> bool {
+        !self.peers.contains(peer)
     }
 
     /// Whether nobody is connected, and so nothing is kept.
@@ -116,6 +141,8 @@ impl Broker {
             && self.topics.is_empty()
             && self.services.is_empty()
             && self.shared.is_empty()
+            && self.evicted.is_empty()
+            && self.quota.is_empty()
     }
 
     /// Checks that the tables agree with each other: for tests and fuzzing.
@@ -157,43 +184,33 @@ impl Broker {
             return Err(Refusal::ForeignPort { port, node });
         }
         match (request, descriptor) {
-            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
-                let opened = self.place(port, address).and_then(|(key, from)| {
-                    let new = NewPublisher { port, key, from, payload, delivery, history, ring };
-                    self.topics.open_publisher(new, outbox)
-                });
-                tell_failure(port, opened, outbox);
-                Ok(())
+            // Clients and servers subscribe to it by being there, and nobody else may.
+            (Request::OpenSubscriber { subscriber: port, address: Address::Direct { .. }, .. }, _) => {
+                Err(Refusal::WrongRole { port })
             }
-            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
-                let key = match address {
-                    Address::Topic(name) => Key::Topic(name.into()),
-                    Address::Region { name, .. } => Key::Region(name.into()),
-                    // Clients and servers subscribe to it by being there, and nobody else may.
-                    Address::Direct { .. } => return Err(Refusal::WrongRole { port }),
-                };
-                let opened = self
-                    .check_mode(&key)
-                    .and_then(|()| self.topics.open_subscriber(port, key, payload, outbox));
-                tell_failure(port, opened, outbox);
-                Ok(())
-            }
-            (Request::OpenService { port, role, service, payload }, _) => {
-                let opened = self.open_service(port, role, service, payload, outbox);
-                tell_failure(port, opened, outbox);
-                Ok(())
-            }
-            (Request::OpenShared { port, region, payload }, _) => {
-                let opened = self.open_shared(port, region, payload, outbox);
-                tell_failure(port, opened, outbox);
+            (
+                request @ (Request::OpenPublisher { .. }
+                | Request::OpenSubscriber { .. }
+                | Request::OpenService { .. }
+                | Request::OpenShared { .. }),
+                descriptor,
+            ) => {
+                let port = own_port(&request);
+                let opened = self.open(peer, request, descriptor, outbox);
+                if let (Some(port), Err(error)) = (port, opened) {
+                    outbox.tell(node, Event::OpenFailed { port, error });
+                }
                 Ok(())
             }
             (Request::OfferShared { port, succeeds }, Some(memory)) => {
                 self.shared.offer(port, succeeds, memory, outbox);
                 Ok(())
             }
-            (Request::AddSegment { publisher, index }, Some(segment)) => {
-                self.topics.add_segment(publisher, index, &segment, outbox)
+            (Request::AddSegment { publisher, index, replaced }, Some(segment)) => {
+                let charge = self.charge_segment(peer)?;
+                self.topics.add_segment(publisher, index, replaced, &segment, outbox)?;
+                self.quota.keep_segment(peer, publisher, charge, self.topics.segments_of(publisher));
+                Ok(())
             }
             (Request::Attach { route, reader_segment, block }, Some(readers)) => {
                 self.topics.attach(route, Event::Attach { route, reader_segment, block }, &readers, outbox)
@@ -206,6 +223,12 @@ impl Broker {
             (Request::Detach { route }, _) => self.topics.detach(route, outbox),
             (Request::Close { port }, _) => {
                 self.close(port, outbox);
+                self.quota.release(peer, port);
+                Ok(())
+            }
+            (Request::Keep { request, region, keep }, _) => {
+                let refused = self.keep(peer, region, keep).err();
+                outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
             (Request::Inspect { request, topic, rings }, _) => {
@@ -213,14 +236,54 @@ impl Broker {
                 Ok(())
             }
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
-            (
-                Request::OpenPublisher { .. }
-                | Request::AddSegment { .. }
-                | Request::OfferShared { .. }
-                | Request::Attach { .. },
-                None,
-            ) => Err(Refusal::DescriptorMissing),
+            (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
+                Err(Refusal::DescriptorMissing)
+            }
         }
+    }
+
+    /// Opens a port, and charges its peer for it.
+    fn open(
+        &mut self,
+        peer: PeerId,
+        request: Request,
+        descriptor: Option<Descriptor>,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        let (port, charge) = match (request, descriptor) {
+            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
+                let (key, from) = self.place(port, address)?;
+                let charge = self.charge_publisher(peer, port.node, &key)?;
+                let new = NewPublisher { port, key, from, payload, delivery, history, ring };
+                self.topics.open_publisher(new, outbox)?;
+                (port, charge)
+            }
+            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
+                let key = match address {
+                    Address::Topic(name) => Key::Topic(name.into()),
+                    Address::Region { name, .. } => Key::Region(name.into()),
+                    Address::Direct { to, .. } => return Err(OpenError::NoSuchPeer { port, peer: to }),
+                };
+                self.check_mode(&key)?;
+                let charge = self.charge_subscriber(peer, port.node, &key)?;
+                self.topics.open_subscriber(port, key, payload, outbox)?;
+                (port, charge)
+            }
+            (Request::OpenService { port, role, service, payload }, _) => {
+                let charge = self.charge_correspondent(peer, port.node, &service)?;
+                self.open_service(port, role, service, payload, outbox)?;
+                (port, charge)
+            }
+            (Request::OpenShared { port, region, payload }, _) => {
+                let charge = self.charge_participant(peer, &region)?;
+                self.open_shared(port, region, payload, outbox)?;
+                (port, charge)
+            }
+            // Nothing else is opened, and a ring comes with its publisher.
+            _ => return Ok(()),
+        };
+        self.quota.keep(peer, port, charge);
+        Ok(())
     }
 
     fn hello(
@@ -250,10 +313,12 @@ impl Broker {
                 let key = Key::Region(name.into());
                 self.check_mode(&key)?;
                 match self.topics.writer_of(&key) {
-                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => Err(OpenError::HasWriter {
-                        region: key.to_string(),
-                        pid: self.peers.pid_of(writer.node),
-                    }),
+                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
+                        Err(OpenError::HasWriter {
+                            region: key.to_string(),
+                            pid: self.peers.pid_of(writer.node),
+                        })
+                    }
                     _ => Ok((key, None)),
                 }
             }
@@ -289,6 +354,21 @@ impl Broker {
         }
     }
 
+    fn keep(&mut self, peer: PeerId, region: String, keep: bool) -> Result<(), KeepError> {
+        if keep && !self.keeps_regions {
+            return Err(KeepError::Embedded);
+        }
+        if keep {
+            self.quota.keep_region(peer, &region)?;
+        }
+        let found =
+            self.shared.keep(&region, keep) || self.topics.keep(&Key::Region(region.as_str().into()), keep);
+        if !(keep && found) {
+            self.quota.release_region(&region);
+        }
+        if found { Ok(()) } else { Err(KeepError::NotFound) }
+    }
+
     fn open_shared(
         &mut self,
         port: PortId,
@@ -304,25 +384,27 @@ impl Broker {
     }
 
     fn close(&mut self, port: PortId, outbox: &mut Outbox) {
+        self.evicted.publisher_ended(port);
         self.services.close(port, outbox);
         self.shared.close(port, outbox);
         self.topics.close(port, outbox);
     }
 
-    fn deliver(&mut self, outbox: Outbox) {
+    /// Whether a peer is told anything.
+    fn is_heard(&self, peer: PeerId) -> bool {
+        self.peers.contains(peer) && !self.evicted.contains(peer)
+    }
+
+    pub(super) fn deliver(&mut self, outbox: Outbox) {
         for (node, event, descriptor) in outbox.0 {
             // A node that ends is not told of its own end.
-            if let Some(peer) = self.peers.peer_of(node) {
+            if let Some(peer) = self.peers.peer_of(node)
+                && self.is_heard(peer)
+            {
                 debug_assert_eq!(event.carries_descriptor(), descriptor.is_some(), "{event:?}");
                 self.outputs.push_back(Output::Send { peer, event, descriptor });
             }
         }
-    }
-}
-
-fn tell_failure(port: PortId, opened: Result<(), OpenError>, outbox: &mut Outbox) {
-    if let Err(error) = opened {
-        outbox.tell(port.node, Event::OpenFailed { port, error });
     }
 }
 
@@ -340,6 +422,6 @@ fn own_port(request: &Request) -> Option<PortId> {
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
             Some(route.subscriber)
         }
-        Request::Hello { .. } | Request::Inspect { .. } => None,
+        Request::Hello { .. } | Request::Inspect { .. } | Request::Keep { .. } => None,
     }
 }

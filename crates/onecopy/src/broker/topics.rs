@@ -9,6 +9,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use onecopy_memory::layout::SEGMENTS_MAX;
+
 use super::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Route};
 use crate::payload_type::PayloadType;
 
@@ -39,6 +41,16 @@ pub(super) enum Key {
     /// A region. Its one publisher is its writer; when that ends, what it published stays for as long as anybody reads
     /// it.
     Region(Arc<str>),
+}
+
+impl Key {
+    /// The length of its name.
+    pub(super) fn name_bytes(&self) -> usize {
+        match self {
+            Self::Topic(name) | Self::Region(name) => name.len(),
+            Self::Direct(_) => 0,
+        }
+    }
 }
 
 impl fmt::Display for Key {
@@ -155,7 +167,11 @@ impl Topics {
                 let event = Event::Publisher { route, payload: payload.clone(), delivery, from };
                 outbox.tell_with(port.node, event, &record.ring);
                 for (index, segment) in &record.segments {
-                    outbox.tell_with(port.node, Event::Segment { route, index: *index }, segment);
+                    outbox.tell_with(
+                        port.node,
+                        Event::Segment { route, index: *index, replaced: 0 },
+                        segment,
+                    );
                 }
             }
         }
@@ -231,19 +247,24 @@ impl Topics {
         &mut self,
         port: PortId,
         index: u32,
+        replaced: u64,
         segment: &Descriptor,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
         let Some(topic) = self.topic_of(port) else { return Ok(()) };
         let publisher = topic.publishers.get_mut(&port).ok_or(Refusal::WrongRole { port })?;
+        if index >= SEGMENTS_MAX {
+            return Err(Refusal::SegmentOutOfRange { publisher: port, index });
+        }
         if publisher.segments.contains_key(&index) {
             return Err(Refusal::DuplicateSegment { publisher: port, index });
         }
+        publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
         publisher.segments.insert(index, Arc::clone(segment));
         for (subscriber, record) in &topic.subscribers {
             if record.links.contains_key(&port) {
                 let route = Route { publisher: port, subscriber: *subscriber };
-                outbox.tell_with(subscriber.node, Event::Segment { route, index }, segment);
+                outbox.tell_with(subscriber.node, Event::Segment { route, index, replaced }, segment);
             }
         }
         Ok(())
@@ -311,15 +332,46 @@ impl Topics {
         Ok(())
     }
 
+    /// How many publishers and subscribers a topic has.
+    pub(super) fn count(&self, key: &Key) -> (usize, usize) {
+        self.by_key.get(key).map_or((0, 0), |topic| (topic.publishers.len(), topic.subscribers.len()))
+    }
+
+    /// How many publishers and subscribers of a topic a node has.
+    pub(super) fn ports_on(&self, key: &Key, node: NodeId) -> usize {
+        let all = node.ports();
+        self.by_key.get(key).map_or(0, |topic| {
+            topic.publishers.range(all.clone()).count() + topic.subscribers.range(all).count()
+        })
+    }
+
+    /// How many segments a publisher has added.
+    pub(super) fn segments_of(&self, port: PortId) -> usize {
+        let topic = self.by_port.get(&port).and_then(|key| self.by_key.get(key));
+        topic.and_then(|topic| topic.publishers.get(&port)).map_or(0, |publisher| publisher.segments.len())
+    }
+
+    /// Ends a port like [`close`](Self::close), but tells no publisher that knows it: returns the routes to those.
+    pub(super) fn evict(&mut self, port: PortId, outbox: &mut Outbox) -> Vec<Route> {
+        let topic = self.topic_of(port);
+        let subscriber = topic.and_then(|topic| topic.subscribers.get_mut(&port));
+        let links = subscriber.map(|subscriber| &mut subscriber.links).into_iter();
+        let known = links.flat_map(|links| links.extract_if(.., |_, link| *link != Link::Offered));
+        let routes = known.map(|(publisher, _)| Route { publisher, subscriber: port }).collect();
+        self.close(port, outbox);
+        routes
+    }
+
     /// Ends a port, and its topic with the last one; a port that is not open stays so.
     pub(super) fn close(&mut self, port: PortId, outbox: &mut Outbox) {
         let Some(key) = self.by_port.remove(&port) else { return };
         let Some(topic) = self.by_key.get_mut(&key) else { return };
         if let Some(publisher) = topic.publishers.remove(&port) {
-            topic.publisher_ended(port, outbox);
             if matches!(key, Key::Region(_)) && topic.publishers.is_empty() {
-                topic.remains = Some(publisher.ring);
+                // Before they hear of the end, which may be all that they wait for.
+                topic.leave_remains(port, publisher.ring, outbox);
             }
+            topic.publisher_ended(port, outbox);
         }
         if let Some(subscriber) = topic.subscribers.remove(&port) {
             for (publisher, link) in subscriber.links {
@@ -333,8 +385,7 @@ impl Topics {
 
     /// Every port that a node has open.
     pub(super) fn ports_of(&self, node: NodeId) -> Vec<PortId> {
-        let all = PortId { node, serial: 0 }..=PortId { node, serial: u32::MAX };
-        self.by_port.range(all).map(|(port, _)| *port).collect()
+        self.by_port.range(node.ports()).map(|(port, _)| *port).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Topic)> {
@@ -384,6 +435,20 @@ impl Topic {
     fn tell_opened(&self, port: PortId, outbox: &mut Outbox) {
         let (payload, delivery) = (self.payload.clone(), self.delivery);
         outbox.tell(port.node, Event::Opened { port, payload, delivery });
+    }
+
+    /// A region's last value, when its writer ends: also for the readers that it had not attached yet, which would have to
+    /// do with an older value, or none.
+    fn leave_remains(&mut self, writer: PortId, ring: Descriptor, outbox: &mut Outbox) {
+        if let Some(payload) = &self.payload {
+            for (subscriber, record) in &self.subscribers {
+                if matches!(record.links.get(&writer), Some(Link::Offered | Link::Requested)) {
+                    let event = Event::Remains { subscriber: *subscriber, payload: payload.clone() };
+                    outbox.tell_with(subscriber.node, event, &ring);
+                }
+            }
+        }
+        self.remains = Some(ring);
     }
 
     fn publisher_ended(&mut self, publisher: PortId, outbox: &mut Outbox) {

@@ -17,6 +17,7 @@ use rustix::net::{
 use thiserror::Error;
 
 use super::codec::DecodeError;
+use super::passed;
 use super::protocol::{Event, Refusal, Request};
 use crate::limits::{MAX_DESCRIPTORS_PER_PACKET, MAX_PACKET_BYTES};
 
@@ -43,6 +44,8 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// What came along.
     pub descriptor: Option<OwnedFd>,
+    /// A descriptor came, and this process could not take it in.
+    pub is_descriptor_lost: bool,
 }
 
 /// Why a packet could not be sent or received.
@@ -154,6 +157,35 @@ impl PacketSocket {
         Ok(rustix::net::shutdown(&self.descriptor, rustix::net::Shutdown::Both)?)
     }
 
+    /// Ends the conversation for both sides, whether they are still connected or not.
+    pub(crate) fn end(&self) {
+        if let Err(error) = self.shutdown() {
+            tracing::trace!(%error, "a connection had ended already");
+        }
+    }
+
+    /// Says that nothing more will be sent: the other side finds the end behind what was sent before. It may go on
+    /// sending.
+    pub(crate) fn finish_sending(&self) {
+        if let Err(error) = rustix::net::shutdown(&self.descriptor, rustix::net::Shutdown::Write) {
+            tracing::trace!(%error, "a connection had ended already");
+        }
+    }
+
+    /// Throws away what came and nobody will read. Left to the kernel, descriptors in it could keep us when the socket
+    /// is closed.
+    pub(crate) fn discard_received(&self) {
+        loop {
+            match self.try_receive() {
+                Ok(Packet { descriptor, .. }) => descriptor.into_iter().for_each(passed::dispose),
+                Err(TransportError::NotReady | TransportError::Closed | TransportError::Kernel { .. }) => {
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Sends one packet, waiting for room.
     ///
     /// # Errors
@@ -192,7 +224,7 @@ impl PacketSocket {
     ///
     /// [`TransportError::NotReady`] only if a timeout is set or the socket is non-blocking.
     pub fn receive(&self) -> Result<Packet, TransportError> {
-        self.receive_with(RecvFlags::empty())
+        whole(self.receive_with(RecvFlags::empty())?)
     }
 
     /// Receives one packet, or returns [`TransportError::NotReady`] if there is none.
@@ -201,7 +233,7 @@ impl PacketSocket {
     ///
     /// As for [`receive`](Self::receive).
     pub fn try_receive(&self) -> Result<Packet, TransportError> {
-        self.receive_with(RecvFlags::DONTWAIT)
+        whole(self.receive_with(RecvFlags::DONTWAIT)?)
     }
 
     /// Receives one event of the broker, waiting for it. Its descriptor is there exactly if
@@ -214,13 +246,18 @@ impl PacketSocket {
         event_of(self.receive()?)
     }
 
-    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none.
+    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none. If this process could not
+    /// take in the descriptor that came with it, the event comes without.
     ///
     /// # Errors
     ///
-    /// As for [`receive_event`](Self::receive_event).
+    /// As for [`receive_event`](Self::receive_event), except for [`TransportError::DescriptorLost`].
     pub fn try_receive_event(&self) -> Result<(Event, Option<OwnedFd>), TransportError> {
-        event_of(self.try_receive()?)
+        let packet = self.receive_with(RecvFlags::DONTWAIT)?;
+        if packet.is_descriptor_lost {
+            return Ok((Event::decode(&packet.bytes)?, None));
+        }
+        event_of(packet)
     }
 
     fn send_with(
@@ -278,22 +315,32 @@ impl PacketSocket {
                 descriptors.extend(rights);
             }
         }
-        // A packet of no bytes can't be told from the end, and no packet of the protocol is empty.
-        if received.bytes == 0 {
-            return Err(TransportError::Closed);
+        if let Err(error) = check_received(received.bytes, received.flags, descriptors.len()) {
+            descriptors.into_iter().for_each(passed::dispose);
+            return Err(error);
         }
-        if received.flags.contains(ReturnFlags::TRUNC) {
-            return Err(DecodeError::TooLong.into());
-        }
-        if descriptors.len() > MAX_DESCRIPTORS_PER_PACKET {
-            return Err(DecodeError::SurplusDescriptors.into());
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(TransportError::DescriptorLost);
-        }
+        let is_descriptor_lost = received.flags.contains(ReturnFlags::CTRUNC);
         let bytes = buffer.get(..received.bytes).unwrap_or_default().to_vec();
-        Ok(Packet { bytes, descriptor: descriptors.pop() })
+        Ok(Packet { bytes, descriptor: descriptors.pop(), is_descriptor_lost })
     }
+}
+
+fn whole(packet: Packet) -> Result<Packet, TransportError> {
+    if packet.is_descriptor_lost { Err(TransportError::DescriptorLost) } else { Ok(packet) }
+}
+
+fn check_received(bytes: usize, flags: ReturnFlags, descriptors: usize) -> Result<(), TransportError> {
+    // A packet of no bytes can't be told from the end, and no packet of the protocol is empty.
+    if bytes == 0 {
+        return Err(TransportError::Closed);
+    }
+    if flags.contains(ReturnFlags::TRUNC) {
+        return Err(DecodeError::TooLong.into());
+    }
+    if descriptors > MAX_DESCRIPTORS_PER_PACKET {
+        return Err(DecodeError::SurplusDescriptors.into());
+    }
+    Ok(())
 }
 
 fn event_of(packet: Packet) -> Result<(Event, Option<OwnedFd>), TransportError> {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::broker::protocol::Refusal;
 use crate::broker::transport::TransportError;
-use crate::limits::{HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
+use crate::limits::{DIRECTORY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 
 /// Why there is no connection to a broker.
 #[derive(Debug, Error)]
@@ -74,6 +74,15 @@ pub enum InstanceError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// Somebody who starts up or shuts down a broker there does not get on with it.
+    #[error(
+        "the runtime directory {} has been locked for {} s by a process that starts or stops a broker; continue that process if it is stopped (`fuser` shows it), or end it",
+        path.display(), DIRECTORY_TIMEOUT.as_secs()
+    )]
+    DirectoryLocked {
+        /// The directory.
+        path: PathBuf,
     },
     /// Somebody else listens on the socket.
     #[error(

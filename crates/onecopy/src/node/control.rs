@@ -10,11 +10,12 @@ use onecopy_memory::region::Seat;
 use onecopy_memory::ring::RingReader;
 use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::inspection::Answer;
 use super::introductions::{lose_process, meet_peer, tell_peer_news, wait_for_end};
 use super::lease::DetachToken;
+use super::outbox::Waiting;
 use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
 use super::regions::{lose_seat, open_region, take_remains, take_seat};
 use super::session::Session;
@@ -22,6 +23,7 @@ use crate::broker::protocol::{Event, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::{OpenError, ReceiveError};
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
+use crate::limits::IN_FLIGHT_RETRY;
 use crate::payload_type::PayloadType;
 
 /// Runs until the node ends, or the connection and the broker's process with it. `outbox_bell` rings when requests wait
@@ -31,7 +33,7 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, broker_pid: u3
     let broker = rustix::process::Pid::from_raw(broker_pid.cast_signed())
         .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
     let ended = loop {
-        if let Err(error) = wait_and_handle(session, outbox_bell) {
+        if let Err(error) = wait_and_handle(session, outbox_bell, broker.as_ref()) {
             break error;
         }
     };
@@ -55,25 +57,35 @@ fn wake_everybody_from_now_on(session: &Session) {
     }
 }
 
-fn wait_and_handle(session: &Arc<Session>, outbox_bell: &Doorbell) -> Result<(), TransportError> {
-    let waits_for_room = session.outbox.flush()?;
-    let interest = if waits_for_room { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+fn wait_and_handle(
+    session: &Arc<Session>,
+    outbox_bell: &Doorbell,
+    broker: Option<&OwnedFd>,
+) -> Result<(), TransportError> {
+    let (interest, timeout) = match session.outbox.flush()? {
+        Waiting::No => (PollFlags::IN, None),
+        Waiting::ForRoom => (PollFlags::IN | PollFlags::OUT, None),
+        Waiting::ForOthers => (PollFlags::IN, Timespec::try_from(IN_FLIGHT_RETRY).ok()),
+    };
     let socket = session.outbox.socket();
     let bell = outbox_bell.as_fd();
-    let mut polled = [PollFd::new(socket, interest), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
-    match rustix::event::poll(&mut polled, None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+    let mut polled = vec![PollFd::new(socket, interest), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
+    // A child of the broker's process may keep the other end of the socket open for longer than there is a broker.
+    polled.extend(broker.map(|end| PollFd::new(end, PollFlags::IN)));
+    let broker_ended = match rustix::event::poll(&mut polled, timeout.as_ref()) {
+        Ok(_) => polled.get(2).is_some_and(|end| end.revents().contains(PollFlags::IN)),
+        Err(rustix::io::Errno::INTR) => false,
         Err(error) => return Err(TransportError::Kernel { operation: "wait", source: error.into() }),
-    }
+    };
     outbox_bell.was_rung();
     loop {
         match socket.try_receive_event() {
-            Ok((event, descriptor)) => handle(session, event, descriptor),
-            Err(TransportError::NotReady) => return Ok(()),
-            // One event is lost with its descriptor, nobody knows whose; the connection is whole.
-            Err(error @ TransportError::DescriptorLost) => {
-                session.tell_subscribers(|| News::Refused(ReceiveError::MemoryLost(error.to_string())))
+            Ok((event, None)) if event.carries_descriptor() => {
+                lose_memory(session, &event, &TransportError::DescriptorLost);
             }
+            Ok((event, descriptor)) => handle(session, event, descriptor),
+            Err(TransportError::NotReady) if broker_ended => return Err(TransportError::Closed),
+            Err(TransportError::NotReady) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
@@ -103,7 +115,8 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             }
         }
         (Event::SeatTaken { port, seat, pid }, _) => {
-            if let (Some(shared), Some(seat)) = (session.ports().shared.get_mut(&port), Seat::from_bits(seat)) {
+            if let (Some(shared), Some(seat)) = (session.ports().shared.get_mut(&port), Seat::from_bits(seat))
+            {
                 shared.living.insert(seat, pid);
             }
         }
@@ -117,7 +130,9 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             }
             tell_peer_news(session, port, PeerNews::Parted { peer });
         }
-        (Event::Segment { route, index }, Some(segment)) => take_segment(session, route, index, segment),
+        (Event::Segment { route, index, replaced }, Some(segment)) => {
+            take_segment(session, route, index, replaced, segment)
+        }
         (Event::Attached { route, start }, _) => take_attached(session, route, start),
         (Event::PublisherGone { route }, _) => lose_publisher(session, route),
         (Event::Attach { route, reader_segment, block }, Some(memory)) => {
@@ -126,6 +141,22 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::SubscriberGone { route }, _) => session.lose_subscriber(route),
         (Event::MaySleep { route, .. }, doorbell) => note_sleeper(session, route, doorbell),
         (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
+        // The transport makes sure that a descriptor comes with exactly those events that have one.
+        (
+            Event::Publisher { .. }
+            | Event::Remains { .. }
+            | Event::SharedMemory { .. }
+            | Event::Segment { .. }
+            | Event::Attach { .. },
+            _,
+        ) => {}
+        (answer, descriptor) => take_answer(session, answer, descriptor),
+    }
+}
+
+/// Part of the answer to a question of this node's.
+fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
+    match (event, descriptor) {
         (Event::NodeInfo { request, node, name, pid, uid }, _) => {
             session.inspections.add(request, Answer::Node { node, name, pid, uid });
         }
@@ -155,16 +186,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             session.inspections.end(request);
         }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),
-        // The transport makes sure that a descriptor comes with exactly those events that have one.
-        (
-            Event::Welcome { .. }
-            | Event::Publisher { .. }
-            | Event::Remains { .. }
-            | Event::SharedMemory { .. }
-            | Event::Segment { .. }
-            | Event::Attach { .. },
-            _,
-        ) => {}
+        _ => {}
     }
 }
 
@@ -176,7 +198,11 @@ fn meet_publisher(
     from: Option<PortId>,
     ring: OwnedFd,
 ) {
-    let known = session.ports().subscribers.get(&route.subscriber).map(|port| (Arc::clone(&port.lease), port.reads_region));
+    let known = session
+        .ports()
+        .subscribers
+        .get(&route.subscriber)
+        .map(|port| (Arc::clone(&port.lease), port.reads_region));
     let Some((lease, reads_region)) = known else {
         // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
         return session.outbox.send_or_log(&Request::Detach { route }, None);
@@ -195,7 +221,15 @@ fn meet_publisher(
     match opened {
         Ok(reader) => {
             let block = reader.state().block();
-            subscriber.attaching.insert(route.publisher, Attaching { reader, payload, from });
+            // Who comes after the subscriber opened has no history that is older. To have been offered before counts,
+            // however long the publisher takes to attach us.
+            let was_there = !matches!(subscriber.opening, Opening::Settled);
+            let wanted_from = match &reader {
+                Reader::Ring(reader) if subscriber.skip_history && was_there => reader.head(),
+                _ => 0,
+            };
+            let attaching = Attaching { reader, payload, from, wanted_from };
+            subscriber.attaching.insert(route.publisher, attaching);
             let request = Request::Attach { route, reader_segment: 0, block };
             session.outbox.send_or_log(&request, Some(session.table.descriptor()));
         }
@@ -221,21 +255,49 @@ fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
     ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
 
-fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
+fn take_segment(session: &Session, route: Route, index: u32, replaced: u64, segment: OwnedFd) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
     match subscriber.attaching.get_mut(&route.publisher) {
         // A region is one segment.
         Some(Attaching { reader: Reader::Region(_), .. }) => {}
         Some(Attaching { reader: Reader::Ring(reader), .. }) => {
+            reader.forget_segments(replaced);
             if let Err(error) = reader.add_segment(index, segment) {
                 subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
                 subscriber.attaching.remove(&route.publisher);
             }
         }
         None => {
-            subscriber.inbox.post(News::Segment { publisher: route.publisher, index, descriptor: segment })
+            let publisher = route.publisher;
+            subscriber.inbox.post(News::Segment { publisher, index, replaced, descriptor: segment });
         }
+    }
+}
+
+/// An event came whose descriptor this process could not take in.
+fn lose_memory(session: &Session, event: &Event, error: &TransportError) {
+    let reason = error.to_string();
+    match event {
+        Event::Publisher { route, .. } => {
+            let ports = session.ports();
+            if let Some(subscriber) = ports.subscribers.get(&route.subscriber) {
+                subscriber.inbox.post(News::Refused(ReceiveError::MemoryLost(reason)));
+            }
+            drop(ports);
+            session.outbox.send_or_log(&Request::Detach { route: *route }, None);
+        }
+        Event::Segment { route, .. } => {
+            let publisher = route.publisher;
+            let mut ports = session.ports();
+            let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
+            // Outside the lock: the end of the reader may be the end of the node.
+            let attaching = subscriber.attaching.remove(&publisher);
+            subscriber.inbox.post(News::MemoryLost { publisher, reason });
+            drop(ports);
+            drop(attaching);
+        }
+        _ => session.tell_subscribers(|| News::Refused(ReceiveError::MemoryLost(reason.clone()))),
     }
 }
 
@@ -243,7 +305,9 @@ fn take_segment(session: &Session, route: Route, index: u32, segment: OwnedFd) {
 fn take_attached(session: &Session, route: Route, start: u64) {
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
-    let Some(Attaching { reader, payload, from }) = subscriber.attaching.remove(&route.publisher) else {
+    let Some(Attaching { reader, payload, from, wanted_from }) =
+        subscriber.attaching.remove(&route.publisher)
+    else {
         return;
     };
     let publisher = route.publisher;
@@ -254,9 +318,7 @@ fn take_attached(session: &Session, route: Route, start: u64) {
             return subscriber.inbox.post(News::Region(news));
         }
     };
-    // Who comes after the subscriber opened has no history that is older.
-    let was_there = !matches!(subscriber.opening, Opening::Settled);
-    reader.start(if subscriber.skip_history && was_there { reader.head().max(start) } else { start });
+    reader.start(start.max(wanted_from));
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();
     subscriber.inbox.post(News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }));

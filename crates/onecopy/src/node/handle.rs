@@ -2,7 +2,7 @@
 //! node runs it.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -20,7 +20,9 @@ use super::outbox::Outbox;
 pub(crate) use super::ports::Seated;
 use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPort};
 use super::session::Session;
-use crate::broker::protocol::{Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{
+    Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType,
+};
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -93,7 +95,18 @@ impl NodeHandle {
         self.fork.is_child()
     }
 
+    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait for locks that
+    /// other threads of its parent may have held.
+    /// Of a connection that is found closed: whether the broker had something against this node, of which all its ports
+    /// have been told.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.session.was_refused()
+    }
+
     pub(crate) fn new_port(&self) -> PortId {
+        if self.is_forked() {
+            return PortId { node: self.session.node, serial: 0 };
+        }
         self.session.new_port()
     }
 
@@ -111,24 +124,27 @@ impl NodeHandle {
             opening: ports::Opening::default(),
             announcement: request,
             ring: writer.share_descriptor(),
-            segments: Vec::new(),
+            segments: BTreeMap::new(),
             from: None,
         };
         self.session.open_publisher(port, publisher)
     }
 
+    /// Announces a publisher's segment, in place of those whose bits are set in `replaced`.
     pub(crate) fn announce_segment(
         &self,
         port: PortId,
         index: u32,
+        replaced: u64,
         segment: &Segment,
     ) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
         let descriptor = segment.share_descriptor();
-        let request = Request::AddSegment { publisher: port, index };
+        let request = Request::AddSegment { publisher: port, index, replaced };
         self.session.outbox.send(&request, Some(descriptor.as_fd()))?;
         if let Some(publisher) = self.session.ports().publishers.get_mut(&port) {
-            publisher.segments.push(descriptor);
+            publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
+            publisher.segments.insert(index, descriptor);
         }
         Ok(())
     }
@@ -187,6 +203,9 @@ impl NodeHandle {
         succeeds: Option<PortId>,
         payload: PayloadType,
     ) -> Result<(), OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
         let publisher = PublisherPort {
             readers: Arc::clone(writer.readers()),
             opening: ports::Opening::default(),
@@ -198,7 +217,7 @@ impl NodeHandle {
                 history: 1,
             },
             ring: writer.share_descriptor(),
-            segments: Vec::new(),
+            segments: BTreeMap::new(),
             from: None,
         };
         self.session.open_publisher(port, publisher)
@@ -316,12 +335,24 @@ impl NodeHandle {
         }
     }
 
+    /// Sends the publisher a doorbell, to be rung while the subscriber sleeps.
+    pub(crate) fn send_doorbell(&self, route: Route, ringer: Ringer) -> Result<(), TransportError> {
+        use std::os::fd::AsFd;
+        self.session.outbox.send(&Request::MaySleep { route, doorbell: true }, Some(ringer.as_fd()))
+    }
+
+    /// Ends a port; what a forked child lets go of is its parent's.
     pub(crate) fn close(&self, port: PortId) {
-        self.session.close(port);
+        if !self.is_forked() {
+            self.session.close(port);
+        }
     }
 
     /// Number of readers of a publisher that know where they start. The ring's own list has them a moment earlier.
     pub(crate) fn attached_to(&self, publisher: PortId) -> usize {
+        if self.is_forked() {
+            return 0;
+        }
         self.session.ports().attached_routes().filter(|route| route.publisher == publisher).count()
     }
 }

@@ -1,6 +1,7 @@
 //! Clients and servers that were introduced to each other, at the control thread: each announces a ring to the other. And
 //! what becomes of them when the broker is not there to tell that one of them ended.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ pub(super) fn meet_peer(session: &Session, port: PortId, peer: PortId, pid: u32,
         opening: Opening::Opened,
         announcement,
         ring: writer.share_descriptor(),
-        segments: Vec::new(),
+        segments: BTreeMap::new(),
         from: Some(port),
     };
     ports.publishers.insert(publisher, record);

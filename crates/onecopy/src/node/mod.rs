@@ -236,7 +236,8 @@ impl Node {
     /// [`RegionError::NotFound`], and [`RegionError::Open`] if the broker does not answer.
     pub fn any_region(&self, name: &str) -> Result<RegionBuilder<[u8]>, RegionError> {
         topic_name::check(name)?;
-        let entry = self.region_entry(name)?.ok_or_else(|| RegionError::NotFound { region: name.to_owned() })?;
+        let entry =
+            self.region_entry(name)?.ok_or_else(|| RegionError::NotFound { region: name.to_owned() })?;
         RegionBuilder::of_any(Arc::clone(&self.handle), entry)
     }
 

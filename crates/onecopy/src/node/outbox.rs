@@ -20,6 +20,18 @@ pub(super) struct Outbox {
     fork: Arc<ForkGuard>,
 }
 
+/// What keeps requests in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// There are none.
+    No,
+    /// The broker has to read first; the socket tells when there is room.
+    ForRoom,
+    /// Programs of this user have too many descriptors on their way, and somebody has to receive some. Nobody tells
+    /// when that has happened, and the socket may have room all the while.
+    ForOthers,
+}
+
 #[derive(Debug)]
 struct Queued {
     bytes: Vec<u8>,
@@ -74,18 +86,17 @@ impl Outbox {
         self.ringer.ring();
     }
 
-    /// Sends what is queued, as far as the broker takes it. Returns whether something is left.
-    pub(super) fn flush(&self) -> Result<bool, TransportError> {
+    /// Sends what is queued, as far as the broker takes it. Returns what the rest waits for.
+    pub(super) fn flush(&self) -> Result<Waiting, TransportError> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(Queued { bytes, descriptor }) = queue.front() {
             match self.socket.try_send(bytes, descriptor.as_ref().map(AsFd::as_fd)) {
                 Ok(()) => drop(queue.pop_front()),
-                Err(TransportError::NotReady | TransportError::TooManyDescriptorsInFlight) => {
-                    return Ok(true);
-                }
+                Err(TransportError::NotReady) => return Ok(Waiting::ForRoom),
+                Err(TransportError::TooManyDescriptorsInFlight) => return Ok(Waiting::ForOthers),
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(Waiting::No)
     }
 }

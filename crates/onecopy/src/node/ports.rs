@@ -1,7 +1,7 @@
 //! What a node has open, as its control thread needs it: publishers with the readers attached to them, subscribers
 //! with their inboxes, and everything that would have to be announced again to another broker.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(super) struct PublisherPort {
     /// What a further broker would have to be told, with the descriptors that go along.
     pub(super) announcement: Request,
     pub(super) ring: Arc<OwnedFd>,
-    pub(super) segments: Vec<Arc<OwnedFd>>,
+    pub(super) segments: BTreeMap<u32, Arc<OwnedFd>>,
     /// The client or server that publishes, if one does: it waits for its counterparts to listen.
     pub(super) from: Option<PortId>,
 }
@@ -94,6 +94,8 @@ pub(super) struct Attaching {
     pub(super) reader: Reader,
     pub(super) payload: PayloadType,
     pub(super) from: Option<PortId>,
+    /// What its publisher had published before is not wanted: position of the first message that is.
+    pub(super) wanted_from: u64,
 }
 
 /// What a subscriber reads.

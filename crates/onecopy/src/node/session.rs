@@ -9,7 +9,9 @@ use onecopy_memory::hold::ReaderTable;
 
 use super::inspection::Inspections;
 use super::outbox::Outbox;
-use super::ports::{Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort, reader_key};
+use super::ports::{
+    Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort, reader_key,
+};
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
@@ -141,6 +143,21 @@ impl Session {
             *opening = moved_to;
         }
         self.opening_moved.notify_all();
+    }
+
+    /// Waits until the control thread has found out why the connection ended, which somebody else has noticed already.
+    pub(super) fn was_refused(&self) -> bool {
+        let deadline = Instant::now() + limits::HANDSHAKE_TIMEOUT;
+        let mut ports = self.ports();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ports.connection {
+                Connection::Up if !left.is_zero() => {}
+                Connection::Refused(_) => return true,
+                Connection::Up | Connection::Gone => return false,
+            }
+            ports = self.opening_moved.wait_timeout(ports, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// The broker has ended the connection. A reason that it gave is not replaced by the end that follows it.

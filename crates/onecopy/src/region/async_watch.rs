@@ -35,8 +35,8 @@ impl<P: Payload + ?Sized> Region<P> {
             reason = "unsound only for types that may lose their descriptor while registered, and Readiness owns its \
                       own; the replacement is an unsafe function"
         )]
-        let readiness = AsyncFd::with_interest(self.readiness(version)?, Interest::READABLE)
-            .map_err(WaitError::from)?;
+        let readiness =
+            AsyncFd::with_interest(self.readiness(version)?, Interest::READABLE).map_err(WaitError::from)?;
         Ok(AsyncWatch { region: self, version, readiness })
     }
 }

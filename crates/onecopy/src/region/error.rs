@@ -27,7 +27,9 @@ pub enum RegionError {
         region: String,
     },
     /// Another process writes the region.
-    #[error("region {region:?} is written by process {pid}, and has a single writer: let that one write, or open the region for several writers with shared()")]
+    #[error(
+        "region {region:?} is written by process {pid}, and has a single writer: let that one write, or open the region for several writers with shared()"
+    )]
     ReadOnly {
         /// Its name.
         region: String,
@@ -35,7 +37,9 @@ pub enum RegionError {
         pid: u32,
     },
     /// The value is larger than the region.
-    #[error("a value of {bytes} bytes is more than the region's capacity of {capacity_bytes}: resize() it first")]
+    #[error(
+        "a value of {bytes} bytes is more than the region's capacity of {capacity_bytes}: resize() it first"
+    )]
     TooLarge {
         /// Size of the value.
         bytes: usize,
@@ -57,7 +61,9 @@ pub enum RegionError {
         current: u64,
     },
     /// Somebody else had the lock all the time.
-    #[error("the region is locked by process {pid}, which did not let go in time: look what it does (`onecopy status`)")]
+    #[error(
+        "the region is locked by process {pid}, which did not let go in time: look what it does (`onecopy status`)"
+    )]
     Locked {
         /// The holder's process; 0 if that is not known.
         pid: u32,
@@ -84,7 +90,9 @@ pub enum RegionError {
     #[error(transparent)]
     Receive(#[from] ReceiveError),
     /// The value has not the size or alignment of the region's type, though the region says that it has: a broken writer.
-    #[error("version {version} of the region is {bytes} bytes long, which is no value of its type: its writer is broken")]
+    #[error(
+        "version {version} of the region is {bytes} bytes long, which is no value of its type: its writer is broken"
+    )]
     Misfit {
         /// Which value.
         version: u64,

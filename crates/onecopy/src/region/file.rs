@@ -10,9 +10,11 @@
 //! 64  the value
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::RegionError;
@@ -20,6 +22,8 @@ use super::error::RegionError;
 const MAGIC: [u8; 8] = *b"1cregion";
 const HASHED_HEADER_BYTES: usize = 32;
 const HEADER_BYTES: usize = 64;
+/// The next value is beside the file, as `<its name>.<process>.new`, until it takes its place.
+const TEMPORARY_SUFFIX: &str = ".new";
 
 /// Where a region's value is kept.
 #[derive(Debug)]
@@ -35,8 +39,12 @@ pub(super) struct Kept {
 }
 
 impl ValueFile {
+    /// Also removes what processes have left beside the file that were killed while they saved.
     pub(super) fn new(path: PathBuf, layout_hash: u64) -> Self {
-        Self { path, layout_hash }
+        let file = Self { path, layout_hash };
+        // What can't be removed is in nobody's way.
+        let _ = file.sweep();
+        file
     }
 
     /// The value, if the file is there.
@@ -53,17 +61,17 @@ impl ValueFile {
 
     /// Returns when the value is on the disk.
     pub(super) fn save(&self, version: u64, value: &[u8]) -> Result<(), RegionError> {
-        let directory = match self.path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
         let mut temporary = self.path.clone().into_os_string();
-        temporary.push(format!(".{}.new", std::process::id()));
+        temporary.push(format!(".{}{TEMPORARY_SUFFIX}", std::process::id()));
         let temporary = PathBuf::from(temporary);
-        let written = write_whole(&temporary, &header(self.layout_hash, version, value), value)
-            .and_then(|()| fs::rename(&temporary, &self.path))
-            // The name is on the disk when the directory is.
-            .and_then(|()| File::open(directory)?.sync_all());
+        let written =
+            write_whole(&temporary, &header(self.layout_hash, version, value), value).and_then(|file| {
+                fs::rename(&temporary, &self.path)?;
+                // Not before it has its name: it would be taken for a dead process's.
+                drop(file);
+                // The name is on the disk when the directory is.
+                File::open(self.directory())?.sync_all()
+            });
         written.map_err(|source| {
             // What is left of the attempt is of no use; that it can't be removed is not the news.
             let _ = fs::remove_file(&temporary);
@@ -71,16 +79,56 @@ impl ValueFile {
         })
     }
 
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory,
+            _ => Path::new("."),
+        }
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        let Some(own_name) = self.path.file_name() else { return Ok(()) };
+        for entry in fs::read_dir(self.directory())? {
+            let entry = entry?;
+            if !is_temporary(&entry.file_name(), own_name) {
+                continue;
+            }
+            // Whoever lives and saves has it locked.
+            let file = File::open(entry.path())?;
+            if file.try_lock().is_ok() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn failed(&self, operation: &'static str, source: io::Error) -> RegionError {
         RegionError::File { operation, path: self.path.clone(), source }
     }
 }
 
-fn write_whole(path: &Path, header: &[u8], value: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+fn is_temporary(name: &OsStr, of: &OsStr) -> bool {
+    let process = name.as_bytes().strip_prefix(of.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+    process
+        .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()))
+        .is_some_and(|process| !process.is_empty() && process.iter().all(u8::is_ascii_digit))
+}
+
+/// Gives the file, locked as long as it is open.
+fn write_whole(path: &Path, header: &[u8], value: &[u8]) -> io::Result<File> {
+    let mut file = loop {
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        // Where files can't be locked, nobody else locks it to remove it either.
+        let _ = file.lock();
+        // Somebody may have removed it before it was locked.
+        if file.metadata()?.nlink() > 0 {
+            break file;
+        }
+    };
     file.write_all(header)?;
     file.write_all(value)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 fn header(layout_hash: u64, version: u64, value: &[u8]) -> [u8; HEADER_BYTES] {
@@ -137,6 +185,13 @@ mod tests {
             ValueFile::new(path.clone(), 8).load(),
             Err(RegionError::ForeignFile { reason: "its value has another type", .. })
         ));
+        let left = |process: &str| directory.path().join(format!("settings.{process}.new"));
+        let saving = write_whole(&left("1"), &[], b"by one that lives").unwrap();
+        drop(write_whole(&left("2"), &[], b"by one that died").unwrap());
+        fs::write(left("mine"), b"not of ours").unwrap();
+        ValueFile::new(path.clone(), 7);
+        assert_eq!(["1", "2", "mine"].map(|process| left(process).exists()), [true, false, true]);
+        drop(saving);
         let whole = fs::read(&path).unwrap();
         for (index, _) in whole.iter().enumerate() {
             let mut damaged = whole.clone();

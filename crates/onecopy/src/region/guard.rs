@@ -122,7 +122,9 @@ impl<P: Payload + ?Sized> Deref for RegionGuard<'_, P> {
             Right::Single(draft) => draft.bytes(),
             Right::Shared(guard) => guard.drafted(),
         };
-        room.get(..self.length).and_then(P::from_bytes).expect("the draft was checked when the lock was taken")
+        room.get(..self.length)
+            .and_then(P::from_bytes)
+            .expect("the draft was checked when the lock was taken")
     }
 }
 

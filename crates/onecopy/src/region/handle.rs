@@ -71,13 +71,40 @@ impl<P: Payload + ?Sized> Region<P> {
     #[inline]
     pub fn read(&self) -> Result<Value<P>, RegionError> {
         match &self.mode {
-            Mode::Single(single) => {
-                single.read(|reader| read(reader.geometry(), |bytes| reader.read(bytes, false), || reader.hold()))
-            }
+            Mode::Single(single) => single
+                .read(|reader| read(reader.geometry(), |bytes| reader.read(bytes, false), || reader.hold())),
             Mode::Shared(sharing) => {
                 let region = sharing.region()?;
                 read(region.geometry(), |bytes| region.read(bytes, false), || region.hold())
             }
+        }
+    }
+
+    /// Lets `look` see the value as it is now, where it is: the quickest way to a large one.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = onecopy::Node::open()?;
+    /// let map = node.region_slice::<f32>("map")?.open()?;
+    /// let highest = map.with(|heights| heights.iter().copied().fold(0.0, f32::max))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
+    #[inline]
+    pub fn with<R>(&self, look: impl FnOnce(&P) -> R) -> Result<R, RegionError> {
+        match &self.mode {
+            Mode::Single(single) if !single.read(|reader| Ok(reader.geometry().is_small()))? => {
+                single.read(|reader| {
+                    reader.look(|bytes, version| match P::from_bytes(bytes) {
+                        Some(value) => Ok(look(value)),
+                        None => Err(RegionError::Misfit { version, bytes: bytes.len() }),
+                    })?
+                })
+            }
+            _ => Ok(look(&*self.read()?)),
         }
     }
 
@@ -132,8 +159,11 @@ impl<P: Payload + ?Sized> Region<P> {
     ///     let now = total.read()?;
     ///     match total.compare_and_set(now.version(), &(*now + 1)) {
     ///         Err(onecopy::region::RegionError::Conflict { .. }) => continue,
-    ///         done => break done?,
-    ///     };
+    ///         done => {
+    ///             done?;
+    ///             break;
+    ///         }
+    ///     }
     /// }
     /// # Ok(()) }
     /// ```
@@ -209,7 +239,11 @@ impl<P: Payload + ?Sized> Region<P> {
         self.wait_until(version, deadline)
     }
 
-    pub(super) fn wait_until(&self, version: u64, deadline: Option<Instant>) -> Result<Value<P>, RegionError> {
+    pub(super) fn wait_until(
+        &self,
+        version: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Value<P>, RegionError> {
         let moved = match &self.mode {
             Mode::Single(single) => single.reading.borrow_mut().wait_for_change(version, deadline)?,
             Mode::Shared(sharing) => sharing.wait_for_change(version, deadline)?,

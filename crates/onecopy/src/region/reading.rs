@@ -135,7 +135,11 @@ impl Reading {
     }
 
     /// Sleeps until the version is another than `version`; `false` after the deadline.
-    pub(super) fn wait_for_change(&mut self, version: u64, deadline: Option<Instant>) -> Result<bool, WaitError> {
+    pub(super) fn wait_for_change(
+        &mut self,
+        version: u64,
+        deadline: Option<Instant>,
+    ) -> Result<bool, WaitError> {
         self.watched = version;
         self.wait_until(deadline, Self::has_moved)
     }

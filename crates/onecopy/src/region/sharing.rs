@@ -12,15 +12,15 @@ use std::time::Instant;
 
 use onecopy_memory::region::{Guard, LockError, RegionGeometry, SharedRegion};
 use onecopy_memory::segment::SegmentError;
-use onecopy_memory::sync::{Futex, full_barrier};
-use onecopy_memory::wait::{Doorbell, wait, wait_any};
+use onecopy_memory::sync::full_barrier;
+use onecopy_memory::wait::{Doorbell, poll_readable, wait, wait_any};
 
 use super::bell::Bell;
 use super::error::RegionError;
 use super::file::ValueFile;
 use super::{Opening, Wish};
 use crate::broker::protocol::PortId;
-use crate::error::{ReceiveError, WaitError};
+use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::inbox::{Inbox, News, RegionNews};
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::node::handle::{NodeHandle, Seated};
@@ -30,6 +30,8 @@ use crate::readiness::Readiness;
 type KeptGuard = Guard<Arc<SharedRegion>>;
 
 pub(super) struct Sharing {
+    /// Absent while it is being dropped.
+    open: Option<OpenPort>,
     node: Arc<NodeHandle>,
     port: PortId,
     inbox: Arc<Inbox>,
@@ -48,13 +50,13 @@ struct EventLoop {
     bell: Bell,
 }
 
-/// A port that is given up unless something comes of it.
-struct Port {
+/// A seat, until it is dropped.
+struct OpenPort {
     node: Arc<NodeHandle>,
     port: PortId,
 }
 
-impl Drop for Port {
+impl Drop for OpenPort {
     fn drop(&mut self) {
         self.node.close(self.port);
     }
@@ -66,7 +68,7 @@ impl Sharing {
         let port = node.new_port();
         let (seated, inbox) = node.open_shared(port, name.clone(), Some(payload.clone()))?;
         // From here on an error gives the seat back.
-        let open = Port { node: Arc::clone(&node), port };
+        let open = OpenPort { node: Arc::clone(&node), port };
         let layout_hash = payload.layout_hash();
         let file = file.map(|path| ValueFile::new(path, layout_hash));
         let Seated { seat, has_memory, .. } = seated;
@@ -94,13 +96,23 @@ impl Sharing {
             }
             _ => SharedRegion::open(next_memory(&inbox, &mut seen)?, seat).map_err(super::memory_error)?,
         };
-        region.expect_layout(layout_hash).map_err(crate::error::OpenError::from)?;
+        region.expect_layout(layout_hash).map_err(OpenError::from)?;
         let region = Arc::new(region);
         node.watch_over(port, &region)?;
-        std::mem::forget(open);
         let (seen, region) = (Cell::new(seen), RefCell::new(region));
         let event_loop = RefCell::new(None);
-        Ok(Self { node, port, inbox, seen, layout_hash, alignment_bytes, region, file, event_loop })
+        Ok(Self {
+            open: Some(open),
+            node,
+            port,
+            inbox,
+            seen,
+            layout_hash,
+            alignment_bytes,
+            region,
+            file,
+            event_loop,
+        })
     }
 
     /// The memory that is current, as far as this process knows.
@@ -138,9 +150,9 @@ impl Sharing {
         }
         let seat = self.region.borrow().seat();
         let region = SharedRegion::open(memory, seat).map_err(super::memory_error)?;
-        region.expect_layout(self.layout_hash).map_err(crate::error::OpenError::from)?;
+        region.expect_layout(self.layout_hash).map_err(OpenError::from)?;
         let region = Arc::new(region);
-        self.node.watch_over(self.port, &region)?;
+        unless_broker_gone(self.node.watch_over(self.port, &region))?;
         *self.region.borrow_mut() = region;
         Ok(())
     }
@@ -165,15 +177,24 @@ impl Sharing {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if guard.was_abandoned() {
-                // The one who died with it may have offered other memory before.
-                self.node.sync()?;
+            match self.has_moved(&region, guard.was_abandoned()) {
+                Ok(false) => return Ok(guard),
+                Ok(true) => guard.retire(),
+                Err(error) => {
+                    guard.pass_on();
+                    return Err(error);
+                }
             }
-            if Arc::ptr_eq(&region, &*self.region()?) {
-                return Ok(guard);
-            }
-            guard.retire();
         }
+    }
+
+    /// Whether the value goes on in another memory, asked by whoever has the lock of this one.
+    fn has_moved(&self, region: &Arc<SharedRegion>, abandoned: bool) -> Result<bool, RegionError> {
+        if abandoned {
+            // The one who died with the lock may have offered other memory before.
+            unless_broker_gone(self.node.sync())?;
+        }
+        Ok(!Arc::ptr_eq(region, &*self.region()?))
     }
 
     pub(super) fn write(&self, value: &[u8], deadline: Option<Instant>) -> Result<u64, RegionError> {
@@ -239,8 +260,18 @@ impl Sharing {
             .map_err(super::memory_error)?;
         let larger = Arc::new(larger);
         self.node.offer_shared(self.port, &larger, true)?;
+        if let Err(error) = self.node.watch_over(self.port, &larger) {
+            let old = Arc::clone(&self.region.borrow());
+            unless_broker_gone(self.node.watch_over(self.port, &old))?;
+            drop(larger);
+            // If the broker told us of the new one before it died, it may have told others.
+            if !self.has_moved(&old, false)? {
+                return Err(error.into());
+            }
+            guard.retire();
+            return Ok(());
+        }
         // The broker has it, so it outlives us: now nobody may write the old one any more.
-        self.node.watch_over(self.port, &larger)?;
         guard.retire();
         *self.region.borrow_mut() = larger;
         Ok(())
@@ -279,7 +310,14 @@ impl Sharing {
     }
 
     /// Sleeps until the version is another than `version`; `false` after the deadline.
-    pub(super) fn wait_for_change(&self, version: u64, deadline: Option<Instant>) -> Result<bool, RegionError> {
+    pub(super) fn wait_for_change(
+        &self,
+        version: u64,
+        deadline: Option<Instant>,
+    ) -> Result<bool, RegionError> {
+        if !onecopy_memory::kernel::features().futex_waitv {
+            return self.poll_for_change(version, deadline);
+        }
         loop {
             let region = Arc::clone(&*self.region()?);
             let (posted, wake) = (self.inbox.news.posted(), region.wake_word());
@@ -292,25 +330,47 @@ impl Sharing {
                 return Ok(false);
             }
             if !self.inbox.news.has_news(self.seen.get()) {
-                sleep_on((wake, wake_value), (posted, posted_value), deadline);
+                wait_any(&[(wake, wake_value), (posted, posted_value)], deadline);
             }
         }
     }
+
+    /// The same where the kernel can't wait for two words, the region's and that of news, which come from two processes.
+    fn poll_for_change(&self, version: u64, deadline: Option<Instant>) -> Result<bool, RegionError> {
+        let readiness = self.readiness()?;
+        let moved = loop {
+            self.arm()?;
+            if self.region()?.version() != version {
+                break true;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break false;
+            }
+            poll_readable(&[readiness.as_fd()], deadline).map_err(WaitError::from)?;
+        };
+        // An event loop on the same descriptor may have been meant.
+        if let Some(ringer) = self.inbox.ringer.get() {
+            ringer.ring();
+        }
+        Ok(moved)
+    }
 }
 
-/// Sleeps on the region's word, and on that of news where the kernel can wait for two.
-fn sleep_on(wake: (&Futex, u32), posted: (&Futex, u32), deadline: Option<Instant>) {
-    if onecopy_memory::kernel::features().futex_waitv {
-        wait_any(&[wake, posted], deadline);
-    } else {
-        // News of other memory come with a wake-up of this one: retiring a lock is the last thing that is done to it.
-        wait(wake.0, wake.1, deadline);
+/// When the broker is gone, all that it told has been taken in, and nobody is left to ask for more.
+fn unless_broker_gone(asked: Result<(), OpenError>) -> Result<(), OpenError> {
+    match asked {
+        Err(OpenError::BrokerGone) => Ok(()),
+        other => other,
     }
 }
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        self.node.close(self.port);
+        if let Some(open) = self.open.take() {
+            // Others take a closed port's seat for dead, and with it what was held. Memory from before the last resize needs no
+            // such care: nobody writes it any more.
+            self.region.borrow().leave(Box::new(open));
+        }
     }
 }
 
@@ -327,7 +387,7 @@ fn next_memory(inbox: &Inbox, seen: &mut u64) -> Result<OwnedFd, RegionError> {
             }
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(crate::error::OpenError::BrokerSilent.into());
+            return Err(OpenError::BrokerSilent.into());
         }
         wait(inbox.news.posted(), posted, deadline);
     }
@@ -335,12 +395,10 @@ fn next_memory(inbox: &Inbox, seen: &mut u64) -> Result<OwnedFd, RegionError> {
 
 fn is_same_memory(memory: &OwnedFd, region: &SharedRegion) -> Result<bool, RegionError> {
     let stat = |descriptor: std::os::fd::BorrowedFd<'_>| {
-        rustix::fs::fstat(descriptor).map_err(|error| SegmentError::System { call: "fstat", source: error.into() })
+        rustix::fs::fstat(descriptor)
+            .map_err(|error| SegmentError::System { call: "fstat", source: error.into() })
     };
     let (theirs, ours) = (stat(std::os::fd::AsFd::as_fd(memory)), stat(region.descriptor()));
-    let (theirs, ours) = (
-        theirs.map_err(crate::error::OpenError::from)?,
-        ours.map_err(crate::error::OpenError::from)?,
-    );
+    let (theirs, ours) = (theirs.map_err(OpenError::from)?, ours.map_err(OpenError::from)?);
     Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
 }

@@ -43,6 +43,8 @@ struct Beginning {
     version: u64,
     value: Vec<u8>,
     capacity_bytes: usize,
+    /// It comes from the file.
+    in_file: bool,
 }
 
 impl Single {
@@ -63,8 +65,14 @@ impl Single {
                 Wish::New(initial) | Wish::Either(initial) => initial,
             };
             let beginning = begin(&mut reading, file.as_ref(), initial, &opening)?;
+            let in_file = beginning.in_file;
             match Writing::open(&opening, beginning, None) {
                 Ok(opened) => {
+                    // Nobody else writes the file from here on. What the last writer left goes there as well: it may have
+                    // been killed between saving a value and making it current.
+                    if let (Some(file), false) = (&file, in_file) {
+                        file.save(opened.writer.version(), opened.writer.value())?;
+                    }
                     reading.wait_until(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
                         reading.writer() == Some(opened.port)
                     })?;
@@ -155,6 +163,7 @@ impl Single {
             version: old.writer.version() + 1,
             value: old.writer.value().to_vec(),
             capacity_bytes: capacity_bytes.max(old.writer.geometry().capacity_bytes()),
+            in_file: true,
         };
         let opening = Opening {
             node: Arc::clone(&self.node),
@@ -205,16 +214,14 @@ fn begin(
         let mut value = vec![0; capacity_bytes];
         let left = reader.read(&mut value, false)?;
         value.truncate(left.length);
-        return Ok(Beginning { version: left.version + 1, value, capacity_bytes: capacity_bytes.max(wanted) });
+        let capacity_bytes = capacity_bytes.max(wanted);
+        return Ok(Beginning { version: left.version + 1, value, capacity_bytes, in_file: false });
     }
     if let Some(kept) = file.map(ValueFile::load).transpose()?.flatten() {
         let capacity_bytes = wanted.max(kept.value.len());
-        return Ok(Beginning { version: kept.version + 1, value: kept.value, capacity_bytes });
+        return Ok(Beginning { version: kept.version + 1, value: kept.value, capacity_bytes, in_file: true });
     }
-    if let Some(file) = file {
-        file.save(1, initial)?;
-    }
-    Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted })
+    Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted, in_file: false })
 }
 
 fn check_length(writer: &RegionWriter, bytes: usize) -> Result<(), RegionError> {

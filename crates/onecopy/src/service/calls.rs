@@ -2,11 +2,13 @@
 //! place before, so that a late answer to a call that nobody remembers finds nobody.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use super::error::CallError;
 use super::header::ResponseHeader;
 use crate::broker::protocol::PortId;
 use crate::content::Content;
+use crate::error::ReceiveError;
 use crate::limits::CALLS_MAX;
 
 /// How a call ended.
@@ -16,7 +18,11 @@ pub(super) enum Ending {
     Failed(String),
     Unanswered,
     DeadlinePassed,
-    PeerDied { pid: u32 },
+    PeerDied {
+        pid: u32,
+    },
+    /// The server broke the protocol.
+    Broken(ReceiveError),
     Cancelled,
 }
 
@@ -28,6 +34,7 @@ impl From<Ending> for CallError {
             Ending::Unanswered => Self::Unanswered,
             Ending::DeadlinePassed => Self::DeadlinePassed,
             Ending::PeerDied { pid } => Self::PeerDied { pid },
+            Ending::Broken(error) => Self::Receive(error),
             Ending::Cancelled => Self::Cancelled,
         }
     }
@@ -49,6 +56,36 @@ pub(super) struct Call {
     pub(super) retry: Option<Retry>,
     pub(super) ending: Option<Ending>,
     pub(super) unread: VecDeque<Content<ResponseHeader>>,
+    /// An answer came that may not be the only one: another server would begin again.
+    pub(super) has_begun: bool,
+    /// The task that waits for it.
+    pub(super) waker: Option<Waker>,
+    /// Why its answers can't be received, though it goes on.
+    #[cfg(feature = "tokio")]
+    pub(super) fault: Option<ReceiveError>,
+}
+
+impl Call {
+    pub(super) fn new(id: u64, server: PortId, deadline: u64, retry: Option<Retry>) -> Self {
+        let (ending, unread, has_begun, waker) = Default::default();
+        Self {
+            id,
+            server,
+            deadline,
+            retry,
+            ending,
+            unread,
+            has_begun,
+            waker,
+            #[cfg(feature = "tokio")]
+            fault: None,
+        }
+    }
+
+    /// Wakes the task that waits for it; `false` if none does.
+    pub(super) fn wake(&mut self) -> bool {
+        self.waker.take().map(Waker::wake).is_some()
+    }
 }
 
 /// All calls of one client.
@@ -96,10 +133,16 @@ impl Calls {
         self.places[index_of(id)].call.take()
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Call> {
+        self.places.iter_mut().filter_map(|place| place.call.as_mut())
+    }
+
     /// The calls that wait for an answer of `server`.
-    pub(super) fn waiting_for(&self, server: PortId) -> impl Iterator<Item = &Call> {
+    pub(super) fn waiting_for(&self, server: PortId) -> Vec<u64> {
         let calls = self.places.iter().filter_map(|place| place.call.as_ref());
-        calls.filter(move |call| call.server == server && call.ending.is_none())
+        let waiting = calls.filter(|call| call.server == server && call.ending.is_none());
+        waiting.map(|call| call.id).collect()
     }
 }
 

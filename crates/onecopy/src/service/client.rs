@@ -11,10 +11,11 @@ use super::error::CallError;
 use super::exchange::{Exchange, Order};
 use super::header::{RequestHeader, now_ns};
 use super::link::lock;
-use super::outgoing::{self, Outgoing};
+use super::outgoing;
 use super::pending::Pending;
-use super::{geometry, service_type};
-use crate::broker::protocol::{PortId, Role, ServiceType};
+use super::request_draft::RequestDraft;
+use super::{Exchanges, geometry, service_type};
+use crate::broker::protocol::{Role, ServiceType};
 use crate::error::{OpenError, WaitError};
 use crate::feed::Feeds;
 use crate::limits;
@@ -30,7 +31,7 @@ pub struct ClientBuilder<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     service: String,
     expected: Option<ServiceType>,
     budget_bytes: usize,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    payload: Exchanges<Req, Res>,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ClientBuilder<Req, Res> {
@@ -57,11 +58,11 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ClientBuilder<Req, Res> {
     /// [`OpenError`]: other types on this service, no memory or descriptors, no broker.
     pub fn open(self) -> Result<Client<Req, Res>, OpenError> {
         let port = self.node.new_port();
-        let geometry: Geometry = geometry::<Req, RequestHeader>(self.budget_bytes);
+        let geometry: Geometry = geometry::<Req, RequestHeader>(limits::CALLS_MAX, self.budget_bytes);
         let inbox =
             self.node.open_correspondent(port, Role::Client, self.service, self.expected, geometry)?;
         let feeds = Feeds::new(Arc::clone(&self.node), port, inbox);
-        let mut exchange = Exchange::new(self.node, feeds, self.budget_bytes);
+        let mut exchange = Exchange::new::<Req, Res>(self.node, feeds, self.budget_bytes);
         if let Err(error) = exchange.settle(limits::SETTLE_TIMEOUT) {
             tracing::warn!(%error, "some server can't be called yet");
         }
@@ -101,7 +102,7 @@ impl CallOptions {
         self
     }
 
-    fn order(self, one_way: bool) -> Order {
+    pub(super) fn order(self, one_way: bool) -> Order {
         let from_now = self.deadline.map(|deadline| u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX));
         // 0 is for none; a deadline at once is one nanosecond after the machine started.
         let deadline = from_now.map_or(0, |from_now| now_ns().saturating_add(from_now).max(1));
@@ -126,7 +127,7 @@ impl CallOptions {
 /// ```
 pub struct Client<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     pub(super) exchange: Mutex<Exchange>,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    payload: Exchanges<Req, Res>,
     /// A wait sleeps with the lock held, so two threads would wait for each other's answers.
     one_thread: PhantomData<std::cell::Cell<()>>,
 }
@@ -169,7 +170,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     /// [`CallError::Receive`] if the broker refused this node.
     pub fn servers(&self) -> Result<usize, CallError> {
         let mut exchange = lock(&self.exchange);
-        exchange.take_news()?;
+        exchange.look()?;
         Ok(exchange.servers())
     }
 
@@ -200,12 +201,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     }
 
     fn take_loan(&self, bytes: usize) -> Result<RequestLoan<'_, Req, Res>, CallError> {
-        let mut exchange = lock(&self.exchange);
-        exchange.take_news()?;
-        let index = exchange.choose().ok_or(CallError::NoServer)?;
-        let link = exchange.link(index);
-        let outgoing = Outgoing::take::<Req, RequestHeader>(&mut link.sender, bytes)?;
-        Ok(RequestLoan { client: self, server: link.peer, outgoing: Some(outgoing) })
+        let draft = RequestDraft::take(&self.exchange, bytes)?;
+        Ok(RequestLoan { draft, payload: PhantomData, one_thread: PhantomData })
     }
 }
 
@@ -233,12 +230,12 @@ impl<T: PlainData, Res: Payload + ?Sized> Client<[T], Res> {
 }
 
 #[inline]
-fn send_copy<Req: Payload + ?Sized>(
+pub(super) fn send_copy<Req: Payload + ?Sized>(
     exchange: &mut Exchange,
     request: &Req,
     order: Order,
 ) -> Result<u64, CallError> {
-    exchange.take_news()?;
+    exchange.prepare_call()?;
     let index = exchange.choose().ok_or(CallError::NoServer)?;
     let header = exchange.begin(index, order, request.to_bytes())?;
     let sent =
@@ -252,9 +249,10 @@ fn send_copy<Req: Payload + ?Sized>(
 
 /// A request being written: derefs to the payload. Dropped without [`RequestLoan::call`], it was never there.
 pub struct RequestLoan<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    client: &'c Client<Req, Res>,
-    server: PortId,
-    outgoing: Option<Outgoing>,
+    draft: RequestDraft<'c, Req>,
+    payload: PhantomData<fn() -> Box<Res>>,
+    /// See [`Client`].
+    one_thread: PhantomData<*const ()>,
 }
 
 impl<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> RequestLoan<'c, Req, Res> {
@@ -273,8 +271,8 @@ impl<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> RequestLoan<'c, Req, Res>
     ///
     /// As for [`Self::call`].
     pub fn call_with(self, options: CallOptions) -> Result<Pending<'c, Res>, CallError> {
-        let exchange = &self.client.exchange;
-        let id = self.send(options.order(false))?;
+        let exchange = self.draft.exchange;
+        let id = self.draft.send(options.order(false))?;
         Ok(Pending::new(exchange, id))
     }
 
@@ -284,24 +282,7 @@ impl<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> RequestLoan<'c, Req, Res>
     ///
     /// As for [`Self::call`].
     pub fn notify(self) -> Result<(), CallError> {
-        self.send(CallOptions::new().order(true)).map(drop)
-    }
-
-    fn send(mut self, order: Order) -> Result<u64, CallError> {
-        let mut exchange = lock(&self.client.exchange);
-        let index = exchange.link_to(self.server).ok_or(CallError::NoServer)?;
-        let link = exchange.link(index);
-        if link.parted {
-            return Err(CallError::NoServer);
-        }
-        // Other loans of this client may have been sent since there was room for this one.
-        link.sender.check_room(1)?;
-        let payload = self.outgoing.as_ref().map(Outgoing::payload).unwrap_or_default();
-        let header = exchange.begin(index, order, payload)?;
-        if let Some(outgoing) = self.outgoing.take() {
-            outgoing.publish(&mut exchange.link(index).sender, &header);
-        }
-        Ok(header.id)
+        self.draft.send(CallOptions::new().order(true)).map(drop)
     }
 }
 
@@ -309,24 +290,12 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Deref for RequestLoan<'_, Req
     type Target = Req;
 
     fn deref(&self) -> &Req {
-        let bytes = self.outgoing.as_ref().map(Outgoing::payload).unwrap_or_default();
-        Req::from_bytes(bytes).expect("a loan has the payload's length and alignment")
+        self.draft.payload()
     }
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for RequestLoan<'_, Req, Res> {
     fn deref_mut(&mut self) -> &mut Req {
-        let bytes = self.outgoing.as_mut().map(Outgoing::payload_mut).unwrap_or_default();
-        Req::from_bytes_mut(bytes).expect("a loan has the payload's length and alignment")
-    }
-}
-
-impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for RequestLoan<'_, Req, Res> {
-    fn drop(&mut self) {
-        let Some(outgoing) = self.outgoing.take() else { return };
-        let mut exchange = lock(&self.client.exchange);
-        if let Some(index) = exchange.link_to(self.server) {
-            outgoing.discard(&mut exchange.link(index).sender);
-        }
+        self.draft.payload_mut()
     }
 }

@@ -80,6 +80,9 @@ pub enum RespondError {
         /// Its process.
         pid: u32,
     },
+    /// The client has cancelled the call: nobody wants the rest of the stream.
+    #[error("the client has cancelled the call")]
+    Cancelled,
     /// No memory for the response, or the client does not take its answers.
     #[error(transparent)]
     Loan(#[from] LoanError),

@@ -1,7 +1,10 @@
 //! The client's side of all its calls, whatever their types: its links to servers, its calls, and what comes back.
 
-use std::collections::VecDeque;
+#[cfg(feature = "tokio")]
+mod tasks;
+
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::calls::{Call, Calls, Ending, Retry, index_of};
@@ -12,12 +15,17 @@ use super::mail::Mail;
 use super::outgoing;
 use crate::broker::protocol::{PortId, ServiceType};
 use crate::content::Content;
-use crate::error::WaitError;
+use crate::error::{LoanError, ReceiveError};
 use crate::feed::Feeds;
 use crate::inbox::PeerNews;
 use crate::limits::{FAILURE_TEXT_BYTES_MAX, UNREAD_ANSWERS_MAX};
 use crate::node::handle::NodeHandle;
+use crate::payload::Payload;
+use crate::sender::Sender;
 use crate::sleep;
+
+/// Answers that are received in a row before the caller gets to look at its clock.
+const LOOKS_MAX: usize = 1024;
 
 /// What a client has open.
 pub(super) struct Exchange {
@@ -34,6 +42,30 @@ pub(super) struct Exchange {
     budget_bytes: usize,
     /// A call with as many answers that were not taken as are kept.
     full: Option<u64>,
+    /// Answers were put aside for calls other than the one that is looked at.
+    sorted_for_others: bool,
+    /// Something may lie in the rings that nobody is going to ask for: late answers, or the end of a server.
+    has_leftovers: bool,
+    /// [`Feeds::changes`] when the links were brought up to date last.
+    feed_changes: u64,
+    types: Types,
+    /// Tasks that wait for a server.
+    server_wakers: Vec<Waker>,
+    /// The task that receives, while it waits for something to be taken.
+    #[cfg(feature = "tokio")]
+    pub(super) parked: Option<Waker>,
+    /// That task has not ended.
+    #[cfg(feature = "tokio")]
+    pub(super) has_receiver: bool,
+}
+
+/// What depends on the payloads' types.
+#[derive(Debug, Clone, Copy)]
+struct Types {
+    /// Whether what came is a response.
+    is_response: fn(&Content<ResponseHeader>) -> bool,
+    /// Sends the bytes of a request.
+    send: fn(&mut Sender, &RequestHeader, &[u8]) -> Result<(), LoanError>,
 }
 
 /// How one call is to be made.
@@ -46,56 +78,132 @@ pub(super) struct Order {
 }
 
 impl Exchange {
-    pub(super) fn new(node: Arc<NodeHandle>, feeds: Feeds, budget_bytes: usize) -> Self {
-        let (links, calls) = Default::default();
-        let mail = Mail::new(feeds);
-        Self { node, mail, links, calls, turn: 0, all_met: false, payload: None, budget_bytes, full: None }
+    pub(super) fn new<Req: Payload + ?Sized, Res: Payload + ?Sized>(
+        node: Arc<NodeHandle>,
+        feeds: Feeds,
+        budget_bytes: usize,
+    ) -> Self {
+        let types = Types { is_response: Content::is::<Res>, send: outgoing::send::<Req, RequestHeader> };
+        Self {
+            node,
+            mail: Mail::new(feeds),
+            links: Vec::new(),
+            calls: Calls::default(),
+            turn: 0,
+            all_met: false,
+            payload: None,
+            budget_bytes,
+            full: None,
+            sorted_for_others: false,
+            has_leftovers: false,
+            feed_changes: 0,
+            types,
+            server_wakers: Vec::new(),
+            #[cfg(feature = "tokio")]
+            parked: None,
+            #[cfg(feature = "tokio")]
+            has_receiver: true,
+        }
     }
 
     /// Waits until every server that was there can be called.
-    pub(super) fn settle(&mut self, timeout: Duration) -> Result<(), WaitError> {
-        self.sleep_until(timeout, |exchange| {
-            exchange.all_met && exchange.links.iter().all(|link| exchange.is_usable(link))
-        })
-        .map(drop)
+    pub(super) fn settle(&mut self, timeout: Duration) -> Result<(), CallError> {
+        self.sleep_until(timeout, |exchange| exchange.all_met && exchange.links.iter().all(Link::is_usable))
+            .map(drop)
     }
 
     /// Waits until there is a server to call; `false` if none came in time.
-    pub(super) fn wait_for_server(&mut self, timeout: Duration) -> Result<bool, WaitError> {
+    pub(super) fn wait_for_server(&mut self, timeout: Duration) -> Result<bool, CallError> {
         self.sleep_until(timeout, |exchange| exchange.servers() > 0)
     }
 
     pub(super) fn servers(&self) -> usize {
-        self.links.iter().filter(|link| self.is_usable(link)).count()
+        self.links.iter().filter(|link| link.is_usable()).count()
     }
 
-    fn sleep_until(&mut self, timeout: Duration, done: impl Fn(&Self) -> bool) -> Result<bool, WaitError> {
+    fn sleep_until(&mut self, timeout: Duration, done: impl Fn(&Self) -> bool) -> Result<bool, CallError> {
         let deadline = Instant::now().checked_add(timeout);
+        let mut in_time = true;
         loop {
-            self.take_news()?;
-            if done(self) {
-                return Ok(true);
-            }
-            if !sleep::until_ready(&mut [&mut self.mail.feeds], deadline)? {
-                self.take_news()?;
+            // All of it: what is left would end the sleep at once.
+            self.look()?;
+            if done(self) || !in_time {
                 return Ok(done(self));
             }
+            if self.full.is_some() {
+                return Err(CallError::Blocked { unread: UNREAD_ANSWERS_MAX });
+            }
+            let woken = sleep::until_ready(&mut [&mut self.mail.feeds], deadline)?;
+            in_time = woken && deadline.is_none_or(|deadline| Instant::now() < deadline);
         }
     }
 
-    fn is_usable(&self, link: &Link) -> bool {
-        link.hears && !link.parted && self.mail.feeds.hears(link.peer)
+    /// Learns of news, and makes sure that what nobody is going to ask for does not pile up.
+    #[inline]
+    pub(super) fn prepare_call(&mut self) -> Result<(), CallError> {
+        if self.has_leftovers || self.mail.feeds.has_news() { self.look() } else { Ok(()) }
+    }
+
+    /// Receives what there is, for whichever calls, as far as it is kept.
+    pub(super) fn look(&mut self) -> Result<(), CallError> {
+        let looked = self.receive_all();
+        self.keep_armed()?;
+        looked
+    }
+
+    /// Others wait for the descriptor, and what made it readable has been taken.
+    fn keep_armed(&mut self) -> Result<(), CallError> {
+        let sorted_for_others = std::mem::take(&mut self.sorted_for_others);
+        Ok(self.mail.feeds.keep_armed(sorted_for_others)?)
+    }
+
+    fn receive_all(&mut self) -> Result<(), CallError> {
+        self.take_news()?;
+        for _ in 0..LOOKS_MAX {
+            if self.full.is_some() {
+                return Ok(());
+            }
+            let Some(received) = self.receive()? else {
+                self.has_leftovers = false;
+                return self.take_news();
+            };
+            self.sort(received, None);
+        }
+        Ok(())
     }
 
     /// Takes in who came and who ended. Answers that a server gave before it ended were received before.
-    pub(super) fn take_news(&mut self) -> Result<(), WaitError> {
-        self.mail.feeds.refresh()?;
+    #[inline]
+    pub(super) fn take_news(&mut self) -> Result<(), CallError> {
+        while let Err(error) = self.mail.feeds.refresh() {
+            self.give_up(error)?;
+        }
+        if !self.mail.feeds.peer_news.is_empty() || self.mail.feeds.changes() != self.feed_changes {
+            self.update_links(None);
+        }
+        Ok(())
+    }
+
+    /// A server broke the protocol and is not heard any more. Its calls end with that or go to another server, and no other
+    /// call is concerned. Errors that are no server's are returned.
+    #[cold]
+    fn give_up(&mut self, error: ReceiveError) -> Result<(), CallError> {
+        if !matches!(error, ReceiveError::Publisher { .. }) {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, "a server is given up");
+        self.update_links(Some(&error));
+        Ok(())
+    }
+
+    #[cold]
+    fn update_links(&mut self, broken: Option<&ReceiveError>) {
         while let Some(news) = self.mail.feeds.peer_news.pop_front() {
             match news {
                 PeerNews::Met { peer, pid, payload, publisher, writer } => {
                     self.payload = Some(payload);
-                    let link = Link::new(&self.node, peer, pid, publisher, *writer, self.budget_bytes);
-                    self.links.push(link.with_interest());
+                    let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
+                    self.links.push(Link::new(peer, pid, sender));
                 }
                 PeerNews::Hears { publisher } => {
                     if let Some(link) = self.links.iter_mut().find(|link| link.sender.port == publisher) {
@@ -107,73 +215,68 @@ impl Exchange {
                     if let Some(link) = self.links.iter_mut().find(|link| link.peer == peer) {
                         link.parted = true;
                     }
+                    self.has_leftovers = true;
                 }
                 PeerNews::OutOfReach { peer, reason } => {
                     tracing::warn!(%peer, %reason, "a server can't be called");
                 }
             }
         }
-        self.let_go_of_the_dead();
-        Ok(())
-    }
-
-    fn let_go_of_the_dead(&mut self) {
         let feeds = &self.mail.feeds;
+        self.feed_changes = feeds.changes();
         for link in &mut self.links {
-            link.was_heard |= feeds.hears(link.peer);
+            link.is_heard = feeds.hears(link.peer);
+            link.was_heard |= link.is_heard;
         }
-        let is_over = |link: &mut Link| (link.parted || link.was_heard) && !feeds.hears(link.peer);
-        let dead: Vec<Link> = self.links.extract_if(.., is_over).collect();
+        let dead: Vec<Link> = self.links.extract_if(.., |link| link.is_over()).collect();
         for link in dead {
-            let ids: Vec<u64> = self.calls.waiting_for(link.peer).map(|call| call.id).collect();
-            for id in ids {
+            for id in self.calls.waiting_for(link.peer) {
                 if !self.retry(id) {
-                    self.end(id, Ending::PeerDied { pid: link.pid });
+                    let broken = broken.filter(|_| !link.parted).cloned();
+                    self.end(id, broken.map_or(Ending::PeerDied { pid: link.pid }, Ending::Broken));
                 }
             }
+        }
+        if self.servers() > 0 {
+            self.server_wakers.drain(..).for_each(Waker::wake);
         }
     }
 
     /// Makes a call again that its server did not answer; `false` if that may not or can't be.
     fn retry(&mut self, id: u64) -> bool {
-        let Some(call) = self.calls.get(id) else { return false };
-        // Part of a stream was delivered: a second server would begin it again.
-        if !call.unread.is_empty() {
-            return false;
+        loop {
+            let Some(index) = self.choose() else { return false };
+            let Some(call) = self.calls.get(id).filter(|call| !call.has_begun) else { return false };
+            let Some(Retry { payload, left: left @ 1.. }) = &mut call.retry else { return false };
+            *left -= 1;
+            let link = &mut self.links[index];
+            let header = announce(link, id, call.deadline);
+            if (self.types.send)(&mut link.sender, &header, payload).is_ok() {
+                call.server = link.peer;
+                return true;
+            }
+            let server = link.peer;
+            self.lose_interest(server, id);
         }
-        let deadline = call.deadline;
-        let Some(Retry { payload, left: left @ 1.. }) = &mut call.retry else { return false };
-        *left -= 1;
-        let payload = std::mem::take(payload);
-        let Some(index) = self.choose() else { return false };
-        let link = &mut self.links[index];
-        let header = announce(link, id, Order { deadline, one_way: false, retries: 0 });
-        let sent = outgoing::send::<[u8], _>(&mut link.sender, &header, &payload).is_ok();
-        let server = link.peer;
-        if let Some(call) = self.calls.get(id) {
-            call.server = server;
-            call.retry = call.retry.take().map(|retry| Retry { payload, ..retry });
-        }
-        sent
     }
 
     /// The link with the fewest calls waiting, for the next call.
     pub(super) fn choose(&mut self) -> Option<usize> {
         let count = self.links.len();
         if count == 1 {
-            return self.is_usable(&self.links[0]).then_some(0);
+            return self.links[0].is_usable().then_some(0);
         }
         self.turn = self.turn.wrapping_add(1);
         let candidates = (0..count).map(|step| (self.turn.wrapping_add(step)) % count);
-        let usable = candidates.filter(|index| self.is_usable(&self.links[*index]));
-        usable.min_by_key(|index| self.calls.waiting_for(self.links[*index].peer).count())
+        let usable = candidates.filter(|index| self.links[*index].is_usable());
+        usable.min_by_key(|index| self.links[*index].waiting)
     }
 
     pub(super) fn link(&mut self, index: usize) -> &mut Link {
         &mut self.links[index]
     }
 
-    /// The sender to a server that was chosen earlier, if that is still there.
+    /// The link to a server that was chosen earlier, if that is still there.
     pub(super) fn link_to(&mut self, server: PortId) -> Option<usize> {
         self.links.iter().position(|link| link.peer == server)
     }
@@ -186,64 +289,75 @@ impl Exchange {
         order: Order,
         payload: &[u8],
     ) -> Result<RequestHeader, CallError> {
+        let Order { deadline, one_way, retries } = order;
         let link = &mut self.links[index];
-        if order.one_way {
-            return Ok(RequestHeader { id: 0, deadline: order.deadline, interest: 0, flags: ONE_WAY });
+        if one_way {
+            return Ok(RequestHeader { id: 0, deadline, interest: 0, flags: ONE_WAY });
         }
         let id = self.calls.next_id()?;
-        let retry = (order.retries > 0).then(|| Retry { payload: payload.to_vec(), left: order.retries });
-        self.calls.insert(Call {
-            id,
-            server: link.peer,
-            deadline: order.deadline,
-            retry,
-            ending: None,
-            unread: VecDeque::new(),
-        });
-        Ok(announce(link, id, order))
+        let retry = (retries > 0).then(|| Retry { payload: payload.to_vec(), left: retries });
+        self.calls.insert(Call::new(id, link.peer, deadline, retry));
+        Ok(announce(link, id, deadline))
     }
 
     /// The next answer to a call, if it is there.
     pub(super) fn take(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
-        loop {
-            let call = self.calls.get(id).ok_or(CallError::Finished)?;
-            if let Some(content) = call.unread.pop_front() {
-                self.full = self.full.filter(|full| *full != id);
+        let taken = self.look_for(id);
+        self.keep_armed()?;
+        taken
+    }
+
+    fn look_for(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
+        for _ in 0..LOOKS_MAX {
+            if let Some(content) = self.take_sorted(id)? {
                 return Ok(Some(content));
-            }
-            if let Some(ending) = call.ending.clone() {
-                return Err(ending.into());
-            }
-            if call.deadline != 0 && now_ns() >= call.deadline {
-                self.end(id, Ending::DeadlinePassed);
-                continue;
             }
             if self.full.is_some() {
                 return Err(CallError::Blocked { unread: UNREAD_ANSWERS_MAX });
             }
-            let Some(header) = self.receive()? else {
+            let Some(received) = self.receive()? else {
+                self.has_leftovers = false;
                 self.take_news()?;
                 // It may have ended by that.
-                match self.calls.get(id) {
-                    Some(call) if call.ending.is_none() && call.unread.is_empty() => return Ok(None),
-                    _ => continue,
-                }
+                return self.take_sorted(id);
             };
-            if let Some(content) = self.sort(header, id) {
+            if let Some(content) = self.sort(received, Some(id)) {
                 return Ok(Some(content));
             }
+        }
+        Ok(None)
+    }
+
+    /// The next answer to a call, if it has been received.
+    pub(super) fn take_sorted(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
+        let call = self.calls.get(id).ok_or(CallError::Finished)?;
+        if let Some(content) = call.unread.pop_front() {
+            self.make_room(id);
+            return Ok(Some(content));
+        }
+        if call.ending.is_none() && call.deadline != 0 && now_ns() >= call.deadline {
+            self.end(id, Ending::DeadlinePassed);
+        }
+        match self.calls.get(id).and_then(|call| call.ending.clone()) {
+            Some(ending) => Err(ending.into()),
+            None => Ok(None),
         }
     }
 
     fn receive(&mut self) -> Result<Option<(ResponseHeader, Option<PortId>)>, CallError> {
-        Ok(self.mail.next(|feed, content| (content.header, feed.from))?)
+        loop {
+            match self.mail.next(|feed, content| (content.header, feed.from)) {
+                Ok(received) => return Ok(received),
+                Err(error) => self.give_up(error)?,
+            }
+        }
     }
 
     /// Hands the message received last to its call; returns it if that is `wanted` and it is an answer.
     fn sort(
         &mut self,
         (header, from): (ResponseHeader, Option<PortId>),
-        wanted: u64,
+        wanted: Option<u64>,
     ) -> Option<Content<ResponseHeader>> {
         let content = &mut self.mail.content;
         // A call that is over or not this server's: nobody's.
@@ -261,15 +375,22 @@ impl Exchange {
             Some(Status::TooLate) => Some(Ending::DeadlinePassed),
         };
         let is_answer = matches!(header.status(), Some(Status::Item | Status::Last));
+        if is_answer && !(self.types.is_response)(content) {
+            content.held = None;
+            let error = self.mail.feeds.drop_peer(call.server, "an answer has not the size of a response");
+            self.update_links(Some(&error));
+            return None;
+        }
         let content = content.take();
+        call.has_begun |= is_answer;
         let mut answer = is_answer.then_some(content);
-        if header.id != wanted {
+        if Some(header.id) != wanted {
             call.unread.extend(answer.take());
             if call.unread.len() >= UNREAD_ANSWERS_MAX {
                 self.full = Some(header.id);
             }
-            // Others may wait for the descriptor, and what made it readable has been taken.
-            self.mail.feeds.ring_own_bell();
+            // Whoever waits for it sleeps on the descriptor, unless it is a task that says so.
+            self.sorted_for_others |= !call.wake();
         }
         if let Some(ending) = ending {
             self.end(header.id, ending);
@@ -279,51 +400,69 @@ impl Exchange {
 
     /// Notes how a call ended; its server need not go on.
     pub(super) fn end(&mut self, id: u64, ending: Ending) {
-        let Some(call) = self.calls.get(id) else { return };
-        call.ending.get_or_insert(ending);
+        let Some(call) = self.calls.get(id).filter(|call| call.ending.is_none()) else { return };
+        if matches!(ending, Ending::Cancelled) {
+            call.unread.clear();
+        }
+        call.ending = Some(ending);
+        call.wake();
         let server = call.server;
+        // Nothing more is kept for it.
+        self.make_room(id);
         self.lose_interest(server, id);
     }
 
     /// The call's handle is gone.
     pub(super) fn forget(&mut self, id: u64) {
-        if let Some(call) = self.calls.remove(id) {
-            self.full = self.full.filter(|full| *full != id);
-            if call.ending.is_none() {
-                self.lose_interest(call.server, id);
-            }
+        let Some(call) = self.calls.remove(id) else { return };
+        self.make_room(id);
+        if call.ending.is_none() {
+            self.has_leftovers = true;
+            self.lose_interest(call.server, id);
         }
     }
 
-    fn lose_interest(&self, server: PortId, id: u64) {
-        let board =
-            self.links.iter().find(|link| link.peer == server).and_then(|link| link.interest.as_ref());
-        if let Some(board) = board {
+    /// Another answer to this call can be kept.
+    fn make_room(&mut self, id: u64) {
+        if self.full == Some(id) {
+            self.full = None;
+            #[cfg(feature = "tokio")]
+            self.unpark();
+        }
+    }
+
+    fn lose_interest(&mut self, server: PortId, id: u64) {
+        // A child made by `fork` must not cancel its parent's calls.
+        if self.node.is_forked() {
+            return;
+        }
+        let Some(link) = self.links.iter_mut().find(|link| link.peer == server) else { return };
+        link.waiting -= 1;
+        if let Some(board) = &link.interest {
             board.set(index_of(id), 0);
         }
     }
 
     /// When a wait for this call ends at the latest.
     pub(super) fn deadline_of(&mut self, id: u64, timeout: Duration) -> Option<Instant> {
+        let deadline = self.calls.get(id).map_or(0, |call| call.deadline);
+        // Before the other clock is read: so a wait that ends by the call's deadline finds it passed.
+        let left = (deadline != 0).then(|| Duration::from_nanos(deadline.saturating_sub(now_ns())));
         let now = Instant::now();
         let wanted = now.checked_add(timeout);
-        match self.calls.get(id).map_or(0, |call| call.deadline) {
-            0 => wanted,
-            deadline => {
-                let left = Duration::from_nanos(deadline.saturating_sub(now_ns()));
-                wanted.into_iter().chain(now.checked_add(left)).min()
-            }
-        }
+        let own = left.and_then(|left| now.checked_add(left));
+        wanted.into_iter().chain(own).min()
     }
 }
 
 /// Shows the server that somebody waits, and returns what goes before the request.
-fn announce(link: &Link, id: u64, order: Order) -> RequestHeader {
+fn announce(link: &mut Link, id: u64, deadline: u64) -> RequestHeader {
+    link.waiting += 1;
     let interest = link.interest.as_ref().map_or(u64::MAX, |board| {
         board.set(index_of(id), id);
         board.offset_of(index_of(id))
     });
-    RequestHeader { id, deadline: order.deadline, interest, flags: 0 }
+    RequestHeader { id, deadline, interest, flags: 0 }
 }
 
 fn failure_text(bytes: &[u8]) -> String {

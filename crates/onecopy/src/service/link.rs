@@ -1,16 +1,18 @@
-//! One counterpart of a client or a server: the ring to it. What comes from it is a feed (see `mail.rs`).
+//! The way to one counterpart: the ring to it. What comes from it is a feed (see `mail.rs`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use onecopy_memory::board::Board;
 use onecopy_memory::ring::RingWriter;
+use onecopy_memory::wait::remaining;
 
 use crate::broker::protocol::PortId;
 use crate::limits::CALLS_MAX;
-use crate::node::handle::NodeHandle;
 use crate::sender::Sender;
 
-/// The way to one counterpart.
+/// A client's way to one server.
 pub(super) struct Link {
     pub(super) peer: PortId,
     /// Its process.
@@ -20,41 +22,125 @@ pub(super) struct Link {
     pub(super) hears: bool,
     /// The broker said that it ended.
     pub(super) parted: bool,
+    /// It is heard.
+    pub(super) is_heard: bool,
     /// It has been heard, so when it is not any more, it ended.
     pub(super) was_heard: bool,
-    /// For each call of a client, its number for as long as somebody waits for an answer.
+    /// For each call, its number for as long as somebody waits for an answer.
     pub(super) interest: Option<Board>,
+    /// Calls that wait for its answer.
+    pub(super) waiting: usize,
 }
 
 impl Link {
-    pub(super) fn new(
-        node: &Arc<NodeHandle>,
-        peer: PortId,
-        pid: u32,
-        publisher: PortId,
-        writer: RingWriter,
-        budget_bytes: usize,
-    ) -> Self {
-        let sender = Sender::new(Arc::clone(node), publisher, writer, budget_bytes);
-        Self { peer, pid, sender, hears: false, parted: false, was_heard: false, interest: None }
-    }
-
-    /// With a board for the calls of a client.
-    pub(super) fn with_interest(mut self) -> Self {
+    pub(super) fn new(peer: PortId, pid: u32, mut sender: Sender) -> Self {
         // The first chunk of the pool, so it is in the ring's own segment, which is larger than that.
-        let chunk = self.sender.pool.allocate(Board::bytes(CALLS_MAX));
-        self.interest = chunk.and_then(Board::new);
-        self
+        let interest = sender.pool.allocate(Board::bytes(CALLS_MAX)).and_then(Board::new);
+        let (hears, parted, is_heard, was_heard) = Default::default();
+        Self { peer, pid, sender, hears, parted, is_heard, was_heard, interest, waiting: 0 }
     }
 
-    /// Whether it has ended, as far as this side knows.
-    pub(super) fn is_dead(&self) -> bool {
-        self.parted || (self.hears && self.sender.writer.readers().count() == 0)
+    pub(super) fn is_usable(&self) -> bool {
+        self.hears && self.is_heard && !self.parted
+    }
+
+    /// Whether nothing more will come from it.
+    pub(super) fn is_over(&self) -> bool {
+        (self.parted || self.was_heard) && !self.is_heard
     }
 }
 
-/// A link as requests share it with their server.
-pub(super) type SharedLink = Arc<Mutex<Link>>;
+/// A server's way to one client, as the client's requests share it.
+pub(super) struct ReplyLink {
+    /// The client's process.
+    pub(super) pid: u32,
+    parted: AtomicBool,
+    sender: Mutex<Sender>,
+    /// Somebody sleeps until the client takes its answers. Others of this client queue behind; nobody else is concerned.
+    is_awaited: Mutex<bool>,
+    sleep_over: Condvar,
+}
+
+impl ReplyLink {
+    pub(super) fn new(pid: u32, sender: Sender) -> Self {
+        let (parted, is_awaited, sleep_over) = Default::default();
+        Self { pid, parted, sender: Mutex::new(sender), is_awaited, sleep_over }
+    }
+
+    /// The broker said that the client ended.
+    pub(super) fn part(&self) {
+        self.parted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_parted(&self) -> bool {
+        self.parted.load(Ordering::Relaxed)
+    }
+
+    /// For a moment: nobody sleeps with it.
+    pub(super) fn sender(&self) -> MutexGuard<'_, Sender> {
+        lock(&self.sender)
+    }
+
+    /// Whether the client reads this ring no more. It did when it asked, so it has ended.
+    pub(super) fn is_dead(&self, writer: &mut RingWriter) -> bool {
+        self.has_parted() || !writer.has_readers()
+    }
+
+    /// Tries `send` until it does not find the way full any more; `None` if `deadline` comes first. The sender is free for
+    /// others while this sleeps.
+    pub(super) fn send_when_possible<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut send: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        let _turn = self.take_turn(deadline)?;
+        loop {
+            let wait = self.sender().writer.expect_space();
+            let sent = send();
+            let woken = match (&sent, &wait) {
+                (None, Some(wait)) => Some(wait.sleep(deadline)),
+                _ => None,
+            };
+            self.sender().writer.stop_expecting_space();
+            match (sent, woken) {
+                (Some(sent), _) => return Some(sent),
+                (None, Some(onecopy_memory::wait::Woken::Maybe)) => {}
+                // Also after the deadline: space may have come with it. Without readers there is nobody to wait for.
+                (None, _) => return send(),
+            }
+        }
+    }
+
+    fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
+        let mut is_awaited = lock(&self.is_awaited);
+        while *is_awaited {
+            is_awaited = match remaining(deadline) {
+                Some(left) if left.is_zero() => return None,
+                Some(left) => {
+                    self.sleep_over.wait_timeout(is_awaited, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.sleep_over.wait(is_awaited).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        *is_awaited = true;
+        Some(Turn { link: self })
+    }
+}
+
+/// The right to sleep until the client takes its answers.
+struct Turn<'l> {
+    link: &'l ReplyLink,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *lock(&self.link.is_awaited) = false;
+        self.link.sleep_over.notify_one();
+    }
+}
+
+/// A way to a client as requests share it with their server.
+pub(super) type SharedLink = Arc<ReplyLink>;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whoever panics in between is user code that holds no half-made state of ours.

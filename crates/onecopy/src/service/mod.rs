@@ -17,9 +17,14 @@
 //! | `exchange.rs`, `calls.rs` | a client's calls and links, whatever their types |
 //! | `link.rs` | the way to one counterpart |
 //! | `mail.rs` | what comes from all counterparts |
-//! | `outgoing.rs` | a message on its way out |
+//! | `outgoing.rs`, `request_draft.rs` | a message on its way out, and a request that is being written |
+//! | `async_client.rs`, `async_server.rs`, `exchange/tasks.rs` | the same on tokio |
 //! | `error.rs` | what can go wrong |
 
+#[cfg(feature = "tokio")]
+mod async_client;
+#[cfg(feature = "tokio")]
+mod async_server;
 mod calls;
 mod client;
 mod error;
@@ -30,13 +35,20 @@ mod mail;
 mod outgoing;
 mod pending;
 mod request;
+mod request_draft;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use onecopy_memory::ring::Geometry;
 
+#[cfg(feature = "tokio")]
+pub use self::async_client::{AsyncClient, AsyncPending, AsyncRequestLoan};
+#[cfg(feature = "tokio")]
+pub use self::async_server::AsyncServer;
 pub use self::client::{CallOptions, Client, ClientBuilder, RequestLoan};
 pub use self::error::{CallError, RespondError};
 use self::header::{RequestHeader, ResponseHeader};
@@ -56,7 +68,7 @@ use crate::payload::{Payload, PlainData, describe};
 pub struct Service<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     node: Arc<NodeHandle>,
     name: String,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    payload: Exchanges<Req, Res>,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Service<Req, Res> {
@@ -98,14 +110,17 @@ impl AnyService {
     }
 }
 
+/// Marks a type that carries requests and responses without owning either.
+type Exchanges<Req, Res> = PhantomData<fn() -> (Box<Req>, Box<Res>)>;
+
 fn service_type<Req: Payload + ?Sized, Res: Payload + ?Sized>() -> ServiceType {
     ServiceType { request: describe::<Req, RequestHeader>(), response: describe::<Res, ResponseHeader>() }
 }
 
-/// Of a ring for messages `P` behind headers `H`.
-fn geometry<P: Payload + ?Sized, H: PlainData>(budget_bytes: usize) -> Geometry {
+/// Of a ring of so many slots for messages `P` behind headers `H`.
+fn geometry<P: Payload + ?Sized, H: PlainData>(slots: usize, budget_bytes: usize) -> Geometry {
     let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
     let largest = chunk_header_bytes::<H>().saturating_add(P::EXACT_BYTES.unwrap_or(0));
     let arena_bytes = limits::arena_bytes(largest, budget_bytes);
-    Geometry::new(limits::CALLS_MAX as u64, 0, inline_bytes, true).with_arena(arena_bytes)
+    Geometry::new(slots as u64, 0, inline_bytes, true).with_arena(arena_bytes)
 }

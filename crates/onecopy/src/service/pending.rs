@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::calls::Ending;
 use super::error::CallError;
@@ -12,7 +12,6 @@ use super::exchange::Exchange;
 use super::header::{ResponseHeader, Status};
 use super::link::lock;
 use crate::content::Content;
-use crate::error::ReceiveError;
 use crate::payload::Payload;
 use crate::sleep;
 
@@ -38,8 +37,7 @@ impl<'c, Res: Payload + ?Sized> Pending<'c, Res> {
     ///
     /// [`CallError`]: how the call ended, if it has; [`CallError::Finished`] after the last answer.
     pub fn receive(&self) -> Result<Option<Response<Res>>, CallError> {
-        let content = lock(self.exchange).take(self.id)?;
-        content.map(Response::new).transpose()
+        Ok(lock(self.exchange).take(self.id)?.map(Response::new))
     }
 
     /// The answer, or the next of several; sleeps until it is there.
@@ -51,14 +49,15 @@ impl<'c, Res: Payload + ?Sized> Pending<'c, Res> {
     pub fn wait(&self, timeout: Duration) -> Result<Response<Res>, CallError> {
         let mut exchange = lock(self.exchange);
         if let Some(content) = exchange.take(self.id)? {
-            return Response::new(content);
+            return Ok(Response::new(content));
         }
         let deadline = exchange.deadline_of(self.id, timeout);
         loop {
-            let in_time = sleep::until_ready(&mut [&mut exchange.mail.feeds], deadline)?;
+            let woken = sleep::until_ready(&mut [&mut exchange.mail.feeds], deadline)?;
+            let in_time = woken && deadline.is_none_or(|deadline| Instant::now() < deadline);
             // Also after the deadline: the answer may have come with it.
             if let Some(content) = exchange.take(self.id)? {
-                return Response::new(content);
+                return Ok(Response::new(content));
             }
             if !in_time {
                 return Err(CallError::Timeout);
@@ -69,7 +68,7 @@ impl<'c, Res: Payload + ?Sized> Pending<'c, Res> {
     /// The next of several answers; `None` after the last. Sleeps until there is one.
     ///
     /// ```no_run
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, Instant};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let node = onecopy::Node::open()?;
     /// let client = node.service::<[u8], [u8]>("search")?.client().open()?;
@@ -117,15 +116,9 @@ pub struct Response<Res: Payload + ?Sized> {
 }
 
 impl<Res: Payload + ?Sized> Response<Res> {
-    fn new(content: Content<ResponseHeader>) -> Result<Self, CallError> {
-        let bytes = content.bytes();
-        let fits =
-            Res::EXACT_BYTES.is_none_or(|exact| exact == bytes.len()) && Res::from_bytes(bytes).is_some();
-        if !fits {
-            let reason = "an answer has not the size of the service's response".to_owned();
-            return Err(ReceiveError::Publisher { publisher: "the server".to_owned(), reason }.into());
-        }
-        Ok(Self { content, payload: PhantomData })
+    /// Of content that the exchange has found to be a response.
+    pub(super) fn new(content: Content<ResponseHeader>) -> Self {
+        Self { content, payload: PhantomData }
     }
 
     /// The payload's bytes.

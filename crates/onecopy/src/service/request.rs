@@ -7,30 +7,32 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use onecopy_memory::board::PeerWord;
-use onecopy_memory::wait::Woken;
 
+use super::Exchanges;
 use super::error::RespondError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
-use super::link::{Link, SharedLink, lock};
+use super::link::{SharedLink, lock};
 use super::outgoing::{self, Outgoing};
+use super::server::Received;
 use crate::content::Content;
 use crate::error::LoanError;
-use crate::limits::FAILURE_TEXT_BYTES_MAX;
+use crate::limits::{CALLS_MAX, FAILURE_TEXT_BYTES_MAX};
 use crate::payload::{Payload, PlainData, slice_bytes};
+use crate::sender::Sender;
 
 /// A request to be answered: derefs to the payload. Large ones stay in the client's memory, and are held there until this
 /// is dropped. Dropped without an answer, it tells the client so.
 pub struct Request<Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    content: Content<RequestHeader>,
+    pub(super) content: Content<RequestHeader>,
     interest: Option<PeerWord>,
-    link: SharedLink,
+    pub(super) link: SharedLink,
     /// The last answer was sent.
     answered: Mutex<bool>,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    payload: Exchanges<Req, Res>,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
-    pub(super) fn new(content: Content<RequestHeader>, interest: Option<PeerWord>, link: SharedLink) -> Self {
+    pub(super) fn new(Received { content, interest, link }: Received) -> Self {
         let answered = Mutex::new(content.header.flags & ONE_WAY != 0);
         Self { content, interest, link, answered, payload: PhantomData }
     }
@@ -43,8 +45,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     /// Whether nobody waits for the answer any more: the client cancelled the call, or has ended. Looks at a word of the
     /// client's memory, so it may be asked as often as one likes.
     pub fn is_cancelled(&self) -> bool {
+        self.is_unwanted() || self.link.is_dead(&mut self.link.sender().writer)
+    }
+
+    /// Whether the client has said that it does not wait.
+    #[inline]
+    fn is_unwanted(&self) -> bool {
         self.interest.as_ref().is_some_and(|word| word.load() != self.content.header.id)
-            || lock(&self.link).is_dead()
     }
 
     /// Whether the client wants no answer.
@@ -62,25 +69,27 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
 
     /// The client's process.
     pub fn client_pid(&self) -> u32 {
-        lock(&self.link).pid
+        self.link.pid
     }
 
-    /// Sends a copy of `response`: the answer, or the last of several. Never blocks.
+    /// Sends a copy of `response`: the answer, or the last of several. Never blocks. That nobody waits for it any more is no
+    /// error.
     ///
     /// # Errors
     ///
-    /// [`RespondError::PeerDied`]; [`RespondError::Loan`] if the client takes no answers and its ring or all memory is
-    /// full; [`RespondError::Finished`] after the last answer, or if none is wanted.
+    /// [`RespondError::Loan`] if the client takes no answers and its ring or all memory is full; other clients are not
+    /// concerned. [`RespondError::Finished`] after the last answer, or if none is wanted.
     #[inline]
     pub fn respond(&self, response: &Res) -> Result<(), RespondError> {
         self.send_copy(response, Status::Last)
     }
 
-    /// Sends a copy of `item`: one answer of several. [`Self::finish`] or [`Self::respond`] ends them.
+    /// Sends a copy of `item`: one answer of several. [`Self::finish`] or [`Self::respond`] ends them. Never blocks.
     ///
     /// # Errors
     ///
-    /// As for [`Self::respond`]. A client that is slow makes it [`LoanError::Full`]: see [`Self::send_within`].
+    /// [`LoanError::Full`] if the client is slow: see [`Self::send_within`]. [`RespondError::Cancelled`] and
+    /// [`RespondError::PeerDied`] if nobody wants the rest; else as for [`Self::respond`].
     pub fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.send_copy(item, Status::Item)
     }
@@ -89,20 +98,18 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`] after `timeout`, else as for [`Self::respond`].
+    /// [`LoanError::Timeout`] after `timeout`, else as for [`Self::send`].
     pub fn send_within(&self, item: &Res, timeout: Duration) -> Result<(), RespondError> {
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            match self.send(item) {
-                Err(RespondError::Loan(LoanError::Full | LoanError::Budget(_))) => {}
-                other => return other,
-            }
-            let mut link = lock(&self.link);
-            let woken = link.sender.writer.wait_for_readers(deadline, |writer| writer.has_room(1));
-            if woken == Woken::TimedOut {
-                return Err(LoanError::Timeout.into());
-            }
+        let sent = self.send(item);
+        if !is_for_want_of_space(&sent) {
+            return sent;
         }
+        let deadline = Instant::now().checked_add(timeout);
+        let try_again = || {
+            let sent = self.send(item);
+            (!is_for_want_of_space(&sent)).then_some(sent)
+        };
+        self.link.send_when_possible(deadline, try_again).unwrap_or(Err(LoanError::Timeout.into()))
     }
 
     /// Ends several answers, or says that there is none.
@@ -125,43 +132,55 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     fn send_copy(&self, response: &Res, status: Status) -> Result<(), RespondError> {
-        self.send_with(status, |link, header| {
-            outgoing::send::<Res, _>(&mut link.sender, header, response.to_bytes())
-        })
+        self.send_with(status, |sender, header| outgoing::send::<Res, _>(sender, header, response.to_bytes()))
     }
 
     fn send_text(&self, status: Status, text: &str) -> Result<(), RespondError> {
-        self.send_with(status, |link, header| {
-            outgoing::send::<[u8], _>(&mut link.sender, header, text.as_bytes())
-        })
+        self.send_with(status, |sender, header| outgoing::send::<[u8], _>(sender, header, text.as_bytes()))
     }
 
     fn send_with(
         &self,
         status: Status,
-        send: impl FnOnce(&mut Link, &ResponseHeader) -> Result<(), LoanError>,
+        send: impl FnOnce(&mut Sender, &ResponseHeader) -> Result<(), LoanError>,
     ) -> Result<(), RespondError> {
+        let is_last = status != Status::Item;
         let mut answered = lock(&self.answered);
         if *answered {
             return Err(RespondError::Finished);
         }
-        let mut link = lock(&self.link);
-        if link.parted {
-            return Err(RespondError::PeerDied { pid: link.pid });
+        // Answers that nobody waits for would only take the room of others.
+        if self.is_unwanted() {
+            *answered = is_last;
+            return if is_last { Ok(()) } else { Err(RespondError::Cancelled) };
+        }
+        let mut sender = self.link.sender();
+        if self.link.is_dead(&mut sender.writer) {
+            *answered = is_last;
+            return if is_last { Ok(()) } else { Err(RespondError::PeerDied { pid: self.link.pid }) };
+        }
+        // A stream leaves room for the last answer to every call, however slowly it is read.
+        if !is_last && !sender.writer.has_room(1 + CALLS_MAX as u64) {
+            return Err(LoanError::Full.into());
         }
         let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
-        send(&mut link, &header)?;
-        *answered = status != Status::Item;
+        send(&mut sender, &header)?;
+        *answered = is_last;
         Ok(())
     }
 
     fn take_loan(&self, bytes: usize) -> Result<ResponseLoan<'_, Req, Res>, RespondError> {
-        let mut link = lock(&self.link);
-        if link.parted {
-            return Err(RespondError::PeerDied { pid: link.pid });
-        }
-        let outgoing = Outgoing::take::<Res, ResponseHeader>(&mut link.sender, bytes)?;
+        let outgoing = Outgoing::take::<Res, ResponseHeader>(&mut self.link.sender(), bytes)?;
         Ok(ResponseLoan { request: self, outgoing: Some(outgoing) })
+    }
+}
+
+/// Whether the client may still make it possible.
+fn is_for_want_of_space(sent: &Result<(), RespondError>) -> bool {
+    match sent {
+        Err(RespondError::Loan(LoanError::Full)) => true,
+        Err(RespondError::Loan(LoanError::Budget(budget))) => budget.requested_bytes <= budget.budget_bytes,
+        _ => false,
     }
 }
 
@@ -230,18 +249,18 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
     ///
     /// # Errors
     ///
-    /// As for [`Request::respond`].
+    /// As for [`Request::send`].
     pub fn send(self) -> Result<(), RespondError> {
         self.send_as(Status::Item)
     }
 
     fn send_as(mut self, status: Status) -> Result<(), RespondError> {
         let request = self.request;
-        request.send_with(status, |link, header| {
+        request.send_with(status, |sender, header| {
             // Other answers may have been sent since there was room for this one.
-            link.sender.check_room(1)?;
+            sender.check_room(1)?;
             if let Some(outgoing) = self.outgoing.take() {
-                outgoing.publish(&mut link.sender, header);
+                outgoing.publish(sender, header);
             }
             Ok(())
         })
@@ -267,7 +286,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for ResponseLoan<'_,
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for ResponseLoan<'_, Req, Res> {
     fn drop(&mut self) {
         if let Some(outgoing) = self.outgoing.take() {
-            outgoing.discard(&mut lock(&self.request.link).sender);
+            outgoing.discard(&mut self.request.link.sender());
         }
     }
 }

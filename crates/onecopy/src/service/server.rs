@@ -5,20 +5,23 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use onecopy_memory::board::PeerWord;
+
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
-use super::link::{Link, SharedLink, lock};
+use super::link::{ReplyLink, SharedLink, lock};
 use super::mail::Mail;
 use super::request::Request;
-use super::{geometry, outgoing, service_type};
+use super::{Exchanges, geometry, outgoing, service_type};
 use crate::broker::protocol::{PortId, Role};
 use crate::content::Content;
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::feed::Feeds;
 use crate::inbox::PeerNews;
-use crate::limits;
+use crate::limits::{self, CALLS_MAX};
 use crate::node::handle::NodeHandle;
 use crate::payload::Payload;
 use crate::readiness::Readiness;
+use crate::sender::Sender;
 use crate::sleep;
 
 /// How a server is to be set up; from [`crate::service::Service::server`].
@@ -28,7 +31,7 @@ pub struct ServerBuilder<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     node: Arc<NodeHandle>,
     service: String,
     budget_bytes: usize,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    payload: Exchanges<Req, Res>,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
@@ -50,12 +53,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
     /// [`OpenError`]: other types on this service, no memory or descriptors, no broker.
     pub fn open(self) -> Result<Server<Req, Res>, OpenError> {
         let port = self.node.new_port();
-        let geometry = geometry::<Res, ResponseHeader>(self.budget_bytes);
+        let geometry = geometry::<Res, ResponseHeader>(RESPONSES_MAX, self.budget_bytes);
         let payload = Some(service_type::<Req, Res>());
         let inbox = self.node.open_correspondent(port, Role::Server, self.service, payload, geometry)?;
         let mail = Mail::new(Feeds::new(Arc::clone(&self.node), port, inbox));
-        let (links, last) = Default::default();
-        let reception = Reception { node: self.node, mail, links, last, budget_bytes: self.budget_bytes };
+        let (links, leaving, last) = Default::default();
+        let budget_bytes = self.budget_bytes;
+        let reception = Reception { node: self.node, mail, links, leaving, last, budget_bytes };
         Ok(Server { reception: Mutex::new(reception), payload: PhantomData })
     }
 }
@@ -76,40 +80,52 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
 /// # Ok(()) }
 /// ```
 pub struct Server<Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    reception: Mutex<Reception>,
-    payload: PhantomData<fn() -> (Box<Req>, Box<Res>)>,
+    pub(super) reception: Mutex<Reception>,
+    payload: Exchanges<Req, Res>,
 }
 
+/// Slots of a ring of responses: half of them for streams, half for the last answers to all calls of a client.
+const RESPONSES_MAX: usize = 2 * CALLS_MAX;
+
+/// Requests that are passed over before the caller gets to look at its clock.
+const PASSED_OVER_MAX: usize = 1024;
+
 /// Where requests come in.
-struct Reception {
+pub(super) struct Reception {
     node: Arc<NodeHandle>,
-    mail: Mail<RequestHeader>,
+    pub(super) mail: Mail<RequestHeader>,
     links: HashMap<PortId, SharedLink>,
+    /// Clients that have ended, and whose last requests are still to be received.
+    leaving: Vec<PortId>,
     /// The client of the last request: it is often that of the next.
     last: Option<(PortId, SharedLink)>,
     budget_bytes: usize,
 }
 
 /// A request as it came in, and to whom the answer goes.
-struct Received {
-    content: Content<RequestHeader>,
-    interest: Option<onecopy_memory::board::PeerWord>,
-    link: SharedLink,
+pub(super) struct Received {
+    pub(super) content: Content<RequestHeader>,
+    pub(super) interest: Option<PeerWord>,
+    pub(super) link: SharedLink,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
-    /// The next request, if there is one. Never blocks. Requests that were cancelled, or whose deadline has passed, are
-    /// passed over.
+    /// The next request, if there is one. Never blocks, unless another thread waits for this server's next request.
+    ///
+    /// Requests that were cancelled, or whose deadline has passed, are passed over; one of the wrong size is answered with
+    /// [`crate::service::CallError::Failed`].
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Publisher`] once for each client found to be broken or hostile; it is dropped, the others go on.
+    /// [`ReceiveError::TooManyHeld`] if so many requests are held that no more can be noted; [`ReceiveError::Evicted`] if the
+    /// broker refused this node. A client found to be broken or hostile is dropped with a warning; it is no error of the
+    /// server's.
     pub fn receive(&self) -> Result<Option<Request<Req, Res>>, ReceiveError> {
-        let received = lock(&self.reception).next::<Req>()?;
-        Ok(received.map(|Received { content, interest, link }| Request::new(content, interest, link)))
+        Ok(lock(&self.reception).next::<Req>()?.map(Request::new))
     }
 
-    /// The next request; sleeps until there is one. `None` if none came within `timeout`.
+    /// The next request; sleeps until there is one. `None` if none came within `timeout`. A thread that finds another one
+    /// waiting gets its turn after that.
     ///
     /// # Errors
     ///
@@ -121,12 +137,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
             let deadline = Instant::now().checked_add(timeout);
             let mut in_time = true;
             while received.is_none() && in_time {
-                in_time = sleep::until_ready(&mut [&mut reception.mail.feeds], deadline)?;
+                let woken = sleep::until_ready(&mut [&mut reception.mail.feeds], deadline)?;
+                in_time = woken && deadline.is_none_or(|deadline| Instant::now() < deadline);
                 // Also after the deadline: a request may have come with it.
                 received = reception.next::<Req>()?;
             }
         }
-        Ok(received.map(|Received { content, interest, link }| Request::new(content, interest, link)))
+        Ok(received.map(Request::new))
     }
 
     /// Number of clients that may ask.
@@ -137,7 +154,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     pub fn clients(&self) -> Result<usize, ReceiveError> {
         let mut reception = lock(&self.reception);
         reception.take_news()?;
-        Ok(reception.links.len())
+        reception.mail.feeds.keep_armed(false)?;
+        Ok(reception.links.len() - reception.leaving.len())
     }
 
     /// A descriptor that is readable when there may be requests: then call [`Self::receive`] until it returns `None`.
@@ -156,40 +174,66 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
 }
 
 impl Reception {
-    fn next<Req: Payload + ?Sized>(&mut self) -> Result<Option<Received>, ReceiveError> {
-        loop {
+    /// The next request that somebody waits for, and whose size is right.
+    pub(super) fn next<Req: Payload + ?Sized>(&mut self) -> Result<Option<Received>, ReceiveError> {
+        for _ in 0..PASSED_OVER_MAX {
             self.take_news()?;
             let next = self.mail.next(|feed, content| {
                 let header = content.header;
                 let interest =
                     if header.flags & ONE_WAY == 0 { feed.reader.word(header.interest) } else { None };
                 (header, interest, feed.from)
-            })?;
-            let Some((header, interest, from)) = next else { return Ok(None) };
-            let Some(link) = from.and_then(|from| self.link_to(from)) else { continue };
-            if interest.as_ref().is_some_and(|word| word.load() != header.id) {
-                // Nobody waits any more.
-                self.mail.content.held = None;
-                continue;
-            }
-            if header.deadline != 0 && now_ns() >= header.deadline {
-                self.mail.content.held = None;
-                if header.flags & ONE_WAY == 0 {
-                    let late = ResponseHeader { id: header.id, status: Status::TooLate as u64 };
-                    // The client notices by itself that it is late.
-                    let _ = outgoing::send::<[u8], _>(&mut lock(&link).sender, &late, &[]);
+            });
+            let (header, interest, from) = match next {
+                Ok(Some(received)) => received,
+                Ok(None) => {
+                    // Their feeds may have ended with this look.
+                    self.let_go_of_the_dead();
+                    return Ok(None);
                 }
-                continue;
-            }
-            let bytes = self.mail.content.bytes();
-            if Req::EXACT_BYTES.is_some_and(|exact| exact != bytes.len()) || Req::from_bytes(bytes).is_none()
+                Err(error) => {
+                    give_up(error)?;
+                    continue;
+                }
+            };
+            // The client may have come in just now, with its request.
+            self.sort_news();
+            if let Some(link) = from.and_then(|from| self.link_to(from))
+                && self.is_wanted::<Req>(&header, interest.as_ref(), &link)
             {
-                self.mail.content.held = None;
-                let peer = lock(&link).peer;
-                return Err(self.mail.feeds.drop_peer(peer, "a request has not the size of the service's"));
+                return Ok(Some(Received { content: self.mail.content.take(), interest, link }));
             }
-            return Ok(Some(Received { content: self.mail.content.take(), interest, link }));
+            self.mail.content.held = None;
         }
+        // There is more, and the event loop is to know.
+        self.mail.feeds.keep_armed(true)?;
+        Ok(None)
+    }
+
+    /// Whether the request received last is for the user to see; answers it if not.
+    fn is_wanted<Req: Payload + ?Sized>(
+        &self,
+        header: &RequestHeader,
+        interest: Option<&PeerWord>,
+        link: &SharedLink,
+    ) -> bool {
+        let is_one_way = header.flags & ONE_WAY != 0;
+        if !is_one_way && (link.has_parted() || interest.is_some_and(|word| word.load() != header.id)) {
+            return false;
+        }
+        let refusal = if header.deadline != 0 && now_ns() >= header.deadline {
+            Some((Status::TooLate, String::new()))
+        } else {
+            let content = &self.mail.content;
+            (!content.is::<Req>()).then(|| (Status::Failed, misfit::<Req>(content.bytes().len())))
+        };
+        let Some((status, text)) = refusal else { return true };
+        if !is_one_way {
+            let refused = ResponseHeader { id: header.id, status: status as u64 };
+            // A client that takes no answers need not have this one either.
+            let _ = outgoing::send::<[u8], _>(&mut link.sender(), &refused, text.as_bytes());
+        }
+        false
     }
 
     fn link_to(&mut self, client: PortId) -> Option<SharedLink> {
@@ -204,24 +248,27 @@ impl Reception {
     }
 
     fn take_news(&mut self) -> Result<(), ReceiveError> {
-        self.mail.feeds.refresh()?;
+        while let Err(error) = self.mail.feeds.refresh() {
+            give_up(error)?;
+        }
+        self.sort_news();
+        Ok(())
+    }
+
+    /// The part of [`Self::take_news`] after the news have come in.
+    fn sort_news(&mut self) {
         while let Some(news) = self.mail.feeds.peer_news.pop_front() {
             match news {
                 PeerNews::Met { peer, pid, publisher, writer, .. } => {
-                    let link = Link::new(&self.node, peer, pid, publisher, *writer, self.budget_bytes);
-                    self.links.insert(peer, Arc::new(Mutex::new(link)));
+                    let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
+                    self.links.insert(peer, Arc::new(ReplyLink::new(pid, sender)));
                 }
-                PeerNews::Hears { publisher } => {
-                    let link = self.links.values().find(|link| lock(link).sender.port == publisher);
-                    if let Some(link) = link {
-                        lock(link).hears = true;
-                    }
-                }
-                PeerNews::AllMet => {}
+                // It asks only when it hears.
+                PeerNews::Hears { .. } | PeerNews::AllMet => {}
                 PeerNews::Parted { peer } => {
-                    self.last = None;
-                    if let Some(link) = self.links.remove(&peer) {
-                        lock(&link).parted = true;
+                    if let Some(link) = self.links.get(&peer) {
+                        link.part();
+                        self.leaving.push(peer);
                     }
                 }
                 PeerNews::OutOfReach { peer, reason } => {
@@ -229,6 +276,44 @@ impl Reception {
                 }
             }
         }
-        Ok(())
+        self.let_go_of_the_dead();
+    }
+
+    /// What a client sent without wanting an answer is received also after its end.
+    #[inline]
+    fn let_go_of_the_dead(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let Self { mail, links, leaving, last, .. } = self;
+        leaving.retain(|peer| {
+            let has_more = mail.feeds.hears(*peer);
+            if !has_more {
+                links.remove(peer);
+                last.take_if(|(client, _)| client == peer);
+            }
+            has_more
+        });
+    }
+}
+
+/// A client that breaks the protocol is not heard any more, and must not be able to end a server that passes errors on.
+/// Errors that are no client's are returned.
+#[cold]
+fn give_up(error: ReceiveError) -> Result<(), ReceiveError> {
+    if !matches!(error, ReceiveError::Publisher { .. }) {
+        return Err(error);
+    }
+    tracing::warn!(%error, "a client is given up");
+    Ok(())
+}
+
+fn misfit<Req: Payload + ?Sized>(bytes: usize) -> String {
+    let element_bytes = Req::element().size_bytes;
+    match Req::EXACT_BYTES {
+        Some(exact) => format!("a request to this service has {exact} bytes, and this one {bytes}"),
+        None => {
+            format!("a request to this service has a multiple of {element_bytes} bytes, and this one {bytes}")
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request, Route};
+use crate::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request, Role, Route, ServiceType};
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
 use crate::broker::{Descriptor, PeerId};
@@ -28,6 +28,22 @@ enum Step {
         peer: usize,
         topic: usize,
         wide: Option<bool>,
+    },
+    OpenService {
+        peer: usize,
+        service: usize,
+        server: bool,
+        wide: bool,
+    },
+    /// The way to somebody whom the broker need not have introduced.
+    OpenDirect {
+        from: usize,
+        to: usize,
+    },
+    OpenRegion {
+        peer: usize,
+        region: usize,
+        writes: bool,
     },
     AddSegment {
         port: usize,
@@ -59,6 +75,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(peer, topic, wide, reliable)| Step::OpenPublisher { peer, topic, wide, reliable }),
         4 => (peer.clone(), topic, prop::option::of(prop::bool::weighted(0.1)))
             .prop_map(|(peer, topic, wide)| Step::OpenSubscriber { peer, topic, wide }),
+        6 => (peer.clone(), 0_usize..2, any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(peer, service, server, wide)| Step::OpenService { peer, service, server, wide }),
+        1 => (port.clone(), port.clone()).prop_map(|(from, to)| Step::OpenDirect { from, to }),
+        4 => (peer.clone(), 0_usize..2, any::<bool>())
+            .prop_map(|(peer, region, writes)| Step::OpenRegion { peer, region, writes }),
         2 => port.clone().prop_map(|port| Step::AddSegment { port }),
         12 => (0_usize..64).prop_map(|choice| Step::Answer { choice }),
         2 => (0_usize..64).prop_map(|choice| Step::Detach { choice }),
@@ -74,6 +95,7 @@ struct World {
     descriptor: Descriptor,
     next_peer: u64,
     next_serial: u32,
+    next_segment: u32,
     alive: BTreeMap<NodeId, PeerId>,
     /// Open ports, and how often each was told that it is settled.
     settled: BTreeMap<PortId, u32>,
@@ -81,6 +103,10 @@ struct World {
     /// Routes that subscribers were shown, and answers that are due.
     offered: BTreeSet<Route>,
     due: Vec<Request>,
+    /// Clients and servers, and how often each was told that all have been named.
+    correspondents: BTreeMap<PortId, u32>,
+    /// To whom each of them was introduced.
+    met: BTreeSet<(PortId, PortId)>,
     /// Routes on which a publisher knows the subscriber.
     known_to_publisher: BTreeSet<Route>,
 }
@@ -93,11 +119,14 @@ impl World {
             descriptor: Arc::new(OwnedFd::from(socket)),
             next_peer: 0,
             next_serial: 0,
+            next_segment: 0,
             alive: BTreeMap::new(),
             settled: BTreeMap::new(),
             publishers: BTreeSet::new(),
             offered: BTreeSet::new(),
             due: Vec::new(),
+            correspondents: BTreeMap::new(),
+            met: BTreeSet::new(),
             known_to_publisher: BTreeSet::new(),
         }
     }
@@ -116,10 +145,35 @@ impl World {
                 let (address, payload) = (Address::Topic(format!("topic/{topic}")), wide.map(payload));
                 self.send(Request::OpenSubscriber { subscriber, address, payload });
             }
+            Step::OpenService { peer, service, server, wide } => {
+                let Some(port) = self.new_port(peer) else { return };
+                let role = if server { Role::Server } else { Role::Client };
+                let payload = ServiceType { request: payload(wide), response: payload(!wide) };
+                let service = format!("service/{service}");
+                self.send(Request::OpenService { port, role, service, payload: Some(payload) });
+            }
+            Step::OpenDirect { from, to } => {
+                let (Some(from), Some(to)) = (pick(self.settled.keys(), from), pick(self.settled.keys(), to))
+                else {
+                    return;
+                };
+                self.open_direct(from, to);
+            }
+            Step::OpenRegion { peer, region, writes } => {
+                let Some(port) = self.new_port(peer) else { return };
+                let address = Address::Region { name: format!("region/{region}"), succeeds: None };
+                let payload = payload(false);
+                self.send(if writes {
+                    let delivery = Delivery::Overwrite;
+                    Request::OpenPublisher { publisher: port, address, payload, delivery, history: 0 }
+                } else {
+                    Request::OpenSubscriber { subscriber: port, address, payload: Some(payload) }
+                });
+            }
             Step::AddSegment { port } => {
                 let Some(publisher) = pick(self.publishers.iter(), port) else { return };
-                self.next_serial += 1;
-                self.send(Request::AddSegment { publisher, index: self.next_serial });
+                self.next_segment += 1;
+                self.send(Request::AddSegment { publisher, index: self.next_segment, replaced: 0 });
             }
             Step::Answer { choice } => {
                 if !self.due.is_empty() {
@@ -159,7 +213,7 @@ impl World {
         self.observe();
     }
 
-    /// Closes a port of another node: costs the cheat its connection, and the port nothing.
+    /// Closes a port of another node: costs the cheat its connection, and the port nothing. Then the cheat goes.
     fn cheat(&mut self, peer: usize, port: usize) {
         let Some(node) = pick(self.alive.keys(), peer) else { return };
         let Some(port) = pick(self.settled.keys(), port) else { return };
@@ -172,7 +226,30 @@ impl World {
         assert!(
             matches!(self.broker.poll_output(), Some(Output::Disconnect { peer: refused, .. }) if refused == peer)
         );
+        let known = self.known_to_publisher.clone();
         self.observe();
+        // It may look at what it holds until it has gone.
+        let held = |route: &&Route| route.subscriber.node == node;
+        assert!(known.iter().filter(held).eq(self.known_to_publisher.iter().filter(held)), "told too early");
+        self.broker.handle_gone(peer);
+        self.observe();
+    }
+
+    /// Whatever it is that `from` would send to `to`, the broker has to find out whether they know each other.
+    fn open_direct(&mut self, from: PortId, to: PortId) {
+        self.next_serial += 1;
+        let publisher = PortId { node: from.node, serial: self.next_serial };
+        let are_strangers = !self.met.contains(&(from, to));
+        let (address, delivery) = (Address::Direct { to, from }, Delivery::Reliable);
+        self.send(Request::OpenPublisher {
+            publisher,
+            address,
+            payload: payload(true),
+            delivery,
+            history: 0,
+        });
+        let is_open = self.settled.contains_key(&publisher);
+        assert!(!(are_strangers && is_open), "{from} publishes to {to}, whom it has not met");
     }
 
     fn new_port(&mut self, peer: usize) -> Option<PortId> {
@@ -193,7 +270,7 @@ impl World {
             Request::Attach { route, .. } | Request::Detach { route } | Request::MaySleep { route, .. } => {
                 route.subscriber.node
             }
-            Request::Hello { .. } | Request::Inspect { .. } => unreachable!("not part of histories"),
+            other => unreachable!("not part of histories: {other:?}"),
         };
         let Some(peer) = self.alive.get(&node) else { return };
         let descriptor = request.carries_descriptor().then(|| Arc::clone(&self.descriptor));
@@ -225,8 +302,39 @@ impl World {
                 *times += 1;
                 assert_eq!((port.node, *times), (receiver, 1), "settled more than once");
             }
-            Event::Publisher { route, .. } => {
+            Event::Met { port, peer, .. } => {
+                assert_eq!(port.node, receiver);
+                assert!(self.met.insert((port, peer)), "introduced twice");
+                self.next_serial += 1;
+                self.due.push(Request::OpenPublisher {
+                    publisher: PortId { node: port.node, serial: self.next_serial },
+                    address: Address::Direct { to: peer, from: port },
+                    payload: payload(true),
+                    delivery: Delivery::Reliable,
+                    history: 0,
+                });
+            }
+            Event::AllMet { port } => {
+                assert_eq!((port.node, self.correspondents.insert(port, 1)), (receiver, None));
+            }
+            Event::Parted { port, peer } => {
+                assert_eq!(port.node, receiver);
+                assert!(self.met.remove(&(port, peer)), "parted from somebody unknown");
+            }
+            Event::Remains { subscriber, .. } => {
+                assert_eq!(subscriber.node, receiver);
+                // They may come just before the news of the writer's end.
+                let is_written = self.offered.iter().any(|route| {
+                    route.subscriber == subscriber && self.publishers.contains(&route.publisher)
+                });
+                assert!(!is_written, "the remains of a region that has a writer");
+            }
+            Event::Publisher { route, from, .. } => {
                 assert_eq!(route.subscriber.node, receiver);
+                let is_direct = self.correspondents.contains_key(&route.subscriber);
+                assert_eq!(from.is_some(), is_direct, "only clients and servers send directly");
+                let has_met = from.is_none_or(|from| self.met.contains(&(route.subscriber, from)));
+                assert!(has_met, "heard before it was introduced");
                 assert!(self.offered.insert(route), "shown twice");
                 self.publishers.insert(route.publisher);
                 self.due.push(Request::Attach { route, reader_segment: 0, block: 0 });
@@ -256,6 +364,8 @@ impl World {
 
     fn port_ended(&mut self, port: PortId) {
         self.settled.remove(&port);
+        self.correspondents.remove(&port);
+        self.met.retain(|(own, _)| *own != port);
         self.publishers.remove(&port);
         // What it knew itself it forgets; what others know of it the broker must take back.
         self.offered.retain(|route| route.subscriber != port);
@@ -288,6 +398,7 @@ impl World {
         }
         assert!(self.offered.is_empty(), "subscribers that were not told of a publisher's end");
         assert!(self.known_to_publisher.is_empty(), "publishers that were not told of a subscriber's end");
+        assert!(self.met.is_empty(), "clients or servers that were not told of the other's end");
         assert!(self.broker.is_empty());
         assert_eq!(Arc::strong_count(&self.descriptor), 1, "a descriptor was kept");
     }

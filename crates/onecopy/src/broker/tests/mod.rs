@@ -5,4 +5,5 @@ mod codec;
 mod history;
 mod samples;
 mod server;
+mod services;
 mod state;

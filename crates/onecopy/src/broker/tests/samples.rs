@@ -72,7 +72,11 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
                 Request::OpenPublisher { publisher, address, payload, delivery, history }
             }
         ),
-        (port(), any::<u32>()).prop_map(|(publisher, index)| Request::AddSegment { publisher, index }),
+        (port(), any::<u32>(), any::<u64>()).prop_map(|(publisher, index, replaced)| Request::AddSegment {
+            publisher,
+            index,
+            replaced
+        }),
         (port(), address(), option::of(payload())).prop_map(|(subscriber, address, payload)| {
             Request::OpenSubscriber { subscriber, address, payload }
         }),
@@ -144,7 +148,11 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             payload
         }),
         (port(), payload()).prop_map(|(subscriber, payload)| Event::Remains { subscriber, payload }),
-        (route(), any::<u32>()).prop_map(|(route, index)| Event::Segment { route, index }),
+        (route(), any::<u32>(), any::<u64>()).prop_map(|(route, index, replaced)| Event::Segment {
+            route,
+            index,
+            replaced
+        }),
         (any::<u32>(), node(), name(), any::<u32>(), any::<u32>())
             .prop_map(|(request, node, name, pid, uid)| Event::NodeInfo { request, node, name, pid, uid }),
         (any::<u32>(), topic(), option::of(payload()), option::of(delivery()), any::<u32>()).prop_map(
@@ -166,7 +174,16 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         ),
         (any::<u32>(), topic(), option::of(payload()), option::of((port(), any::<u32>())), any::<bool>())
             .prop_map(|(request, name, payload, writer, memory)| {
-                Event::RegionInfo { request, name, payload, shared: memory, writer, readers: request / 2, memory }
+                Event::RegionInfo {
+                    request,
+                    name,
+                    payload,
+                    shared: memory,
+                    writer,
+                    readers: request / 2,
+                    kept: memory,
+                    memory,
+                }
             }),
         (any::<u32>(), topic(), port(), name()).prop_map(|(request, topic, subscriber, node_name)| {
             Event::SubscriberInfo { request, topic, subscriber, node_name }

@@ -74,11 +74,17 @@ fn a_subscriber_meets_a_publisher() {
     let events = send(&mut broker, 1, open_publisher(route.publisher, "t", payload.clone(), delivery));
     let settled = Event::Settled { port: route.publisher };
     assert_eq!(events, [(1, opened(route.publisher)), (1, settled)]);
-    assert_eq!(send(&mut broker, 1, Request::AddSegment { publisher: route.publisher, index: 9 }), []);
+    assert_eq!(
+        send(&mut broker, 1, Request::AddSegment { publisher: route.publisher, index: 9, replaced: 0 }),
+        []
+    );
 
     let events = send(&mut broker, 2, open_subscriber(route.subscriber, "t", None));
     let shown = Event::Publisher { route, payload: payload.clone(), delivery, from: None };
-    assert_eq!(events, [(2, opened(route.subscriber)), (2, shown), (2, Event::Segment { route, index: 9 })]);
+    assert_eq!(
+        events,
+        [(2, opened(route.subscriber)), (2, shown), (2, Event::Segment { route, index: 9, replaced: 0 })]
+    );
 
     let events = send(&mut broker, 2, Request::Attach { route, reader_segment: 3, block: 5 });
     assert_eq!(events, [(1, Event::Attach { route, reader_segment: 3, block: 5 })]);
@@ -170,7 +176,7 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
         (Request::Attach { route, reader_segment: 0, block: 0 }, false, Refusal::DescriptorMissing),
         (Request::Detach { route }, true, Refusal::DescriptorSurplus),
         (
-            Request::AddSegment { publisher: port(2, 1), index: 0 },
+            Request::AddSegment { publisher: port(2, 1), index: 0, replaced: 0 },
             true,
             Refusal::WrongRole { port: port(2, 1) },
         ),
@@ -191,12 +197,11 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
         send(&mut broker, 2, Request::Attach { route, reader_segment: 0, block: 0 });
         broker.handle_request(PeerId(2), request.clone(), with_descriptor.then(descriptor));
         let events = told(&mut broker);
-        assert_eq!(
-            events,
-            [(2, Event::Refused { reason }), (1, Event::SubscriberGone { route })],
-            "{request:?}"
-        );
-        // It is gone for good, and the other goes on.
+        assert_eq!(events, [(2, Event::Refused { reason })], "{request:?}");
+        // It is not listened to any more, except that it may let go of what it holds; and the other goes on.
+        assert_eq!(send(&mut broker, 2, open_subscriber(port(2, 3), "t", None)), []);
+        assert_eq!(send(&mut broker, 2, Request::Detach { route }), [(1, Event::SubscriberGone { route })]);
+        assert!(broker.has_forgotten(PeerId(2)));
         assert_eq!(send(&mut broker, 2, Request::Detach { route }), []);
         assert_eq!(
             send(&mut broker, 1, Request::Inspect { request: 1, topic: Some("x".to_owned()), rings: false })
@@ -210,7 +215,7 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
 fn the_same_segment_twice_is_a_fault() {
     let mut broker = broker(1);
     send(&mut broker, 1, open_publisher(port(1, 1), "t", PayloadType::value::<u8>(), Delivery::Overwrite));
-    let request = Request::AddSegment { publisher: port(1, 1), index: 3 };
+    let request = Request::AddSegment { publisher: port(1, 1), index: 3, replaced: 0 };
     assert_eq!(send(&mut broker, 1, request.clone()), []);
     let reason = Refusal::DuplicateSegment { publisher: port(1, 1), index: 3 };
     assert_eq!(send(&mut broker, 1, request), [(1, Event::Refused { reason })]);

@@ -1,0 +1,74 @@
+//! A lock on a file or a directory that ends when it is dropped, whoever else has the file open by then.
+//!
+//! `flock` belongs to the open file and not to the process: a child made by `fork` has the same open file, so closing
+//! it here would leave it locked for as long as the child lives. It is unlocked explicitly.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, retry_on_intr};
+
+/// A file that this process has locked.
+#[derive(Debug)]
+pub(super) struct FileLock {
+    file: Option<OwnedFd>,
+    /// A forked child has a copy of this lock, which is not its own to end.
+    process: u32,
+}
+
+impl FileLock {
+    /// Locks `file`, or fails at once with [`Errno::WOULDBLOCK`].
+    pub(super) fn try_take(file: OwnedFd) -> rustix::io::Result<Self> {
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self::held(file))
+    }
+
+    /// Locks `file`, waiting for others for at most `timeout`: then it fails with [`Errno::TIMEDOUT`].
+    pub(super) fn take(file: OwnedFd, timeout: Duration) -> rustix::io::Result<Self> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Self::held(file)),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error),
+        }
+        // The kernel knows no timeout for this, so a thread waits for it. If it gets the lock too late, it drops it.
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let wait = move || {
+            let locked = retry_on_intr(|| flock(&file, FlockOperation::LockExclusive));
+            // Nobody listens any more: the lock comes back in the error, and ends with it.
+            let _ = sender.send(locked.map(|()| Self::held(file)));
+        };
+        std::thread::Builder::new().name("onecopy-lock".to_owned()).spawn(wait).map_err(|_| Errno::AGAIN)?;
+        receiver.recv_timeout(timeout).unwrap_or(Err(Errno::TIMEDOUT))
+    }
+
+    fn held(file: OwnedFd) -> Self {
+        Self { file: Some(file), process: std::process::id() }
+    }
+
+    /// Ends the lock, and gives the file back.
+    pub(super) fn release(mut self) -> Option<OwnedFd> {
+        self.unlock();
+        self.file.take()
+    }
+
+    pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    fn unlock(&self) {
+        if let Some(file) = &self.file
+            && self.process == std::process::id()
+            && let Err(error) = retry_on_intr(|| flock(file, FlockOperation::Unlock))
+        {
+            tracing::debug!(%error, "a lock could not be ended before its file is closed");
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}

@@ -1,0 +1,142 @@
+//! The place of an instance's broker: its lock and its listening socket.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
+};
+
+use super::file_lock::FileLock;
+use super::{Instance, InstanceError};
+use crate::broker::transport::PacketSocket;
+use crate::limits::{DIRECTORY_TIMEOUT, LISTEN_BACKLOG};
+
+/// The place of an instance's broker: its lock and its listening socket.
+///
+/// Dropped, it removes the socket, and only then lets go of the lock.
+#[derive(Debug)]
+pub struct Seat {
+    instance: Instance,
+    /// Device and inode of the socket, to remove no other.
+    socket_identity: (u64, u64),
+    listener: Arc<OwnedFd>,
+    /// Both are there until the seat is dropped.
+    lock: Option<FileLock>,
+    directory: Option<OwnedFd>,
+    /// A forked child has a copy of the seat, and is no broker.
+    process: u32,
+}
+
+impl Seat {
+    /// Where newcomers connect to.
+    pub(crate) fn listener(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.listener)
+    }
+
+    /// Takes the place; the directory is locked, and there was nobody to connect to. With `is_orphaned` there was a
+    /// socket of a process that was killed, which some child of that process still has open, and the lock as well.
+    pub(super) fn take(
+        instance: &Instance,
+        directory: FileLock,
+        is_orphaned: bool,
+    ) -> Result<Self, InstanceError> {
+        let failed = |source: Errno| instance.failed("listen on", source);
+        let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
+        let lock = match lock(instance, &place)? {
+            None if is_orphaned => {
+                // Under the directory's lock nobody else takes this one for the broker's.
+                unlinkat(place, instance.lock_name(), AtFlags::empty()).map_err(failed)?;
+                lock(instance, &place)?
+            }
+            taken => taken,
+        };
+        // Nobody starts up or shuts down now, so the one who holds the lock should have a socket.
+        let lock = lock.ok_or_else(|| instance.socket_removed())?;
+        remove_stale_socket(instance, &place)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+        bind(&listener, &instance.address()?).map_err(failed)?;
+        listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
+        let socket_identity = identity(instance, &place).map_err(failed)?;
+        Ok(Self {
+            instance: instance.clone(),
+            socket_identity,
+            listener: Arc::new(listener),
+            lock: Some(lock),
+            directory: directory.release(),
+            process: std::process::id(),
+        })
+    }
+
+    fn remove_socket(&self, directory: &FileLock) -> rustix::io::Result<()> {
+        let directory = directory.file().ok_or(Errno::BADF)?;
+        match identity(&self.instance, &directory)? == self.socket_identity {
+            true => unlinkat(directory, self.instance.socket_name(), AtFlags::empty()),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the conversation with those who connected and were not accepted any more. Closing would do, if no forked
+    /// child had the socket as well.
+    fn turn_everybody_away(&self) -> rustix::io::Result<()> {
+        shutdown(&self.listener, Shutdown::Both)?;
+        loop {
+            match accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => PacketSocket::from(socket).end(),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                // Nobody is left: it would block, or it is shut down.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let directory = self.directory.take().ok_or(Errno::BADF);
+        let directory = directory.and_then(|directory| FileLock::take(directory, DIRECTORY_TIMEOUT));
+        let removed = directory.as_ref().map_err(|error| *error).and_then(|lock| self.remove_socket(lock));
+        if let Err(error) = removed.and_then(|()| self.turn_everybody_away()) {
+            tracing::debug!(%error, "the broker's socket was gone before the broker");
+        }
+        // Whoever waits for the directory must find the lock free.
+        drop(self.lock.take());
+        drop(directory);
+    }
+}
+
+/// The broker's lock, or `None` if somebody has it.
+fn lock(instance: &Instance, directory: &impl std::os::fd::AsFd) -> Result<Option<FileLock>, InstanceError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, instance.lock_name(), flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|source| instance.failed("open the lock of", source))?;
+    match FileLock::try_take(file) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(source) => Err(instance.failed("lock", source)),
+    }
+}
+
+fn identity(instance: &Instance, directory: &impl std::os::fd::AsFd) -> rustix::io::Result<(u64, u64)> {
+    let stat = retry_on_intr(|| statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Removes what a killed broker left; anything but a socket is not ours to remove, and makes `bind` fail.
+fn remove_stale_socket(instance: &Instance, directory: &impl std::os::fd::AsFd) -> Result<(), InstanceError> {
+    let failed = |source: Errno| instance.failed("remove", source);
+    match statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {
+            unlinkat(directory, instance.socket_name(), AtFlags::empty()).map_err(failed)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(source) => Err(failed(source)),
+    }
+}
