@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{completions, demo, serve, status, topic};
+use crate::commands::{call, completions, demo, region, serve, service, status, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -17,6 +17,10 @@ Examples:
   tail -f app.log | onecopy topic pub logs     publish a log, a line a message
   onecopy topic sub logs | grep ERROR          read it, in as many terminals as you like
   onecopy topic hz camera/front                how often does it publish?
+  onecopy service run upper -- tr a-z A-Z      serve with any command
+  echo hello | onecopy call upper              ask it
+  onecopy region edit settings                 change a value that everyone sees
+  onecopy region watch settings                see it change
   onecopy status                               who is there?
 
 Instances:
@@ -28,14 +32,17 @@ Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
   1    failed; standard error says why
   2    the command line makes no sense
-  3    no broker runs the instance, or nobody has the topic open
-  4    nothing came within --timeout
-  130  a signal ended the demo early";
+  3    no broker runs the instance, nobody has the topic, service or region open, or nobody serves it
+  4    nothing came within --timeout or --deadline
+  5    the server answered that it could not do it; standard error has what it says
+  6    the server ended, or dropped the request, before it had answered in full
+  7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
+  130  a signal ended the demo, a call, the commands of a service or the input of a region early";
 
 /// One copy of your data, shared by every process that needs it.
 ///
-/// onecopy moves messages between processes of one machine through shared memory. A message is written once, where
-/// all subscribers read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
+/// onecopy moves messages, requests, responses and shared values between processes of one machine through shared memory. Each is
+/// written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
 #[derive(Debug, Parser)]
 #[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
 pub(crate) struct Arguments {
@@ -57,12 +64,22 @@ pub(crate) enum Command {
     /// Publish, subscribe and look at topics
     #[command(subcommand)]
     Topic(topic::Command),
+    Call(call::Arguments),
+    /// Serve with any command, and look at services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Read, write, edit and watch values that everyone sees
+    #[command(subcommand)]
+    Region(region::Command),
     Status(status::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.
     #[command(hide = true)]
     DemoChild(demo::ChildArguments),
+    /// The command of a service, on its way.
+    #[command(hide = true)]
+    ServiceChild(service::ChildArguments),
 }
 
 #[cfg(test)]

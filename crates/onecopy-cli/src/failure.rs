@@ -2,7 +2,11 @@
 
 use std::error::Error;
 use std::io;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use onecopy::region::RegionError;
+use onecopy::service::CallError;
 
 /// The end of a command that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +19,60 @@ pub(crate) enum Failure {
     Output(#[source] io::Error),
     /// Nobody runs the instance.
     #[error(
-        "no broker: instance {instance:?} is not running (looked at {socket}); any publisher or subscriber starts it, or `onecopy serve` does"
+        "no broker: instance {instance:?} is not running (looked at {socket}); any publisher, subscriber or server starts it, or `onecopy serve` does"
     )]
     NoBroker { instance: String, socket: String },
     /// Nobody has the topic open.
     #[error("no such topic: nobody has {name:?} open; `onecopy topic list` shows those there are")]
     NoTopic { name: String },
+    /// Nobody has the service open.
+    #[error("no such service: nobody has {name:?} open; `onecopy service list` shows those there are")]
+    NoService { name: String },
+    /// Nobody serves, though there may be other clients.
+    #[error(
+        "no server: nobody serves {name:?}{}; --timeout waits for one, `onecopy service run {name} -- COMMAND` makes one",
+        waited(*.seconds)
+    )]
+    NoServer { name: String, seconds: Option<f64> },
     /// `--timeout` has passed.
-    #[error("no message came within {seconds} s")]
-    Timeout { seconds: f64 },
+    #[error("no {what} came within {seconds} s")]
+    Timeout { what: &'static str, seconds: f64 },
+    /// What is to be asked can't be a request of the service.
+    #[error("standard input has {bytes} bytes, and a request of service {name:?} is {expected}")]
+    RequestSize { name: String, bytes: usize, expected: String },
+    /// A call without a complete answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A region that can't be opened, read or written.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// What is to be written can't be a value of the region.
+    #[error("the value has {bytes} bytes, and a value of region {name:?} is {expected}")]
+    ValueSize { name: String, bytes: usize, expected: String },
+    /// What is to be written has no room.
+    #[error(
+        "the value has {bytes} bytes, and region {name:?} has room for {capacity_bytes}: make more with `onecopy region resize {name} {bytes}`"
+    )]
+    ValueTooLarge { name: String, bytes: usize, capacity_bytes: usize },
+    /// The region's values all have one size.
+    #[error("values of region {name:?} are {payload}: their size is fixed")]
+    FixedSize { name: String, payload: String },
+    /// There is no broker to keep the region.
+    #[error(
+        "region {name:?} is not created: --keep needs `onecopy serve`, which keeps regions while nobody has them open, and no broker runs"
+    )]
+    NothingKeeps { name: String },
+    /// The region lives by those who have it open only.
+    #[error("region {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
+    NotKept { name: String, writer: String },
+    /// The editor did not end well.
+    #[error(
+        "the editor ended with {status}, so nothing was written (VISUAL and EDITOR choose another editor)"
+    )]
+    Editor { status: ExitStatus },
+    /// Edited text could not be written, for a reason that has its own exit code.
+    #[error("{}; the text is kept in {path}: {advice}", reason.explanation())]
+    TextKept { reason: Box<Failure>, path: String, advice: String },
     /// Something of the library.
     #[error(transparent)]
     Library(#[from] onecopy::Error),
@@ -37,6 +86,16 @@ pub(crate) enum Failure {
     /// A claim of the demo did not hold.
     #[error("{0}")]
     Demo(String),
+    /// The command of a service can't be run.
+    #[error("cannot start {program}")]
+    NotStarted {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The process that this one works for is gone.
+    #[error("the process that started this one has ended")]
+    Orphaned,
     /// A signal ended a command that had more to do; the shell's convention for the exit code.
     #[error("interrupted")]
     Interrupted,
@@ -46,6 +105,11 @@ impl Failure {
     /// For `map_err`: what the system refused.
     pub(crate) fn system(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { operation: operation.into(), source }
+    }
+
+    /// Nothing came in the time that an option allows.
+    pub(crate) fn timeout(what: &'static str, timeout: Option<Duration>) -> Self {
+        Self::Timeout { what, seconds: timeout.unwrap_or_default().as_secs_f64() }
     }
 
     /// An error on the way to standard output.
@@ -60,8 +124,19 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::BrokenPipe => 0,
-            Self::NoBroker { .. } | Self::NoTopic { .. } => 3,
-            Self::Timeout { .. } => 4,
+            Self::NoBroker { .. }
+            | Self::NoTopic { .. }
+            | Self::NoService { .. }
+            | Self::NoServer { .. }
+            | Self::NothingKeeps { .. }
+            | Self::Region(RegionError::NotFound { .. }) => 3,
+            Self::Timeout { .. } | Self::Call(CallError::Timeout | CallError::DeadlinePassed) => 4,
+            Self::Call(CallError::Failed(_)) => 5,
+            Self::Call(CallError::PeerDied { .. } | CallError::Unanswered) => 6,
+            Self::Region(RegionError::Conflict { .. }) => 7,
+            Self::TextKept { reason, .. } => return reason.exit_code(),
+            // The shell's code for a command that is not there, or can't be run.
+            Self::NotStarted { .. } => 127,
             Self::Interrupted => 130,
             _ => 1,
         })
@@ -82,6 +157,10 @@ impl Failure {
         }
         text
     }
+}
+
+fn waited(seconds: Option<f64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!(", and nobody came within {seconds} s"))
 }
 
 /// The library's small errors reach the user like its large one.

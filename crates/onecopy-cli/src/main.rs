@@ -1,4 +1,5 @@
-//! The `onecopy` command: publish and subscribe from a shell, look at who is there, and a demonstration.
+//! The `onecopy` command: publish and subscribe, call and serve, read and write regions from a shell, look at who is there,
+//! and a demonstration.
 //!
 //! One file a command under `commands/`; what they share is beside this file, one noun each.
 #![forbid(unsafe_code)]
@@ -9,8 +10,14 @@ mod failure;
 mod input;
 mod inventory_json;
 mod output;
+mod own_program;
+mod payload_output;
+mod payload_size;
+mod region_json;
 mod scope;
+mod service_json;
 mod signals;
+mod values;
 
 use std::process::ExitCode;
 

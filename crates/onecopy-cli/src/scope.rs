@@ -32,8 +32,13 @@ impl Scope {
         Ok(Node::builder().instance(&self.instance).name(name).open()?)
     }
 
-    /// Joins the instance if it runs: looking at nothing must not make something.
+    /// Joins the instance to look at it, if it runs.
     pub(crate) fn visit(&self) -> Result<Visit, Failure> {
+        self.visit_as("onecopy")
+    }
+
+    /// Joins the instance if it runs: looking at nothing must not make something. `name` is what `onecopy status` shows.
+    pub(crate) fn visit_as(&self, name: &str) -> Result<Visit, Failure> {
         let instance = self.instance()?;
         let absent = || Failure::NoBroker {
             instance: self.instance.clone(),
@@ -42,7 +47,7 @@ impl Scope {
         let socket = instance.connect()?.ok_or_else(absent)?;
         let credentials = socket.peer_credentials().map_err(Failure::system("ask who the broker is"))?;
         drop(socket);
-        let node = self.join("onecopy")?;
+        let node = self.join(name)?;
         // The broker ended between the two, and this node took its place.
         if node.is_broker() { Err(absent()) } else { Ok(Visit { node, broker_pid: credentials.pid }) }
     }

@@ -1,12 +1,12 @@
 //! SIGINT and SIGTERM, as something a command waits for beside its input and its messages, so that it ends in order: its
 //! buffers written, its broker's socket removed.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,6 +32,8 @@ impl Signals {
 
     fn try_install() -> io::Result<Self> {
         let (bell, ringer) = UnixStream::pair()?;
+        // Only `acknowledge` reads it, and only what is there.
+        bell.set_nonblocking(true)?;
         let (received, immediate) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // In this order, so that `unless_signalled` can't miss one: noted first, then looked at `immediate`.
@@ -47,9 +49,15 @@ impl Signals {
         self.received.load(Ordering::SeqCst)
     }
 
-    /// Becomes readable when one comes, and stays so.
+    /// Becomes readable when one comes, and stays so until [`Self::acknowledge`].
     pub(crate) fn bell(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
+    }
+
+    /// From now on only further signals are news.
+    pub(crate) fn acknowledge(&self) {
+        let mut rings = [0; 64];
+        while matches!((&self.bell).read(&mut rings), Ok(1..)) {}
     }
 
     /// Does something that may block for long without looking at [`Self::bell`]; a signal ends the process meanwhile.
@@ -100,10 +108,4 @@ fn until(deadline: Instant) -> Timespec {
     let left = deadline.saturating_duration_since(Instant::now());
     // A wait longer than the kernel can count is for ever, or near enough.
     Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX), tv_nsec: 0 })
-}
-
-/// A duration given in seconds on the command line.
-pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds, such as 2.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -9,12 +9,20 @@ fn help_tells_exit_codes_and_examples() {
     let world = World::new();
     let help = world.run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for word in
-        ["Exit codes:", "Examples:", "ONECOPY_RUNTIME_DIR", "demo", "topic", "status", "serve", "completions"]
-    {
+    for word in [
+        "Exit codes:",
+        "Examples:",
+        "ONECOPY_RUNTIME_DIR",
+        "demo",
+        "topic",
+        "call",
+        "service",
+        "status",
+        "serve",
+    ] {
         assert!(text(&help.stdout).contains(word), "{word}");
     }
-    assert!(!text(&help.stdout).contains("demo-child"));
+    assert!(!text(&help.stdout).contains("-child"));
     for command in [
         &["demo"][..],
         &["status"],
@@ -25,6 +33,10 @@ fn help_tells_exit_codes_and_examples() {
         &["topic", "list"],
         &["topic", "info"],
         &["topic", "hz"],
+        &["call"],
+        &["service", "run"],
+        &["service", "list"],
+        &["service", "info"],
     ] {
         let help = world.run(&[command, &["--help"]].concat());
         assert_eq!(help.status.code(), Some(0));
@@ -54,5 +66,6 @@ fn every_shell_gets_completions() {
         let output = world.run(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("from-history"), "{shell}");
+        assert!(text(&output.stdout).contains("retries"), "{shell}");
     }
 }

@@ -7,7 +7,14 @@ use common::{World, json, text};
 #[test]
 fn looking_at_nothing_makes_nothing() {
     let world = World::new();
-    for arguments in [&["status"][..], &["topic", "list"], &["topic", "info", "t"], &["topic", "hz", "t"]] {
+    for arguments in [
+        &["status"][..],
+        &["topic", "list"],
+        &["topic", "info", "t"],
+        &["topic", "hz", "t"],
+        &["service", "list"],
+        &["service", "info", "s"],
+    ] {
         let output = world.run(arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(3), ""), "{arguments:?}");
         assert!(text(&output.stderr).contains("instance \"default\" is not running"), "{output:?}");

@@ -1,8 +1,11 @@
 //! The commands, one file (or folder) each.
 
+pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod region;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod topic;
 
@@ -17,6 +20,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(arguments) => demo::run_child(&arguments),
         Command::Topic(command) => topic::run(command, &scope),
+        Command::Call(arguments) => call::run(&arguments, &scope),
+        Command::Service(command) => service::run(command, &scope),
+        Command::Region(command) => region::run(command, &scope),
+        Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -1,4 +1,4 @@
-//! `onecopy status`: the instance, its broker, its nodes and its topics.
+//! `onecopy status`: the instance, its broker, its nodes, and what they share.
 
 use clap::Args;
 use serde::Serialize;
@@ -6,7 +6,9 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::inventory_json::TopicSummary;
 use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::region_json::{self, RegionSummary};
 use crate::scope::Scope;
+use crate::service_json::ServiceSummary;
 
 const AFTER_LONG_HELP: &str = "\
 Looking does not start anything: where no broker runs, this says so and ends with exit code 3. The node by which this
@@ -17,12 +19,14 @@ JSON: one document
   broker_pid                           null if not running
   nodes: [{id, name, pid, uid}]
   topics: [{name, payload, delivery, publishers, subscribers, messages, bytes}]
+  services: [{name, servers, clients, request, response}]
+  regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept}]
 
 Examples:
   onecopy status
   onecopy --instance lab status --json | jq .broker_pid";
 
-/// Show the instance: its broker, nodes and topics
+/// Show the instance: its broker, nodes, topics, services and regions
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
@@ -40,6 +44,8 @@ struct Status {
     broker_pid: Option<u32>,
     nodes: Vec<Node>,
     topics: Vec<TopicSummary>,
+    services: Vec<ServiceSummary>,
+    regions: Vec<RegionSummary>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +66,8 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
         broker_pid: None,
         nodes: Vec::new(),
         topics: Vec::new(),
+        services: Vec::new(),
+        regions: Vec::new(),
     };
     let looked = look(&mut status, scope);
     let mut output = Output::new();
@@ -84,6 +92,8 @@ fn look(status: &mut Status, scope: &Scope) -> Result<(), Failure> {
         .nodes
         .sort_by(|one, other| (&one.name, one.pid, &one.id).cmp(&(&other.name, other.pid, &other.id)));
     status.topics = inventory.topics.iter().map(TopicSummary::from).collect();
+    status.services = inventory.services.iter().map(ServiceSummary::from).collect();
+    status.regions = region_json::summaries(&inventory.regions);
     Ok(())
 }
 
@@ -98,7 +108,11 @@ fn print(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let nodes: Vec<_> = status.nodes.iter().map(cells).collect();
     output.section(&["NODE", "PROCESS", "USER", "ID"], &nodes, "no nodes")?;
     let topics: Vec<_> = status.topics.iter().map(TopicSummary::cells).collect();
-    output.section(&TopicSummary::HEADINGS, &topics, "no topics")
+    output.section(&TopicSummary::HEADINGS, &topics, "no topics")?;
+    let services: Vec<_> = status.services.iter().map(ServiceSummary::cells).collect();
+    output.section(&ServiceSummary::HEADINGS, &services, "no services")?;
+    let regions: Vec<_> = status.regions.iter().map(RegionSummary::cells).collect();
+    output.section(&RegionSummary::HEADINGS, &regions, "no regions")
 }
 
 /// Whether the broker will end with a program that has something else to do.

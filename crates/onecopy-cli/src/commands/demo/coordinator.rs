@@ -12,13 +12,15 @@ use tempfile::TempDir;
 use super::leftovers::Before;
 use super::memory::SharedMemory;
 use super::plan::{INSTANCE, MESSAGE_BYTES, Plan, SUBSCRIBERS, SURVIVORS, VICTIM};
-use super::processes::{Identity, OWN_PROGRAM, Processes, Role};
+use super::processes::{Identity, Processes, Role};
 use super::report::{Reception, Report};
 use super::source::Source;
-use super::table::{self, Measurement};
+use super::table::{self, Measurement, RoundTrips, Watched};
 use super::transport::Sample;
+use super::{requests, values};
 use crate::failure::Failure;
 use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::own_program::OWN_PROGRAM;
 use crate::signals::Signals;
 
 pub(super) fn run(file: Option<&Path>, mebibytes: u64) -> Result<(), Failure> {
@@ -33,13 +35,16 @@ pub(super) fn run(file: Option<&Path>, mebibytes: u64) -> Result<(), Failure> {
     let expected = demo.hash(&source)?;
     let onecopy = demo.over_onecopy(&expected)?;
     let socket = demo.over_sockets()?;
+    let round_trips = demo.ask_service()?;
+    let watched = demo.watch_region()?;
     demo.bar.finish_and_clear();
     demo.check_sums(&Sample::new(&source)?, [&onecopy, &socket])?;
     demo.say("")?;
-    for line in table::comparison(&demo.plan, &onecopy, &socket) {
+    for line in table::comparison(&demo.plan, &onecopy, &socket, &round_trips) {
         demo.say(&line)?;
     }
     demo.say("")?;
+    demo.say(&table::region(&watched))?;
     demo.finish(&before, directory)
 }
 
@@ -114,9 +119,13 @@ impl Demo {
         Ok(digest)
     }
 
+    /// The broker runs in this process, in the node's thread; any other could be killed as well.
+    fn node(&self) -> Result<Node, Failure> {
+        Ok(Node::builder().directory(&self.plan.directory).instance(INSTANCE).name("demo").open()?)
+    }
+
     fn over_onecopy(&mut self, expected: &str) -> Result<Vec<Measurement>, Failure> {
-        // The broker runs in this process, in the node's thread; any other could be killed as well.
-        let node = Node::builder().directory(&self.plan.directory).instance(INSTANCE).name("demo").open()?;
+        let node = self.node()?;
         let mut processes = Processes::new(&self.plan, &self.signals)?;
         for number in 0..SUBSCRIBERS {
             processes.start(Role::Subscriber, number)?;
@@ -146,6 +155,54 @@ impl Demo {
         Ok(measurements)
     }
 
+    fn ask_service(&mut self) -> Result<RoundTrips, Failure> {
+        self.bar.set_message("asking a service");
+        let node = self.node()?;
+        let (processes, onecopy) = self.with_second(Role::Server, || requests::call(&node))?;
+        self.end_second(processes)?;
+        drop(node);
+        let path = self.plan.socket();
+        let (processes, socket) = self.with_second(Role::SocketServer, || requests::call_socket(&path))?;
+        self.end_second(processes)?;
+        Ok(RoundTrips { onecopy, socket })
+    }
+
+    fn watch_region(&mut self) -> Result<Watched, Failure> {
+        self.bar.set_message("watching a region");
+        let node = self.node()?;
+        let region = values::create(&node)?;
+        let (processes, write_nanoseconds) = self.with_second(Role::Watcher, || values::write(&region))?;
+        let written = region.get()?;
+        match self.end_second(processes)?.as_slice() {
+            &[Report::Watched { seen, last }] if written == [last; 8] => {
+                Ok(Watched { seen, write_nanoseconds })
+            }
+            reports => Err(Failure::Demo(format!("{written:?} was written last, and watched: {reports:?}"))),
+        }
+    }
+
+    /// Starts a second process, and does something with it once it is set up.
+    fn with_second<T>(
+        &mut self,
+        role: Role,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<(Processes, T), Failure> {
+        let mut processes = Processes::new(&self.plan, &self.signals)?;
+        processes.start(role, 0)?;
+        self.processes.extend(processes.ids());
+        processes.await_ready()?;
+        let result = work()?;
+        Ok((processes, result))
+    }
+
+    /// Waits until it has done its work, which it tells of, and lets it end.
+    fn end_second(&mut self, mut processes: Processes) -> Result<Vec<Report>, Failure> {
+        let reports = processes.await_finished()?;
+        self.inodes.extend(SharedMemory::of(&processes.ids()).inodes);
+        processes.dismiss()?;
+        Ok(reports)
+    }
+
     /// Takes reports until all survivors and the publisher have finished.
     fn follow(
         &mut self,
@@ -158,7 +215,7 @@ impl Demo {
         while finished < SURVIVORS + 1 {
             let (identity, report) = processes.next_report()?;
             match report {
-                Report::Ready => {}
+                Report::Ready | Report::Watched { .. } => {}
                 Report::Progress { messages } => {
                     if let Some(place) = progress.get_mut(identity.number) {
                         *place = messages * MESSAGE_BYTES as u64;

@@ -1,5 +1,5 @@
-//! `onecopy demo`: a file from one process to three, one of which is killed half-way; then measurements, and a look
-//! for anything left behind.
+//! `onecopy demo`: a file from one process to three, one of which is killed half-way; then measurements, a service, a
+//! region, and a look for anything left behind.
 //!
 //! | file | one concept |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `report.rs` | what those have to tell |
 //! | `publisher.rs`, `subscriber.rs` | what those do, over onecopy |
 //! | `socket.rs` | the same over Unix sockets |
+//! | `requests.rs`, `values.rs` | a service and a region between two processes |
 //! | `transport.rs` | the measurement that is the same for both |
 //! | `source.rs` | the file |
 //! | `memory.rs` | how much shared memory there is, counted by the kernel |
@@ -22,17 +23,20 @@ mod plan;
 mod processes;
 mod publisher;
 mod report;
+mod requests;
 mod socket;
 mod source;
 mod subscriber;
 mod table;
 mod transport;
+mod values;
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::own_program::die_with_parent;
 use processes::Role;
 
 const AFTER_LONG_HELP: &str = "\
@@ -45,6 +49,10 @@ and read by both subscribers (as 64-bit sums, which cost little, so that the tra
 Latency is the time from before the first byte of a message is written until its last byte was read, by a subscriber
 that sleeps until the message comes; the next message is sent when both have acknowledged.
 
+Then a second process serves a service: it answers requests of 64 bytes one by one, and every answer is checked; the time
+is that of the round trip, and a Unix socket is asked the same. And a second process watches a region, while this one
+writes value after value: it sees those that there is time for, none torn, none out of order, and the last one.
+
 At the end nothing may be left: no process, no shared memory, no file. The demo looks, and fails if there is something.
 Everything runs in a private instance, in a temporary directory of its own.
 
@@ -53,7 +61,7 @@ Examples:
   onecopy demo ~/films/holiday.mp4
   onecopy demo --mebibytes 1024";
 
-/// Stream a file to three processes, kill one, measure, and look for what is left behind
+/// Stream a file to three processes, kill one, measure, call, watch, and look for what is left behind
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
@@ -73,7 +81,7 @@ pub(crate) struct ChildArguments {
     /// The plan, in JSON.
     plan: String,
     /// The process that started this one.
-    parent: i32,
+    parent: u32,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -81,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 pub(crate) fn run_child(arguments: &ChildArguments) -> Result<(), Failure> {
-    processes::die_with_parent(arguments.parent)?;
+    die_with_parent(arguments.parent)?;
     let plan = serde_json::from_str(&arguments.plan)
         .map_err(|error| Failure::Demo(format!("the plan is not to be understood: {error}")))?;
     match arguments.role {
@@ -89,5 +97,8 @@ pub(crate) fn run_child(arguments: &ChildArguments) -> Result<(), Failure> {
         Role::Subscriber => subscriber::run(&plan, arguments.number),
         Role::SocketPublisher => socket::publish(&plan),
         Role::SocketSubscriber => socket::subscribe(&plan),
+        Role::Server => requests::serve(&plan),
+        Role::SocketServer => requests::serve_socket(&plan),
+        Role::Watcher => values::watch(&plan),
     }
 }

@@ -10,6 +10,10 @@ pub(super) const INSTANCE: &str = "demo";
 pub(super) const TOPIC: &str = "demo/stream";
 /// The topic on which subscribers say that they are done.
 pub(super) const ACKNOWLEDGEMENTS: &str = "demo/acknowledgements";
+/// The service that a second process serves.
+pub(super) const SERVICE: &str = "demo/service";
+/// The region that a second process watches.
+pub(super) const REGION: &str = "demo/region";
 
 /// How many subscribers begin, and how many of them live to the end.
 pub(super) const SUBSCRIBERS: usize = 3;
@@ -24,8 +28,13 @@ pub(super) const BUDGET_BYTES: usize = 32 << 20;
 /// Bytes of the source from which the measured messages are cut.
 pub(super) const SAMPLE_BYTES: usize = 16 << 20;
 
+/// How often the service is asked.
+pub(super) const CALLS: u64 = 5_000;
+/// How many values the region gets after its first.
+pub(super) const VALUES: u64 = 1_000_000;
+
 const SMALL_MESSAGE_BYTES: usize = 64;
-const SMALL_MESSAGES: u64 = 200_000;
+const SMALL_MESSAGES: u64 = 1_000_000;
 const LARGE_ROUNDS: u64 = 200;
 const SMALL_ROUNDS: u64 = 2_000;
 

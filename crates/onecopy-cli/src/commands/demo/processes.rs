@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use clap::ValueEnum;
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::Signal;
 
 use super::plan::Plan;
 use super::report::Report;
 use crate::failure::Failure;
+use crate::own_program::OWN_PROGRAM;
 use crate::signals::Signals;
-
-/// This program, even if its file was replaced meanwhile.
-pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,6 +23,9 @@ pub(super) enum Role {
     Subscriber,
     SocketPublisher,
     SocketSubscriber,
+    Server,
+    Watcher,
+    SocketServer,
 }
 
 /// Which process it is.
@@ -128,6 +129,17 @@ impl Processes {
         }
     }
 
+    /// Takes reports until one process has done its work, and gives those before.
+    pub(super) fn await_finished(&mut self) -> Result<Vec<Report>, Failure> {
+        let mut reports = Vec::new();
+        loop {
+            match self.next_report()? {
+                (_, Report::Finished) => return Ok(reports),
+                (_, report) => reports.push(report),
+            }
+        }
+    }
+
     /// Ends a process with SIGKILL, and makes sure that this is how it ended.
     pub(super) fn kill(&mut self, identity: Identity) -> Result<(), Failure> {
         let failed = || Failure::system(format!("kill {identity}"));
@@ -191,18 +203,9 @@ impl std::fmt::Display for Identity {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.role {
             Role::Publisher | Role::SocketPublisher => formatter.write_str("the publisher"),
+            Role::Server | Role::SocketServer => formatter.write_str("the server"),
+            Role::Watcher => formatter.write_str("the watcher"),
             Role::Subscriber | Role::SocketSubscriber => write!(formatter, "subscriber {}", self.number + 1),
         }
     }
-}
-
-/// Makes the kernel end this process when the one that started it is gone, however it went.
-pub(super) fn die_with_parent(parent: i32) -> Result<(), Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| Failure::system("ask to end with the parent process")(error.into()))?;
-    // It may have gone before the kernel was told.
-    if getppid().is_none_or(|found| found.as_raw_nonzero().get() != parent) {
-        return Err(Failure::Demo("the process that started this one has ended".to_owned()));
-    }
-    Ok(())
 }

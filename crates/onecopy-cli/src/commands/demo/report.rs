@@ -21,6 +21,13 @@ pub(super) enum Report {
     Started { stage: usize, nanoseconds: u64 },
     /// A subscriber has received all of a stage.
     Received { stage: usize, reception: Reception },
+    /// It has seen the region's last value.
+    Watched {
+        /// How many values it saw as they came.
+        seen: u64,
+        /// The last one's number.
+        last: u64,
+    },
     /// It has done all that it has to do.
     Finished,
 }

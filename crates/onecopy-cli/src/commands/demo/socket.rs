@@ -44,7 +44,7 @@ pub(super) fn subscribe(plan: &Plan) -> Result<(), Failure> {
     wait_for_dismissal()
 }
 
-fn with_patience(stream: UnixStream) -> std::io::Result<UnixStream> {
+pub(super) fn with_patience(stream: UnixStream) -> std::io::Result<UnixStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)

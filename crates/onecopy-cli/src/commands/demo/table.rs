@@ -2,7 +2,9 @@
 
 use super::leftovers::Leftovers;
 use super::memory::SharedMemory;
-use super::plan::{LARGE_PACED, LARGE_STREAM, Plan, SMALL_PACED, SMALL_STREAM, SUBSCRIBERS, SURVIVORS};
+use super::plan::{
+    CALLS, LARGE_PACED, LARGE_STREAM, Plan, SMALL_PACED, SMALL_STREAM, SUBSCRIBERS, SURVIVORS, VALUES,
+};
 use super::report::Reception;
 use crate::output::{Style, stdout_has_colour, styled};
 
@@ -27,15 +29,40 @@ impl Measurement {
     /// Of all messages to all survivors, the latency that so many parts of a hundred don't exceed.
     fn percentile_nanoseconds(&self, percent: usize) -> u64 {
         let latencies = self.receptions.iter().flat_map(|reception| &reception.latencies_nanoseconds);
-        let mut latencies: Vec<u64> = latencies.copied().collect();
-        latencies.sort_unstable();
-        let index = (latencies.len() * percent).div_ceil(100).saturating_sub(1);
-        latencies.get(index).copied().unwrap_or(0)
+        percentile(latencies.copied().collect(), percent)
     }
 }
 
+/// The time of each call of the service, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct RoundTrips {
+    pub(super) onecopy: Vec<u64>,
+    pub(super) socket: Vec<u64>,
+}
+
+/// What became of the region's values.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// How many the watcher saw as they came.
+    pub(super) seen: u64,
+    /// The time in which all were written.
+    pub(super) write_nanoseconds: u64,
+}
+
+/// What so many parts of a hundred don't exceed.
+fn percentile(mut values: Vec<u64>, percent: usize) -> u64 {
+    values.sort_unstable();
+    let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    values.get(index).copied().unwrap_or(0)
+}
+
 /// The measurements side by side.
-pub(super) fn comparison(plan: &Plan, onecopy: &[Measurement], socket: &[Measurement]) -> Vec<String> {
+pub(super) fn comparison(
+    plan: &Plan,
+    onecopy: &[Measurement],
+    socket: &[Measurement],
+    round_trips: &RoundTrips,
+) -> Vec<String> {
     let colour = stdout_has_colour();
     let heading = format!("{:<LABEL_WIDTH$}{:>CELL_WIDTH$}{:>CELL_WIDTH$}", "", "onecopy", "Unix socket");
     let mut lines = vec![styled(&heading, Style::Strong, colour)];
@@ -58,10 +85,18 @@ pub(super) fn comparison(plan: &Plan, onecopy: &[Measurement], socket: &[Measure
             });
         }
     }
+    for percent in [50, 99] {
+        let cell = |nanoseconds: &[u64]| in_words(percentile(nanoseconds.to_vec(), percent));
+        let (label, ours, theirs) =
+            (format!("call of 64 B: p{percent}"), cell(&round_trips.onecopy), cell(&round_trips.socket));
+        lines.push(format!("{label:<LABEL_WIDTH$}{ours:>CELL_WIDTH$}{theirs:>CELL_WIDTH$}"));
+    }
     lines.push(styled(
         &format!(
             "{SURVIVORS} subscribers; every byte written once and read by each; GB/s to each; latency from the first byte written\n\
-             until the last read, by subscribers that sleep until a message comes"
+             until the last read, by subscribers that sleep until a message comes; a call is the round trip to a service in a\n\
+             second process: {} of them, every answer right",
+            grouped(CALLS as f64)
         ),
         Style::Faint,
         colour,
@@ -76,6 +111,17 @@ pub(super) fn memory(memory: &SharedMemory) -> String {
         "memory       {} used once by {processes} processes; a copy for each would be {}",
         mebibytes(memory.once_bytes),
         mebibytes(memory.each_bytes)
+    )
+}
+
+/// What the region showed.
+pub(super) fn region(watched: &Watched) -> String {
+    format!(
+        "region       {} values written in {:.0} ms; a second process, watching, saw {} as they came, none torn, and the last: {}",
+        grouped(VALUES as f64),
+        watched.write_nanoseconds as f64 / 1e6,
+        grouped(watched.seen as f64),
+        styled("agrees", Style::Good, stdout_has_colour())
     )
 }
 

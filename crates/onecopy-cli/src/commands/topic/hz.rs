@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
+use crate::values::parse_name;
 
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ Examples:
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
     /// The topic, such as camera/front
-    #[arg(value_parser = super::parse_name)]
+    #[arg(value_parser = parse_name)]
     name: String,
     /// End after so many lines
     #[arg(long, value_name = "LINES")]

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::inventory_json::{Publisher, Subscriber, TopicDetails, unknown};
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
+use crate::values::parse_name;
 
 const AFTER_LONG_HELP: &str = "\
 JSON: one document
@@ -25,7 +26,7 @@ Examples:
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
     /// The topic, such as camera/front
-    #[arg(value_parser = super::parse_name)]
+    #[arg(value_parser = parse_name)]
     name: String,
     /// Print JSON
     #[arg(long)]

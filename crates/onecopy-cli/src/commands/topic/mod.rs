@@ -30,8 +30,3 @@ pub(crate) fn run(command: Command, scope: &Scope) -> Result<(), Failure> {
         Command::Hz(arguments) => hz::run(&arguments, scope),
     }
 }
-
-/// Refuses what can't be a topic's name before anything is opened.
-fn parse_name(name: &str) -> Result<String, String> {
-    onecopy::topic_name::check(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
-}

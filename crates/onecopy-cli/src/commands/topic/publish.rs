@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::input::Input;
 use crate::scope::Scope;
 use crate::signals::Signals;
+use crate::values::{BUDGET_MEBIBYTES_DEFAULT, parse_mebibytes, parse_name};
 
 const AFTER_LONG_HELP: &str = "\
 Messages go to the subscribers that are there; nobody is waited for. A subscriber that is slower than the input loses
@@ -29,7 +30,7 @@ Examples:
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
     /// The topic, such as app/logs
-    #[arg(value_parser = super::parse_name)]
+    #[arg(value_parser = parse_name)]
     name: String,
 
     /// Messages of so many bytes instead of lines; the last may be shorter
@@ -53,8 +54,8 @@ pub(crate) struct Arguments {
     depth: u64,
 
     /// Most memory for messages that subscribers have not read yet or hold, in MiB
-    #[arg(long, value_name = "MEBIBYTES", default_value_t = (onecopy::limits::BUDGET_BYTES_DEFAULT >> 20) as u64, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    budget: u64,
+    #[arg(long, value_name = "MEBIBYTES", default_value = BUDGET_MEBIBYTES_DEFAULT, value_parser = parse_mebibytes)]
+    budget: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
@@ -84,10 +85,9 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
 }
 
 fn open(arguments: &Arguments, node: &Node) -> Result<Publisher<[u8]>, Failure> {
-    let budget_bytes = usize::try_from(arguments.budget << 20).unwrap_or(usize::MAX);
     let topic = node.topic::<[u8]>(&arguments.name)?;
-    let builder =
-        topic.publisher().history(arguments.history).depth(arguments.depth).budget_bytes(budget_bytes);
+    let builder = topic.publisher().history(arguments.history).depth(arguments.depth);
+    let builder = builder.budget_bytes(arguments.budget);
     Ok(if arguments.reliable { builder.reliable() } else { builder }.open()?)
 }
 

@@ -1,6 +1,5 @@
 //! `onecopy topic sub`: messages to standard output.
 
-use std::fmt::Write;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -8,12 +7,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use onecopy::{Node, ReceiveError, Subscriber};
 use rustix::event::PollFlags;
-use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::payload_output::Format;
 use crate::scope::Scope;
-use crate::signals::{Signals, Woken, parse_seconds};
+use crate::signals::{Signals, Woken};
+use crate::values::{parse_name, parse_seconds};
 
 const AFTER_LONG_HELP: &str = "\
 Topics of any type can be read, as the bytes of their payloads. Without --from-history the output begins with what is
@@ -39,7 +39,7 @@ Examples:
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
     /// The topic, such as app/logs
-    #[arg(value_parser = super::parse_name)]
+    #[arg(value_parser = parse_name)]
     name: String,
 
     /// End after so many messages
@@ -72,30 +72,35 @@ struct FormatArguments {
     json: bool,
 }
 
-/// A message in JSON.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum JsonMessage<'m> {
-    Text { payload: &'m str },
-    Bytes { payload_hex: String },
+impl FormatArguments {
+    fn format(&self) -> Format {
+        match self {
+            Self { raw: true, .. } => Format::Raw,
+            Self { hex: true, .. } => Format::Hex,
+            Self { json: true, .. } => Format::Json,
+            _ => Format::Lines,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let signals = Signals::install()?;
     let node = scope.join("onecopy topic sub")?;
-    let printer = Printer { format: &arguments.format, output: Output::new() };
+    let printer = Printer { format: arguments.format.format(), output: Output::new() };
     let mut inlet = Inlet::open(arguments, &node, &signals)?;
     let result = print_all(arguments, &mut inlet, printer);
     inlet.tell_lost();
     result
 }
 
-fn print_all(arguments: &Arguments, inlet: &mut Inlet<'_>, mut printer: Printer<'_>) -> Result<(), Failure> {
+fn print_all(arguments: &Arguments, inlet: &mut Inlet<'_>, mut printer: Printer) -> Result<(), Failure> {
     let mut left = arguments.count.unwrap_or(u64::MAX);
     let signals = inlet.signals;
     while left > 0 {
         // Whoever reads our output may be slow: a signal must end us then, too.
-        let print = |payload: &[u8]| signals.unless_signalled(|| printer.print(payload)).transpose();
+        let print = |payload: &[u8]| {
+            signals.unless_signalled(|| printer.format.write(payload, &mut printer.output)).transpose()
+        };
         match inlet.receive(print)? {
             Next::Taken(Some(())) => left -= 1,
             Next::Taken(None) => break,
@@ -160,7 +165,7 @@ impl<'s> Inlet<'s> {
         let descriptors = [(self.readiness.as_fd(), PollFlags::IN), (stdout.as_fd(), PollFlags::empty())];
         match self.signals.wait(&descriptors, deadline)? {
             Woken::Signal => Ok(false),
-            Woken::Deadline => Err(Failure::Timeout { seconds: timeout.unwrap_or_default().as_secs_f64() }),
+            Woken::Deadline => Err(Failure::timeout("message", timeout)),
             Woken::Ready(ready) if ready.get(1) == Some(&true) => Err(Failure::BrokenPipe),
             Woken::Ready(_) => Ok(true),
         }
@@ -178,42 +183,7 @@ impl<'s> Inlet<'s> {
     }
 }
 
-struct Printer<'a> {
-    format: &'a FormatArguments,
+struct Printer {
+    format: Format,
     output: Output,
-}
-
-impl Printer<'_> {
-    fn print(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        if self.format.json {
-            return match std::str::from_utf8(payload) {
-                Ok(payload) => self.output.json_line(&JsonMessage::Text { payload }),
-                Err(_) => self.output.json_line(&JsonMessage::Bytes { payload_hex: hex(payload) }),
-            };
-        }
-        if self.format.hex {
-            return self.output.line(&hex(payload));
-        }
-        self.output.write(payload)?;
-        if self.format.raw { Ok(()) } else { self.output.write(b"\n") }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_has_two_digits_a_byte() {
-        assert_eq!(hex(&[0, 10, 255]), "000aff");
-    }
 }

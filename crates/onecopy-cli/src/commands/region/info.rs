@@ -1,0 +1,84 @@
+//! `onecopy region info`: one region in full.
+
+use clap::Args;
+use onecopy::Node;
+
+use crate::failure::Failure;
+use crate::inventory_json::unknown;
+use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::region_json::RegionDetails;
+use crate::scope::Scope;
+use crate::values::parse_name;
+
+const AFTER_LONG_HELP: &str = "\
+JSON: one document
+  name
+  mode                                 \"single-writer\" or \"shared\"
+  payload: {kind, element: {name, size_bytes, align_bytes}, header, description}
+                                       kind is \"value\" or \"slice\"; header is null; payload is null if not known yet
+  writer_pid                           null if there is no single writer now
+  readers                              how many have the region open
+  version                              how often it was written, counting its first value as 1
+  length_bytes                         of the value as it is now
+  capacity_bytes                       most that a value can have
+  kept                                 whether `onecopy serve` keeps it while nobody has it open
+  What can't be known is null.
+
+Examples:
+  onecopy region info settings
+  onecopy region info settings --json | jq .version";
+
+/// Show one region: its type, mode, size, version, and who writes it
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER_LONG_HELP)]
+pub(crate) struct Arguments {
+    /// The region, such as robot/settings
+    #[arg(value_parser = parse_name)]
+    name: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let node = scope.visit()?.node;
+    // Before this command itself takes part in the region.
+    let entry = super::entry(&node, &arguments.name)?;
+    let details = RegionDetails::new(&entry, length_bytes(&node, &arguments.name));
+    let mut output = Output::new();
+    if arguments.json {
+        output.json_document(&details)?;
+    } else {
+        print(&details, &mut output)?;
+    }
+    output.flush()
+}
+
+/// A region that can't be read has the more need to be looked at.
+fn length_bytes(node: &Node, name: &str) -> Option<usize> {
+    let length = || Ok(node.any_region(name)?.open()?.read()?.as_bytes().len());
+    length()
+        .inspect_err(|error: &onecopy::region::RegionError| tracing::warn!(%error, "the value can't be read"))
+        .ok()
+}
+
+fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
+    let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
+    let bytes = |bytes: Option<usize>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));
+    let value = region.payload.as_ref().map_or_else(unknown, |payload| payload.description.clone());
+    let writer = region.writer_pid.map_or_else(unknown, |pid| format!("process {pid}"));
+    let kept = if region.kept {
+        "yes, until `onecopy region remove`"
+    } else {
+        "no, ends with the last that has it open"
+    };
+    output.line(&format!("region    {}", styled(&region.name, Style::Strong, stdout_has_colour())))?;
+    output.line(&format!("mode      {}", region.mode))?;
+    output.line(&format!("value     {value}"))?;
+    output.line(&format!("version   {}", number(region.version)))?;
+    output.line(&format!("length    {}", bytes(region.length_bytes)))?;
+    output.line(&format!("capacity  {}", bytes(region.capacity_bytes)))?;
+    output.line(&format!("writer    {writer}"))?;
+    output.line(&format!("readers   {}", region.readers))?;
+    output.line(&format!("kept      {kept}"))
+}

@@ -1,0 +1,43 @@
+//! `onecopy service list`: all services, a line each.
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::scope::Scope;
+use crate::service_json::ServiceSummary;
+
+const AFTER_LONG_HELP: &str = "\
+A service is there as long as somebody has it open, be it only a client that waits for a server.
+
+JSON: one array
+  [{name, servers, clients, request, response}]
+  request and response are null until somebody says what they are.
+
+Examples:
+  onecopy service list
+  onecopy service list --json | jq -r '.[] | select(.servers == 0).name'    # asked for, and not served";
+
+/// List the services
+#[derive(Debug, Args)]
+#[command(after_long_help = AFTER_LONG_HELP)]
+pub(crate) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let inventory = scope.visit()?.node.inventory()?;
+    let services: Vec<_> = inventory.services.iter().map(ServiceSummary::from).collect();
+    let mut output = Output::new();
+    if arguments.json {
+        output.json_document(&services)?;
+    } else if services.is_empty() {
+        eprintln!("onecopy: no services: nobody has one open");
+    } else {
+        let rows: Vec<_> = services.iter().map(ServiceSummary::cells).collect();
+        output.rows(&ServiceSummary::HEADINGS, &rows)?;
+    }
+    output.flush()
+}

@@ -1,0 +1,102 @@
+//! What `--json` prints of regions: the field names here are part of the command's interface, and told in its help.
+
+use onecopy::RegionEntry;
+use onecopy::payload_type::PayloadType;
+use serde::Serialize;
+
+use crate::inventory_json::{Payload, unknown};
+
+/// A region in a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct RegionSummary {
+    pub(crate) name: String,
+    /// `single-writer` or `shared`.
+    pub(crate) mode: &'static str,
+    /// What its value is, in words; `null` if nobody has said so yet.
+    pub(crate) payload: Option<String>,
+    /// The process that writes it; `null` if there is none, or several may.
+    pub(crate) writer_pid: Option<u32>,
+    pub(crate) readers: u32,
+    /// How often it was written, and 1; `null` if it has no memory yet.
+    pub(crate) version: Option<u64>,
+    pub(crate) capacity_bytes: Option<usize>,
+    /// Whether it stays while nobody has it open.
+    pub(crate) kept: bool,
+}
+
+/// A region in full.
+#[derive(Debug, Serialize)]
+pub(crate) struct RegionDetails {
+    pub(crate) name: String,
+    pub(crate) mode: &'static str,
+    pub(crate) payload: Option<Payload>,
+    pub(crate) writer_pid: Option<u32>,
+    pub(crate) readers: u32,
+    pub(crate) version: Option<u64>,
+    /// Of the value as it is now; `null` if it can't be read.
+    pub(crate) length_bytes: Option<usize>,
+    pub(crate) capacity_bytes: Option<usize>,
+    pub(crate) kept: bool,
+}
+
+impl From<&RegionEntry> for RegionSummary {
+    fn from(region: &RegionEntry) -> Self {
+        Self {
+            name: region.name.clone(),
+            mode: mode(region),
+            payload: region.payload.as_ref().map(PayloadType::to_string),
+            writer_pid: region.writer_pid,
+            readers: region.readers,
+            version: region.version(),
+            capacity_bytes: region.capacity_bytes(),
+            kept: region.is_kept,
+        }
+    }
+}
+
+impl RegionDetails {
+    pub(crate) fn new(region: &RegionEntry, length_bytes: Option<usize>) -> Self {
+        Self {
+            name: region.name.clone(),
+            mode: mode(region),
+            payload: region.payload.as_ref().map(Payload::from),
+            writer_pid: region.writer_pid,
+            readers: region.readers,
+            version: region.version(),
+            length_bytes,
+            capacity_bytes: region.capacity_bytes(),
+            kept: region.is_kept,
+        }
+    }
+}
+
+impl RegionSummary {
+    /// Headings of [`Self::cells`].
+    pub(crate) const HEADINGS: [&'static str; 8] =
+        ["REGION", "MODE", "WRITER", "READERS", "VERSION", "CAPACITY", "KEPT", "VALUE"];
+
+    /// The same for people.
+    pub(crate) fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            self.mode.to_owned(),
+            self.writer_pid.map_or_else(unknown, |pid| format!("process {pid}")),
+            self.readers.to_string(),
+            self.version.map_or_else(unknown, |version| version.to_string()),
+            self.capacity_bytes.map_or_else(unknown, |bytes| bytes.to_string()),
+            if self.kept { "yes" } else { "no" }.to_owned(),
+            self.payload.clone().unwrap_or_else(unknown),
+        ]
+    }
+}
+
+/// All of them, by name.
+pub(crate) fn summaries(regions: &[RegionEntry]) -> Vec<RegionSummary> {
+    let mut summaries: Vec<_> = regions.iter().map(RegionSummary::from).collect();
+    summaries.sort_by(|one, other| one.name.cmp(&other.name));
+    summaries
+}
+
+fn mode(region: &RegionEntry) -> &'static str {
+    if region.is_shared { "shared" } else { "single-writer" }
+}
