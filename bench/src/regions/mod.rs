@@ -4,6 +4,7 @@
 
 mod iceoryx2;
 mod mmap_sync;
+mod onecopy;
 mod raw;
 mod reading;
 mod writing;
@@ -93,7 +94,8 @@ fn cell(bench: &str, payload: usize, peer: Peer) -> Option<Cell> {
         Peer::Raw => raw::cell(bench, payload),
         Peer::Iceoryx2 => iceoryx2::cell(bench, payload),
         Peer::MmapSync => mmap_sync::cell(bench, payload),
-        Peer::UnixSocket | Peer::Pipe | Peer::Onecopy => None,
+        Peer::Onecopy => onecopy::cell(bench, payload),
+        Peer::UnixSocket | Peer::Pipe => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! writing and the client's reading of every byte are part of the round trip.
 
 mod iceoryx2;
+mod onecopy;
 mod raw;
 mod round_trip;
 mod unix_socket;
@@ -31,7 +32,8 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
         Peer::Raw => raw::cell(bench),
         Peer::Iceoryx2 => iceoryx2::cell(bench),
         Peer::UnixSocket => unix_socket::cell(bench),
-        Peer::Pipe | Peer::MmapSync | Peer::Onecopy => None,
+        Peer::Onecopy => onecopy::cell(bench),
+        Peer::Pipe | Peer::MmapSync => None,
     }
 }
 
