@@ -1,5 +1,5 @@
 //! What each peer, and each user with all its peers, may take of the broker: one place that counts everything that is
-//! scarce. What is taken is a [`Charge`]; dropped, it is given back.
+//! scarce. What is taken is a charge; dropped, it is given back.
 
 use std::collections::BTreeMap;
 use std::fmt;

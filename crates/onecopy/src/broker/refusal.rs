@@ -159,10 +159,10 @@ pub enum Refusal {
         /// What was wrong with it.
         detail: String,
     },
-    /// Something was sent before [`Request::Hello`].
+    /// Something was sent before [`Request::Hello`](super::protocol::Request::Hello).
     #[error("a node must introduce itself before it sends anything else; send Hello first")]
     HelloMissing,
-    /// [`Request::Hello`] was sent twice.
+    /// [`Request::Hello`](super::protocol::Request::Hello) was sent twice.
     #[error("a node must introduce itself exactly once; open a new connection for a new node")]
     HelloRepeated,
     /// A port of another node was used as one's own.
