@@ -188,6 +188,10 @@ impl Broker {
             (Request::OpenSubscriber { subscriber: port, address: Address::Direct { .. }, .. }, _) => {
                 Err(Refusal::WrongRole { port })
             }
+            // A client may take whatever there is; a server says what there is.
+            (Request::OpenService { port, role: Role::Server, payload: None, .. }, _) => {
+                Err(Refusal::WrongRole { port })
+            }
             (
                 request @ (Request::OpenPublisher { .. }
                 | Request::OpenSubscriber { .. }

@@ -217,3 +217,13 @@ fn a_port_is_opened_by_its_own_node_only() {
     let events = send(&mut broker, 2, open(port(1, 1), Role::Server, "s"));
     assert_eq!(events, [(2, Event::Refused { reason })]);
 }
+
+#[test]
+fn a_server_says_what_it_exchanges() {
+    let mut broker = broker(1);
+    let server = port(1, 1);
+    let silent =
+        Request::OpenService { port: server, role: Role::Server, service: "s".to_owned(), payload: None };
+    let refused = Event::Refused { reason: Refusal::WrongRole { port: server } };
+    assert_eq!(send(&mut broker, 1, silent), [(1, refused)]);
+}
