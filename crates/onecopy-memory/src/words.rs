@@ -6,11 +6,13 @@ use crate::sync::{AtomicU64, Ordering};
 #[inline(always)]
 pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
     let (whole, rest) = bytes.as_chunks_mut::<8>();
-    let mut words = words.iter();
-    for (bytes, word) in whole.iter_mut().zip(&mut words) {
+    // Cut to one length before the loop: else it has the shorter of the two, which nobody knows at compile time.
+    let count = whole.len().min(words.len());
+    let (first, others) = if count == whole.len() { words.split_at(whole.len()) } else { (words, &[][..]) };
+    for (bytes, word) in whole.iter_mut().zip(first) {
         *bytes = word.load(Ordering::Relaxed).to_ne_bytes();
     }
-    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+    if let (false, Some(word)) = (rest.is_empty(), others.first()) {
         let last = word.load(Ordering::Relaxed).to_ne_bytes();
         rest.copy_from_slice(&last[..rest.len()]);
     }
@@ -24,7 +26,7 @@ pub(crate) fn load_bytes(words: &[AtomicU64], bytes: &mut [u8]) {
 #[inline(always)]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
-    for (word, bytes) in words.iter().zip(whole) {
+    for (word, bytes) in words[..whole.len()].iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
     if !rest.is_empty() {

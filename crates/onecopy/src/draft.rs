@@ -6,7 +6,7 @@ use onecopy_memory::layout::LINE_BYTES;
 use onecopy_memory::pool::Chunk;
 
 use crate::content::InlineBytes;
-use crate::payload::PlainData;
+use crate::payload::{Payload, PlainData};
 
 /// Memory for the next message.
 pub(crate) struct Draft<H> {
@@ -16,7 +16,7 @@ pub(crate) struct Draft<H> {
     staging: InlineBytes,
     /// Where a larger one is written.
     pub(crate) chunk: Option<Chunk>,
-    /// Bytes of the payload.
+    /// Bytes of the payload; not kept up to date where its type has but one size and it fits a slot.
     pub(crate) bytes: usize,
 }
 
@@ -30,20 +30,36 @@ impl<H: PlainData> Draft<H> {
         Self { header: H::new_zeroed(), staging: InlineBytes::new(), chunk: None, bytes: 0 }
     }
 
+    /// The payload, one `P`; of a batch, `[T]`.
     #[inline]
-    pub(crate) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload<P: Payload + ?Sized>(&self) -> &[u8] {
+        let bytes = self.payload_bytes::<P>();
         match &self.chunk {
-            None => &self.staging.whole()[..self.bytes],
-            Some(chunk) => &chunk.bytes()[chunk_header_bytes::<H>()..][..self.bytes],
+            None => &self.staging.whole()[..bytes],
+            Some(chunk) => &chunk.bytes()[chunk_header_bytes::<H>()..][..bytes],
         }
     }
 
     #[inline]
-    pub(crate) fn payload_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn payload_mut<P: Payload + ?Sized>(&mut self) -> &mut [u8] {
+        let bytes = self.payload_bytes::<P>();
         match &mut self.chunk {
-            None => &mut self.staging.buffer()[..self.bytes],
-            Some(chunk) => &mut chunk.bytes_mut()[chunk_header_bytes::<H>()..][..self.bytes],
+            None => &mut self.staging.buffer()[..bytes],
+            Some(chunk) => &mut chunk.bytes_mut()[chunk_header_bytes::<H>()..][..bytes],
         }
+    }
+
+    /// Known to the compiler where the type has but one size.
+    #[inline]
+    fn payload_bytes<P: Payload + ?Sized>(&self) -> usize {
+        P::EXACT_BYTES.unwrap_or(self.bytes)
+    }
+
+    /// The payload and what it is to be sent with, if it travels in its slot.
+    #[inline]
+    pub(crate) fn staged<P: Payload + ?Sized>(&self) -> Option<(&[u8], &[u8])> {
+        let bytes = self.payload_bytes::<P>();
+        self.chunk.is_none().then(|| (self.header.as_bytes(), &self.staging.whole()[..bytes]))
     }
 
     /// The chunk, with the header written into it.

@@ -28,13 +28,13 @@ impl<'p, P: Payload + ?Sized, H: PlainData> Loan<'p, P, H> {
     /// The payload's bytes, to be written.
     #[inline]
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        self.publisher.draft.payload_mut()
+        self.publisher.draft.payload_mut::<P>()
     }
 
     /// The payload's bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        self.publisher.draft.payload()
+        self.publisher.draft.payload::<P>()
     }
 
     /// Hands the message to all subscribers. Costs the same for one or a hundred of them, and for any size.
@@ -105,7 +105,7 @@ impl<T: PlainData, H: PlainData> Deref for Batch<'_, T, H> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        <[T]>::from_bytes(self.publisher.draft.payload())
+        <[T]>::from_bytes(self.publisher.draft.payload::<[T]>())
             .expect("a batch has its messages' length and alignment")
     }
 }
@@ -113,7 +113,7 @@ impl<T: PlainData, H: PlainData> Deref for Batch<'_, T, H> {
 impl<T: PlainData, H: PlainData> DerefMut for Batch<'_, T, H> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        let bytes = self.publisher.draft.payload_mut();
+        let bytes = self.publisher.draft.payload_mut::<[T]>();
         <[T]>::from_bytes_mut(bytes).expect("a batch has its messages' length and alignment")
     }
 }

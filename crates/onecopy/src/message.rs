@@ -90,7 +90,9 @@ impl<P: Payload + ?Sized, H: PlainData> Deref for Message<'_, P, H> {
 impl<P: Payload + ?Sized, H: PlainData> Drop for Message<'_, P, H> {
     #[inline]
     fn drop(&mut self) {
-        self.content.held = None;
+        if self.content.held.is_some() {
+            self.content.let_go();
+        }
     }
 }
 

@@ -88,12 +88,11 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
             return Err(OpenError::HistoryTooLong { requested: self.history, most: limits::HISTORY_MAX });
         }
         let payload = describe::<P, H>();
-        let inline_bytes = size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES);
         let reliable = self.delivery == Delivery::Reliable;
         let largest = chunk_header_bytes::<H>().saturating_add(P::EXACT_BYTES.unwrap_or(0));
         let arena_bytes = limits::arena_bytes(largest, self.budget_bytes);
         let geometry =
-            Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
+            Geometry::new(self.depth, self.history, inline_bytes::<P, H>(), reliable).with_arena(arena_bytes);
         let writer = RingWriter::create(geometry, payload.layout_hash())?;
         let port = self.node.new_port();
         let request = Request::OpenPublisher {
@@ -111,6 +110,11 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
             payload: PhantomData,
         })
     }
+}
+
+/// What a slot would have to take of each message.
+const fn inline_bytes<P: Payload + ?Sized, H>() -> usize {
+    size_of::<H>().next_multiple_of(8).saturating_add(P::INLINE_BYTES)
 }
 
 /// Publishes messages on a topic; see [`crate::Topic::publisher`].
@@ -267,10 +271,18 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
     #[inline]
     fn reserve(&mut self, bytes: usize) -> Result<(), LoanError> {
         self.sender.check_room(1)?;
-        self.draft.bytes = bytes;
         if !self.fits_slot(bytes) {
-            self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?);
+            return self.reserve_chunk(bytes);
         }
+        if P::EXACT_BYTES.is_none() {
+            self.draft.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    fn reserve_chunk(&mut self, bytes: usize) -> Result<(), LoanError> {
+        self.draft.bytes = bytes;
+        self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?);
         Ok(())
     }
 
@@ -280,14 +292,19 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
         if self.sender.node.is_forked() {
             return Err(Error::Forked);
         }
-        if self.draft.chunk.is_none() {
-            self.sender.writer.publish_inline(self.draft.header.as_bytes(), self.draft.payload());
-        } else if let Some(chunk) = self.draft.take_chunk() {
+        match self.draft.staged::<P>() {
+            Some((header, payload)) => self.sender.writer.publish_inline(header, payload),
+            None => self.publish_chunk(count),
+        }
+        Ok(())
+    }
+
+    fn publish_chunk(&mut self, count: u64) {
+        if let Some(chunk) = self.draft.take_chunk() {
             let Sender { writer, pool, .. } = &mut self.sender;
             writer.publish_chunk(chunk, chunk_header_bytes::<H>(), self.draft.bytes, count);
             pool.prefetch_next(chunk_header_bytes::<H>() + self.draft.bytes);
         }
-        Ok(())
     }
 
     /// Takes back what was lent and not published.
@@ -300,7 +317,14 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
 
     #[inline]
     fn fits_slot(&self, bytes: usize) -> bool {
-        P::INLINE_BYTES <= INLINE_BYTES_MAX && self.slot_payload_bytes.is_some_and(|most| bytes <= most)
+        match P::EXACT_BYTES {
+            // The slots were made for it, if it is one for slots: known to the compiler.
+            Some(_) => inline_bytes::<P, H>() <= INLINE_BYTES_MAX,
+            None => {
+                P::INLINE_BYTES <= INLINE_BYTES_MAX
+                    && self.slot_payload_bytes.is_some_and(|most| bytes <= most)
+            }
+        }
     }
 
     fn reserve_within(&mut self, bytes: usize, timeout: Duration) -> Result<(), LoanError> {

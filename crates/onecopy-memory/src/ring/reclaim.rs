@@ -192,8 +192,14 @@ impl RingWriter {
     /// Retires chunks whose positions fall out of the ring when `count` messages are added.
     #[inline]
     pub(super) fn retire_lapped(&mut self, count: u64) {
+        // Most rings of small messages have no chunk out, ever.
+        if !self.reclaim.outstanding.is_empty() {
+            self.retire_below(self.head + count);
+        }
+    }
+
+    fn retire_below(&mut self, end: u64) {
         let capacity = self.ring.geometry.capacity;
-        let end = self.head + count;
         if self.reclaim.outstanding.front().is_some_and(|oldest| oldest.position + capacity < end) {
             let floor = self.reclaim.retire_while(|published| published.position + capacity < end);
             self.reclaim.forced = true;

@@ -29,7 +29,6 @@ pub struct RingWriter {
     segment: Option<Segment>,
     /// Position of the next message; the shared copy is for others.
     pub(super) head: u64,
-    published_bytes: u64,
     /// Reliable: the next message must stay below this. Behind the slowest reader's cursor by design; looked up again
     /// when it is reached.
     pub(super) limit: u64,
@@ -69,7 +68,6 @@ impl RingWriter {
             ring,
             segment,
             head: 0,
-            published_bytes: 0,
             limit: u64::MAX,
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
             readers,
@@ -132,7 +130,8 @@ impl RingWriter {
     /// # Panics
     ///
     /// If header and payload are larger than a slot takes.
-    #[inline]
+    // Always inlined, so that a payload of known size is stored by straight code.
+    #[inline(always)]
     pub fn publish_inline(&mut self, header: &[u8], payload: &[u8]) {
         let header_words = header.len().div_ceil(8);
         assert!(
@@ -174,12 +173,14 @@ impl RingWriter {
         self.finish(count, payload_bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, count: u64, bytes: usize) {
         self.head += count;
-        self.published_bytes += bytes as u64;
         let header = self.ring.header();
-        header.published_bytes.store(self.published_bytes, Ordering::Relaxed);
+        // Nobody else stores it. Read back rather than kept beside, for each store of a message takes room in the store
+        // buffer, where it waits behind those to lines that readers have.
+        let published_bytes = header.published_bytes.load(Ordering::Relaxed);
+        header.published_bytes.store(published_bytes + bytes as u64, Ordering::Relaxed);
         // Release: a late joiner that reads the head finds the slots below it filled.
         header.head.store(self.head, Ordering::Release);
         // Pairs with `heavy_barrier` in `Readers::{attach, may_sleep}`: either we see the new list, or they see our
@@ -191,6 +192,7 @@ impl RingWriter {
         }
     }
 
+    #[cold]
     fn wake_sleepers(&self) {
         // Pairs with the fence of a reader between its ticket and its last look (`RingReader::prepare_sleep`'s caller):
         // either we see the ticket, or it sees our message. A full fence on both sides: a membarrier on the reader's
