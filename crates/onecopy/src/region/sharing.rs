@@ -161,7 +161,7 @@ impl Sharing {
     pub(super) fn lock(&self, deadline: Option<Instant>) -> Result<KeptGuard, RegionError> {
         loop {
             let region = Arc::clone(&*self.region()?);
-            let guard = match SharedRegion::lock_kept(&region, deadline) {
+            let mut guard = match SharedRegion::lock_kept(&region, deadline) {
                 Ok(guard) => guard,
                 Err(LockError::Retired) => {
                     // Its news are here once the broker has answered.
@@ -178,8 +178,17 @@ impl Sharing {
                 Err(error) => return Err(error.into()),
             };
             match self.has_moved(&region, guard.was_abandoned()) {
-                Ok(false) => return Ok(guard),
-                Ok(true) => guard.retire(),
+                Ok(true) => {
+                    guard.retire();
+                    continue;
+                }
+                Ok(false) => match self.save_current(&mut guard) {
+                    Ok(()) => return Ok(guard),
+                    Err(error) => {
+                        guard.pass_on();
+                        return Err(error);
+                    }
+                },
                 Err(error) => {
                     guard.pass_on();
                     return Err(error);
@@ -219,15 +228,25 @@ impl Sharing {
         }
     }
 
-    fn commit(&self, guard: KeptGuard, value: &[u8]) -> Result<u64, RegionError> {
-        if let Some(file) = &self.file {
-            let capacity_bytes = guard.capacity_bytes();
-            if value.len() > capacity_bytes {
-                return Err(RegionError::TooLarge { bytes: value.len(), capacity_bytes });
-            }
-            file.save(guard.version() + 1, value)?;
-        }
-        Ok(guard.write(value)?)
+    fn commit(&self, mut guard: KeptGuard, value: &[u8]) -> Result<u64, RegionError> {
+        let Some(file) = &self.file else { return Ok(guard.write(value)?) };
+        // Room for it comes first: what is on the disk has to become current.
+        let next_version = guard.version() + 1;
+        let room = guard.draft()?;
+        let capacity_bytes = room.len();
+        let place = room.get_mut(..value.len());
+        let place = place.ok_or(RegionError::TooLarge { bytes: value.len(), capacity_bytes })?;
+        place.copy_from_slice(value);
+        file.save(next_version, value)?;
+        Ok(guard.commit(value.len())?)
+    }
+
+    /// Whoever died with the lock may have saved a value that it did not make current any more. The next holder is told
+    /// that what was not committed is gone, so the file must not bring it back.
+    fn save_current(&self, guard: &mut KeptGuard) -> Result<(), RegionError> {
+        let (Some(file), true) = (&self.file, guard.was_abandoned()) else { return Ok(()) };
+        let (version, length) = (guard.version(), guard.length());
+        file.save(version, guard.draft()?.get(..length).unwrap_or_default())
     }
 
     /// Changes the value in place; see [`super::single::Single::change`].
