@@ -55,6 +55,7 @@ pub mod limits;
 mod loan;
 mod message;
 mod node;
+pub mod open_files;
 mod payload;
 pub mod payload_type;
 mod publisher;

@@ -134,6 +134,10 @@ pub const PEER_DESCRIPTORS_DIVISOR: u64 = 2;
 /// more: an eighth (`1 / 8`). With less, it is not the peers that there are too many files for.
 pub const OUTSIZED_DESCRIPTORS_DIVISOR: u64 = 8;
 
+/// The part of the limit of open files that the peer with most of them does not get: a sixteenth (`1 / 16`). It is for the
+/// other peers, for what is passed on, and for the program around the broker.
+pub const RESERVED_DESCRIPTORS_DIVISOR: i32 = 16;
+
 /// Ready descriptors that the broker takes from the kernel in one call: more only fill the cache.
 pub const EVENTS_PER_WAIT: usize = 64;
 

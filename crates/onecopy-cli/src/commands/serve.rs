@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::scope::Scope;
+use crate::scope::{Scope, raise_open_files};
 use crate::signals::Signals;
 
 const AFTER_LONG_HELP: &str = "\
@@ -22,6 +22,7 @@ pub(crate) struct Arguments {}
 
 pub(crate) fn run(_arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let signals = Signals::install()?;
+    raise_open_files();
     let instance = scope.instance()?;
     let server = instance.serve()?;
     let stop = server.stop_handle();

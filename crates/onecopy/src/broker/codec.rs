@@ -263,7 +263,10 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
             check_service_type(Some(existing))?;
             check_service_type(Some(requested))?;
         }
-        OpenError::DuplicatePort { .. } | OpenError::NoSuchPeer { .. } | OpenError::OverQuota { .. } => {}
+        OpenError::DuplicatePort { .. }
+        | OpenError::NoSuchPeer { .. }
+        | OpenError::OverQuota { .. }
+        | OpenError::OutOfDescriptors { .. } => {}
     }
     Ok(())
 }

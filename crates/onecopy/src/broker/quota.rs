@@ -256,8 +256,11 @@ impl Quota {
 
     /// Who has taken most descriptors, and how many.
     fn largest_holder(&self) -> Option<(PeerId, u64)> {
-        let held = |record: &PeerRecord| record.account.descriptors.load(Ordering::Relaxed);
-        self.peers.iter().map(|(peer, record)| (*peer, held(record))).max_by_key(|(_, held)| *held)
+        self.peers.keys().map(|peer| (*peer, self.descriptors_of(*peer))).max_by_key(|(_, held)| *held)
+    }
+
+    fn descriptors_of(&self, peer: PeerId) -> u64 {
+        self.peers.get(&peer).map_or(0, |record| record.account.descriptors.load(Ordering::Relaxed))
     }
 
     /// The number of descriptors that are more than anybody's share when there are too few.
@@ -337,6 +340,11 @@ impl Broker {
         let bytes = limits::PORT_BYTES + name_bytes as u64 + counterparts as u64 * limits::ROUTE_BYTES;
         let amounts = Amounts { ports: 1, descriptors, bytes, ..Amounts::default() };
         Ok(self.quota.charge_port(peer, amounts)?)
+    }
+
+    /// Whether nobody has taken more of the broker's open files than this peer.
+    pub fn is_largest_holder(&self, peer: PeerId) -> bool {
+        self.quota.largest_holder().is_some_and(|(_, most)| self.quota.descriptors_of(peer) == most)
     }
 
     /// Lets go of the peer that has taken most of the broker's open files, when they have run out; `false` if none of

@@ -101,6 +101,14 @@ pub enum OpenError {
         /// How much it may take.
         limit: u64,
     },
+    /// The broker's process has hardly any open files left.
+    #[error(
+        "the broker's process has nearly all of the {limit} files open that it may: raise its limit (`ulimit -n`, LimitNOFILE= in a systemd unit, or onecopy::open_files::raise_limit() in the program that is the broker) before it starts, or run `onecopy serve`, which does so"
+    )]
+    OutOfDescriptors {
+        /// How many it may have.
+        limit: u64,
+    },
 }
 
 /// Why the broker does not keep a region.

@@ -29,6 +29,7 @@ use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
 };
+use crate::open_files;
 
 /// What epoll reports on.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +167,7 @@ impl Server {
         epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
         epoll::add(&epoll, &listener, Source::Listener.number(), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
-        let open_files = open_files_max();
+        let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
         Ok(Self {
             broker: Broker::with_limits(own, Limits::with_open_files(open_files)),
@@ -363,6 +364,12 @@ impl Server {
                 return self.broker.refuse(peer, reason);
             }
         };
+        // Others get what is left, at the expense of this one if need be.
+        let is_greedy = || open_files::is_short(&self.stop.signal) && self.broker.is_largest_holder(peer);
+        if costs_files(&request) && is_greedy() {
+            packet.descriptor.into_iter().for_each(passed::dispose);
+            return self.broker.decline(peer, &request, open_files::limit());
+        }
         let kind = match request {
             Request::MaySleep { .. } => Kind::Doorbell,
             _ => Kind::Memory,
@@ -486,7 +493,10 @@ impl Server {
     }
 }
 
-/// How many files the process may have open.
-fn open_files_max() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+/// Whether it opens something that takes files of this process.
+fn costs_files(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::OpenPublisher { .. } | Request::OpenService { .. } | Request::OpenShared { .. }
+    )
 }

@@ -103,6 +103,14 @@ impl Broker {
         }
     }
 
+    /// A packet came that would open something, and there are no files left for it: its port is not opened.
+    pub fn decline(&mut self, peer: PeerId, request: &Request, limit: u64) {
+        let (Some(port), Ok(node)) = (own_port(request), self.peers.node_of(peer)) else { return };
+        let mut outbox = Outbox::default();
+        outbox.tell(node, Event::OpenFailed { port, error: OpenError::OutOfDescriptors { limit } });
+        self.deliver(outbox);
+    }
+
     /// Bytes came that are no packet.
     pub fn handle_malformed(&mut self, peer: PeerId, error: DecodeError) {
         self.refuse(peer, error.into());

@@ -96,6 +96,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Opened { port, .. }, _) => session.set_opening(port, Opening::Opened),
         (Event::Settled { port }, _) => session.set_opening(port, Opening::Settled),
         (Event::OpenFailed { port, error }, _) => {
+            tracing::debug!(%port, %error, "not opened");
             session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
         }
         (Event::Publisher { route, payload, from, .. }, Some(ring)) => {
