@@ -62,6 +62,11 @@ pub(crate) enum Failure {
         "region {name:?} is not created: --keep needs `onecopy serve`, which keeps regions while nobody has them open, and no broker runs"
     )]
     NothingKeeps { name: String },
+    /// What is to be created is there.
+    #[error(
+        "region {name:?} exists already: `onecopy region write {name}` gives it another value, `onecopy region info {name}` shows it"
+    )]
+    RegionExists { name: String },
     /// The region lives by those who have it open only.
     #[error("region {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
     NotKept { name: String, writer: String },
