@@ -59,7 +59,7 @@ pub fn set_limit(files: u64) -> io::Result<()> {
 pub(crate) fn is_short(any: impl AsFd) -> bool {
     let Ok(limit) = i32::try_from(limit()) else { return false };
     let first_reserved = limit - limit / RESERVED_DESCRIPTORS_DIVISOR;
-    // The kernel gives the lowest number that is free, so reserved ones are taken only when no other is left. A limit that
-    // was lowered below what is open leaves nothing at all.
-    fcntl_dupfd_cloexec(any, first_reserved).map_or(true, |copy| copy.as_raw_fd() != first_reserved)
+    // The kernel gives the lowest number that is free, so a reserved one is given only when no other is left. None at all is
+    // left when the limit was lowered below what is open.
+    fcntl_dupfd_cloexec(any, 0).map_or(true, |copy| copy.as_raw_fd() >= first_reserved)
 }
