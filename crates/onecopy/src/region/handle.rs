@@ -200,6 +200,21 @@ impl<P: Payload + ?Sized> Region<P> {
 
     /// Makes room for larger values. Whoever has the region open follows without reopening it. Never shrinks.
     ///
+    /// Others learn of the larger memory from the broker, a moment after this returns: until then they read the value as it
+    /// was, and of a shared region, whoever writes waits for the news. No update is lost, and no version falls.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = onecopy::Node::open()?;
+    /// let notes = node.region_bytes("notes")?.capacity(1024).open_or_create(b"")?;
+    /// let text = "long ".repeat(1000);
+    /// if notes.capacity_bytes()? < text.len() {
+    ///     notes.resize(text.len())?;
+    /// }
+    /// notes.write_text(&text)?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::write`], and [`RegionError::Open`] if there is no memory or no broker.

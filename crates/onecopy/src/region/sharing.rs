@@ -1,8 +1,8 @@
 //! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
 //! it; the broker has given each a seat, and tells the others when somebody dies.
 //!
-//! When somebody makes the region larger, it offers further memory to all while it has the lock, and then *retires* the
-//! old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
+//! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the further
+//! memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
 //! lock is told that the last holder died, asks the broker, learns of the new memory, and retires the old lock itself.
 
 use std::cell::{Cell, RefCell};
@@ -278,22 +278,33 @@ impl Sharing {
         let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
             .map_err(super::memory_error)?;
         let larger = Arc::new(larger);
+        // Whoever is told of it waits until the old one is retired: nobody writes the one while others write the other.
+        let larger_guard = SharedRegion::lock_kept(&larger, None)?;
         self.node.offer_shared(self.port, &larger, true)?;
-        if let Err(error) = self.node.watch_over(self.port, &larger) {
-            let old = Arc::clone(&self.region.borrow());
-            unless_broker_gone(self.node.watch_over(self.port, &old))?;
-            drop(larger);
-            // If the broker told us of the new one before it died, it may have told others.
-            if !self.has_moved(&old, false)? {
+        match self.node.watch_over(self.port, &larger) {
+            Err(error @ (OpenError::BrokerGone | OpenError::Fault(_))) if !self.was_told_of_memory() => {
+                // Nobody is left who would tell, so all stay. Whoever was told before us must not write there.
+                larger_guard.retire();
+                let old = Arc::clone(&self.region.borrow());
+                // It fails in the same way, which is known.
+                let _ = self.node.watch_over(self.port, &old);
                 return Err(error.into());
             }
-            guard.retire();
-            return Ok(());
+            // The broker is stopped, and tells everybody when it goes on. Until then nobody may write the old one.
+            Err(error) => tracing::warn!(%error, "a region has moved, and others learn of it later"),
+            Ok(()) => {}
         }
-        // The broker has it, so it outlives us: now nobody may write the old one any more.
         guard.retire();
         *self.region.borrow_mut() = larger;
         Ok(())
+    }
+
+    /// Whether memory was offered that this participant has not followed to.
+    fn was_told_of_memory(&self) -> bool {
+        let mut seen = self.seen.get();
+        let news = self.inbox.news.take(&mut seen);
+        self.seen.set(seen);
+        news.iter().any(|news| matches!(news, News::Region(RegionNews::Shared(_))))
     }
 
     /// A descriptor that becomes readable when the version moves.
