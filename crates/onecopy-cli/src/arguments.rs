@@ -24,15 +24,18 @@ Examples:
   onecopy status                               who is there?
 
 Instances:
-  Programs find each other in an instance: a socket and a lock in $ONECOPY_RUNTIME_DIR, else
-  $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID. There is nothing to start: the first program runs the instance's
-  broker along. The instance ends for newcomers with that program; `onecopy serve` runs a broker that stays.
+  Programs find each other in an instance: a socket and a lock in
+  $ONECOPY_RUNTIME_DIR, else $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID.
+  There is nothing to start: the first program runs the instance's broker along.
+  The instance ends for newcomers with that program; `onecopy serve` runs a
+  broker that stays.
 
 Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
   1    failed; standard error says why
   2    the command line makes no sense
-  3    no broker runs the instance, nobody has the topic, service or region open, or nobody serves it
+  3    no broker runs the instance, nobody has the topic, service or region open,
+       or nobody serves it
   4    nothing came within --timeout or --deadline
   5    the server answered that it could not do it; standard error has what it says
   6    the server ended, or dropped the request, before it had answered in full
@@ -47,11 +50,18 @@ Exit codes:
 #[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
 pub(crate) struct Arguments {
     /// The instance to join or to look at
-    #[arg(long, global = true, value_name = "NAME", default_value = onecopy::instance::DEFAULT_INSTANCE)]
+    #[arg(long, global = true, display_order = 900, value_name = "NAME", default_value = onecopy::instance::DEFAULT_INSTANCE)]
     pub(crate) instance: String,
 
     /// What to tell on standard error: off, error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", hide_default_value = false)]
+    #[arg(
+        long,
+        global = true,
+        display_order = 901,
+        value_name = "LEVEL",
+        default_value = "warn",
+        hide_default_value = false
+    )]
     pub(crate) log: LevelFilter,
 
     #[command(subcommand)]

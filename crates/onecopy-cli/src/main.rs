@@ -7,6 +7,7 @@
 mod arguments;
 mod commands;
 mod failure;
+mod help;
 mod input;
 mod inventory_json;
 mod output;
@@ -21,13 +22,17 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let command = help::with_whole_paragraphs(Arguments::command());
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(arguments.log)
