@@ -148,6 +148,18 @@ impl RegionEntry {
 impl Node {
     /// Everything in the instance right now.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let _publisher = node.topic::<[u8]>("frames")?.publisher().history(2).open()?;
+    /// let inventory = node.inventory()?;
+    /// assert_eq!(inventory.nodes[0].pid, std::process::id());
+    /// let frames = &inventory.topics[0].publishers[0];
+    /// assert_eq!((frames.history, frames.messages()), (2, Some(0)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the broker does not answer.
@@ -156,6 +168,14 @@ impl Node {
     }
 
     /// One topic, or `None` if nobody has it open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// assert!(node.topic_entry("nobody/has/it")?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -174,6 +194,17 @@ impl Node {
     }
 
     /// One region, or `None` if nobody has it open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// gain.write(&2.0)?;
+    /// let entry = node.region_entry("gain")?.ok_or("we have it open")?;
+    /// assert_eq!((entry.version(), entry.capacity_bytes()), (Some(2), Some(8)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -52,6 +52,12 @@ pub struct Node {
 }
 
 /// How a node is to be opened; from [`Node::builder`].
+///
+/// ```no_run
+/// # fn main() -> Result<(), onecopy::OpenError> {
+/// let node = onecopy::Node::builder().instance("lab").name("camera").open()?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "nothing happens until open()"]
 pub struct NodeBuilder {
@@ -177,6 +183,21 @@ impl Node {
 
     /// The service `name`, whatever it takes and answers, to be used with bytes.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let server = node.service::<u64, u64>("square")?.server().open()?;
+    /// let client = node.any_service("square")?.client().open()?;
+    /// client.wait_for_server(Duration::from_secs(1))?;
+    /// let nine = client.call(&3_u64.to_ne_bytes())?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// request.respond(&(*request * *request))?;
+    /// assert_eq!(nine.wait(Duration::from_secs(1))?.as_bytes(), 9_u64.to_ne_bytes());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::TopicName`] says what is wrong with the name.
@@ -221,6 +242,16 @@ impl Node {
 
     /// The region `name` with any number of `T`, up to its capacity.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let map = node.region_slice::<f32>("map")?.capacity(1000).open_or_create(&[])?;
+    /// map.write(&[1.0, 2.0, 3.0])?;
+    /// assert_eq!(map.read()?.len(), 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::TopicName`] says what is wrong with the name.
@@ -230,6 +261,17 @@ impl Node {
     }
 
     /// The region `name` that is there, in its mode, as bytes, whatever its type.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let bytes = node.any_region("gain")?.open()?;
+    /// assert_eq!(bytes.read()?.as_bytes(), 1.0_f64.to_ne_bytes());
+    /// # drop(gain);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
