@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use onecopy_memory::dataset::{Catalog, SealedDataset};
 use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
@@ -23,6 +24,8 @@ pub struct Inventory {
     pub services: Vec<ServiceEntry>,
     /// All regions, by name.
     pub regions: Vec<RegionEntry>,
+    /// All datasets, by name.
+    pub datasets: Vec<DatasetEntry>,
 }
 
 /// A node, as others see it.
@@ -145,6 +148,23 @@ impl RegionEntry {
     }
 }
 
+/// A dataset, as others see it.
+#[derive(Debug)]
+pub struct DatasetEntry {
+    /// Its name.
+    pub name: String,
+    /// Its newest version; `None` if somebody waits for the first one.
+    pub version: Option<u64>,
+    /// The process that published it; `None` if that has let go of it.
+    pub publisher_pid: Option<u32>,
+    /// How many have it open to look at it.
+    pub viewers: u32,
+    /// Whether it stays while nobody has it open.
+    pub is_kept: bool,
+    /// What its newest version says of itself; `None` if that could not be read.
+    pub catalog: Option<Catalog>,
+}
+
 impl Node {
     /// Everything in the instance right now.
     ///
@@ -193,6 +213,15 @@ impl Node {
         Ok(assemble(self.ask(Some(name), false)?).services.pop())
     }
 
+    /// One dataset, or `None` if nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub fn dataset_entry(&self, name: &str) -> Result<Option<DatasetEntry>, OpenError> {
+        Ok(assemble(self.ask(Some(name), true)?).datasets.pop())
+    }
+
     /// One region, or `None` if nobody has it open.
     ///
     /// ```
@@ -221,6 +250,7 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
     let mut subscribers: BTreeMap<String, Vec<SubscriberEntry>> = BTreeMap::new();
     let mut services = BTreeMap::new();
     let mut regions = Vec::new();
+    let mut datasets = Vec::new();
     for answer in answers {
         match answer {
             Answer::Node { node, name, pid, uid } => {
@@ -256,6 +286,17 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                 }
             }
             Answer::Kept(_) => {}
+            Answer::Dataset { name, version, publisher, viewers, kept, memory } => {
+                let sealed = memory.and_then(|memory| SealedDataset::open(memory).ok());
+                datasets.push(DatasetEntry {
+                    name,
+                    version: (version > 0).then_some(version),
+                    publisher_pid: publisher.map(|(_, pid)| pid),
+                    viewers,
+                    is_kept: kept,
+                    catalog: sealed.map(|sealed| sealed.catalog().clone()),
+                });
+            }
             Answer::Region { name, payload, shared, writer, readers, kept, memory } => {
                 let observer = memory.and_then(|memory| RegionObserver::open(memory).ok());
                 let writer_pid = writer.map(|(_, pid)| pid);
@@ -281,5 +322,5 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
             delivery,
         })
         .collect();
-    Inventory { nodes, topics, services: services.into_values().collect(), regions }
+    Inventory { nodes, topics, services: services.into_values().collect(), regions, datasets }
 }
