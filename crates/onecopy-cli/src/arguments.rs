@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, dataset, demo, region, serve, service, status, topic};
+use crate::commands::{call, completions, dataset, demo, genome, region, serve, service, status, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -22,6 +22,7 @@ Examples:
   onecopy region edit settings                 change a value that everyone sees
   onecopy region watch settings                see it change
   onecopy dataset publish index index.bin &    load a file once, for all who read it
+  onecopy genome index reads.bam               find reads by name
   onecopy status                               who is there?
 
 Instances:
@@ -42,6 +43,7 @@ Exit codes:
   6    the server ended, or dropped the request, before it had answered in full
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
   8    the dataset is not what was published: its file was changed, or `onecopy dataset verify` found other bytes
+  9    a name is not in the BAM file: `onecopy genome get`
   130  a signal ended the demo, a call, the commands of a service or the input of a region or the loading
        of a dataset early";
 
@@ -87,6 +89,9 @@ pub(crate) enum Command {
     /// Publish files for many to read, and look at datasets
     #[command(subcommand)]
     Dataset(dataset::Command),
+    /// Find reads by name, and positions of one assembly in another
+    #[command(subcommand)]
+    Genome(genome::Command),
     Status(status::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),

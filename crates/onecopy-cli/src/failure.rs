@@ -85,6 +85,12 @@ pub(crate) enum Failure {
     /// Edited text could not be written, for a reason that has its own exit code.
     #[error("{}; the text is kept in {path}: {advice}", reason.explanation())]
     TextKept { reason: Box<Failure>, path: String, advice: String },
+    /// A genome file that can't be used.
+    #[error(transparent)]
+    Genome(#[from] onecopy_genome::GenomeError),
+    /// Names that no read has.
+    #[error("{count} of the names are not in {bam}")]
+    NoRead { count: u64, bam: String },
     /// Something of the library.
     #[error(transparent)]
     Library(#[from] onecopy::Error),
@@ -150,6 +156,7 @@ impl Failure {
             Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
             Self::CommandLine(_) => 2,
             Self::TextKept { reason, .. } => return reason.exit_code(),
+            Self::NoRead { .. } => 9,
             // The shell's code for a command that is not there, or can't be run.
             Self::NotStarted { .. } => 127,
             Self::Interrupted => 130,
