@@ -88,6 +88,12 @@ pub(crate) enum Failure {
     /// A genome file that can't be used.
     #[error(transparent)]
     Genome(#[from] onecopy_genome::GenomeError),
+    /// The process in the background has ended instead of sharing an index.
+    #[error("the index is not shared: the process that should share it ended with {status}")]
+    NotShared { status: ExitStatus },
+    /// Nobody shares an index that was to be used.
+    #[error("nobody shares the index of {bam}: `onecopy genome share {bam}` does")]
+    NobodyShares { bam: String },
     /// Names that no read has.
     #[error("{count} of the names are not in {bam}")]
     NoRead { count: u64, bam: String },
@@ -147,6 +153,7 @@ impl Failure {
             | Self::NoService { .. }
             | Self::NoServer { .. }
             | Self::NothingKeeps { .. }
+            | Self::NobodyShares { .. }
             | Self::Region(RegionError::NotFound { .. })
             | Self::Dataset(DatasetError::NotFound { .. }) => 3,
             Self::Timeout { .. } | Self::Call(CallError::Timeout | CallError::DeadlinePassed) => 4,

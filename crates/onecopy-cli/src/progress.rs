@@ -29,3 +29,28 @@ impl ProgressBar {
         self.bar.finish_and_clear();
     }
 }
+
+/// How many things are done, of a number that is not known.
+pub(crate) struct Counter {
+    bar: indicatif::ProgressBar,
+}
+
+impl Counter {
+    pub(crate) fn new(of: &'static str) -> Result<Self, Failure> {
+        let bar = indicatif::ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style =
+            ProgressStyle::with_template("{human_pos} {msg}  {per_sec}").map_err(std::io::Error::other);
+        bar.set_style(style.map_err(Failure::system("lay out a progress bar"))?);
+        bar.set_message(of);
+        Ok(Self { bar })
+    }
+
+    pub(crate) fn show(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
+    /// Takes it off the terminal.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

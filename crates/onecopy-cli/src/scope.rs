@@ -25,6 +25,10 @@ impl Scope {
         Self { instance }
     }
 
+    pub(crate) fn instance_name(&self) -> &str {
+        &self.instance
+    }
+
     pub(crate) fn instance(&self) -> Result<Instance, Failure> {
         Ok(Instance::from_env(&self.instance)?)
     }

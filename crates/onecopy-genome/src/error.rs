@@ -56,6 +56,9 @@ pub enum GenomeError {
         #[source]
         fault: IndexFault,
     },
+    /// A dataset that can't be published, opened or read.
+    #[error(transparent)]
+    Dataset(#[from] onecopy::dataset::DatasetError),
     /// The index was made for another BAM file, or for an earlier state of this one.
     #[error(
         "the index {index} is not of {}: {what}; make one with `onecopy genome index {}`",

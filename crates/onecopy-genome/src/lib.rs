@@ -21,6 +21,7 @@ mod ordered;
 mod owner;
 mod reads;
 mod sam;
+mod shared;
 
 pub use bam::{AlignmentReader, BamHeader};
 pub use convert::{Convert, ConvertReport, Format};
@@ -30,3 +31,4 @@ pub use lookup::LookupTable;
 pub use name_index::{NameIndex, default_index_path};
 pub use reads::Reads;
 pub use sam::SamLines;
+pub use shared::{Lookup, SharedIndex, dataset_name, share};

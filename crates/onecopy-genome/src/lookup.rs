@@ -158,27 +158,21 @@ impl<'a> LookupTable<'a> {
         self.buckets[start..].first_chunk().expect("the table's size was checked")
     }
 
-    /// Bytes of the table for an index. Looks at every record.
-    ///
-    /// # Errors
-    ///
-    /// If the index breaks its format's rules.
-    pub fn bytes_for(index: &BriView<'_>) -> Result<usize, IndexFault> {
-        Ok(HEADER_BYTES + buckets_for(index)? as usize * BUCKET_BYTES)
+    /// Bytes of the table for so many names.
+    pub fn bytes_for(names: u64) -> u64 {
+        HEADER_BYTES as u64 + ((names as f64 / NAMES_PER_BUCKET) as u64 + 1) * BUCKET_BYTES as u64
     }
 
-    /// Writes the table for `index` into `bytes`, of the size that [`bytes_for`](Self::bytes_for) gives.
+    /// Writes the table for `index` into `bytes`, of the size that [`bytes_for`](Self::bytes_for) gives for the names it has.
     ///
     /// # Errors
     ///
-    /// If the index breaks its format's rules, or has a trillion records.
-    ///
-    /// # Panics
-    ///
-    /// If `bytes` has another size.
+    /// If the index breaks its format's rules, has a trillion records, or has more names than there is room for.
     pub fn write(index: &BriView<'_>, bytes: &mut [u8]) -> Result<(), IndexFault> {
-        let count = buckets_for(index)?;
-        assert_eq!(bytes.len(), HEADER_BYTES + count as usize * BUCKET_BYTES, "the size of the table");
+        let count = (bytes.len().saturating_sub(HEADER_BYTES) / BUCKET_BYTES) as u64;
+        if count == 0 {
+            return Err(IndexFault::Table("there is no room for it"));
+        }
         if index.len() >= RECORD_MASK {
             return Err(IndexFault::Table("it can't hold a trillion records"));
         }
@@ -222,17 +216,6 @@ fn fill(index: &BriView<'_>, seed: u64, count: u64, buckets: &mut [u8]) -> Resul
         record = index.same_name(record)?.end;
     }
     Ok(Some(reach))
-}
-
-fn buckets_for(index: &BriView<'_>) -> Result<u64, IndexFault> {
-    let mut names: u64 = 0;
-    let mut previous = None;
-    for record in 0..index.len() {
-        let offset = index.name_offset(record)?;
-        names += u64::from(previous != Some(offset));
-        previous = Some(offset);
-    }
-    Ok((names as f64 / NAMES_PER_BUCKET) as u64 + 1)
 }
 
 /// The bucket behind this one; the first is behind the last.

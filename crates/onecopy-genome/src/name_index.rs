@@ -6,6 +6,7 @@ use crate::bam::AlignmentReader;
 use crate::bri::{BriFile, BuildOptions, BuildReport};
 use crate::error::{GenomeError, IndexFault};
 use crate::identity::FileIdentity;
+use crate::shared::SharedIndex;
 use crate::{files, owner};
 
 /// Alignments compared with an index of which nobody has noted whose it is.
@@ -23,6 +24,7 @@ pub struct NameIndex {
 #[derive(Debug, Clone)]
 enum Store {
     File(BriFile),
+    Shared(SharedIndex),
 }
 
 /// Where the index of a BAM file lies, unless told otherwise: beside it, with the ending `.bri`.
@@ -45,21 +47,15 @@ impl NameIndex {
     ///
     /// If a file can't be read, the index is damaged, or it is of another BAM file.
     pub fn open_file(bam: &Path, index: &Path) -> Result<Self, GenomeError> {
-        let file = BriFile::open(index)?;
-        let identity = FileIdentity::of(bam)?;
-        match owner::of(index)? {
-            Some(owner) if owner == identity => {}
-            Some(owner) => {
-                let what = format!("it is of a file with the identity {owner}, and this one's is {identity}");
-                return Err(GenomeError::IndexOfAnother {
-                    index: index.display().to_string(),
-                    bam: bam.to_owned(),
-                    what,
-                });
-            }
-            None => compare_samples(bam, &file)?,
-        }
-        Ok(Self { store: Store::File(file), bam_bytes: identity.bytes() })
+        let file = open_checked(bam, index)?;
+        let bam_bytes = std::fs::metadata(bam).map_err(GenomeError::file("look at", bam))?.len();
+        Ok(Self { store: Store::File(file), bam_bytes })
+    }
+
+    /// The index of a BAM file that somebody shares.
+    pub fn of_shared(index: SharedIndex) -> Self {
+        let bam_bytes = index.bam_bytes();
+        Self { store: Store::Shared(index), bam_bytes }
     }
 
     /// Opens the index beside `bam`, or in the file `index` if given; makes one if there is none. The report tells of
@@ -86,19 +82,8 @@ impl NameIndex {
     pub fn origin(&self) -> String {
         match &self.store {
             Store::File(file) => file.path().display().to_string(),
+            Store::Shared(shared) => format!("in dataset {:?}", shared.name()),
         }
-    }
-
-    /// How many alignments it finds.
-    pub fn len(&self) -> u64 {
-        match &self.store {
-            Store::File(file) => file.len(),
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The virtual offsets of the alignments of a name, in the order of the file, appended to `alignments`. None if the name is unknown.
@@ -110,15 +95,24 @@ impl NameIndex {
         let known = alignments.len();
         match &mut self.store {
             Store::File(file) => file.find(name, alignments)?,
-        }
-        for alignment in &alignments[known..] {
-            let offset = alignment >> 16;
-            if offset >= self.bam_bytes {
-                let fault = IndexFault::AlignmentOffset { offset, file_bytes: self.bam_bytes };
-                return Err(GenomeError::Index { origin: self.origin(), fault });
+            Store::Shared(shared) => {
+                let lookup = shared.lookup()?;
+                let records = lookup.find(name).map_err(|fault| shared.damaged(fault))?;
+                alignments.extend(lookup.index.alignments(records));
             }
         }
-        Ok(())
+        self.check(&alignments[known..])
+    }
+
+    /// Whether the BAM file has such places.
+    fn check(&self, alignments: &[u64]) -> Result<(), GenomeError> {
+        match alignments.iter().map(|alignment| alignment >> 16).find(|&offset| offset >= self.bam_bytes) {
+            None => Ok(()),
+            Some(offset) => {
+                let fault = IndexFault::AlignmentOffset { offset, file_bytes: self.bam_bytes };
+                Err(GenomeError::Index { origin: self.origin(), fault })
+            }
+        }
     }
 
     /// The same for many names. Calls `found` with the number of each name, from 0, and its alignments; `alignments` is memory to
@@ -129,6 +123,21 @@ impl NameIndex {
         alignments: &mut Vec<u64>,
         mut found: impl FnMut(usize, &[u64]),
     ) -> Result<(), GenomeError> {
+        if let Store::Shared(shared) = &self.store {
+            let lookup = shared.lookup()?;
+            let (mut number, mut outcome) = (0, Ok(()));
+            let found = |records| {
+                alignments.clear();
+                alignments.extend(lookup.index.alignments(records));
+                if outcome.is_ok() {
+                    outcome = self.check(alignments);
+                    found(number, alignments);
+                }
+                number += 1;
+            };
+            lookup.find_all(names, found).map_err(|fault| shared.damaged(fault))?;
+            return outcome;
+        }
         for (number, name) in names.enumerate() {
             alignments.clear();
             self.find(name, alignments)?;
@@ -141,6 +150,25 @@ impl NameIndex {
     pub(crate) fn of_another(&self, bam: &Path, name: &[u8]) -> GenomeError {
         of_another(&self.origin(), bam, name)
     }
+}
+
+/// Opens an index in a file, and makes sure that it is of `bam`.
+pub(crate) fn open_checked(bam: &Path, index: &Path) -> Result<BriFile, GenomeError> {
+    let file = BriFile::open(index)?;
+    let identity = FileIdentity::of(bam)?;
+    match owner::of(index)? {
+        Some(owner) if owner == identity => {}
+        Some(owner) => {
+            let what = format!("it is of a file with the identity {owner}, and this one's is {identity}");
+            return Err(GenomeError::IndexOfAnother {
+                index: index.display().to_string(),
+                bam: bam.to_owned(),
+                what,
+            });
+        }
+        None => compare_samples(bam, &file)?,
+    }
+    Ok(file)
 }
 
 fn of_another(index: &str, bam: &Path, name: &[u8]) -> GenomeError {

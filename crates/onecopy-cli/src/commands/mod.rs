@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Service(command) => service::run(command, &scope),
         Command::Region(command) => region::run(command, &scope),
         Command::Dataset(command) => dataset::run(command, &scope),
-        Command::Genome(command) => genome::run(command),
+        Command::Genome(command) => genome::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),

@@ -14,6 +14,9 @@ use crate::error::{GenomeError, IndexFault};
 /// Steps of a bisection whose names are kept: the same few thousand for every name that is looked for.
 const KEPT_STEPS: u32 = 12;
 
+/// What is read at a time of all: whole records.
+const COPY_BYTES: usize = 1 << 20;
+
 /// An index in a file. Clones share the open file.
 #[derive(Debug, Clone)]
 pub struct BriFile {
@@ -74,6 +77,40 @@ impl BriFile {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// Bytes of the whole index.
+    pub(crate) fn bytes_of_file(&self) -> u64 {
+        HEADER_BYTES as u64 + self.names_bytes + self.records * RECORD_BYTES as u64
+    }
+
+    /// How many names there are. Reads all records.
+    pub(crate) fn count_names(&self) -> Result<u64, GenomeError> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let (mut names, mut previous) = (0, None);
+        let (mut place, end) = (HEADER_BYTES as u64 + self.names_bytes, self.bytes_of_file());
+        while place < end {
+            let part = &mut buffer[..((end - place) as usize).min(COPY_BYTES)];
+            self.read(part, place)?;
+            for record in part.chunks_exact(RECORD_BYTES) {
+                let name = record.first_chunk::<8>();
+                names += u64::from(name != previous.as_ref());
+                previous = name.copied();
+            }
+            place += part.len() as u64;
+        }
+        Ok(names)
+    }
+
+    /// Copies the whole index, and tells how far it has come.
+    pub(crate) fn copy_to(&self, bytes: &mut [u8], mut progress: impl FnMut(u64)) -> Result<(), GenomeError> {
+        let mut place = 0;
+        for part in bytes.chunks_mut(COPY_BYTES) {
+            self.read(part, place)?;
+            place += part.len() as u64;
+            progress(place);
+        }
+        Ok(())
     }
 
     /// The name of a record and the virtual offset of its alignment.

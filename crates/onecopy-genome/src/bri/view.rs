@@ -192,6 +192,20 @@ impl<'a> BriView<'a> {
         self.same_name(low)
     }
 
+    /// How many different names there are. Looks at every record.
+    ///
+    /// # Errors
+    ///
+    /// If a record points behind the names.
+    pub fn count_names(&self) -> Result<u64, IndexFault> {
+        let (mut names, mut record) = (0, 0);
+        while record < self.len() {
+            record = self.same_name(record)?.end;
+            names += 1;
+        }
+        Ok(names)
+    }
+
     /// Looks at every record: names in order and within bounds, alignments within a BAM file of `file_bytes`.
     ///
     /// # Errors

@@ -9,9 +9,10 @@ use onecopy_genome::{Convert, Format};
 use serde::Serialize;
 
 use super::opening::IndexArguments;
-use super::progress::Progress;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::progress::Counter;
+use crate::scope::Scope;
 
 const AFTER_LONG_HELP: &str = "\
 The same reads are aligned to both assemblies. For each position, the reads of BAM1 that cover it are looked up by name in
@@ -90,10 +91,10 @@ struct Done {
     unmapped: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let threads = super::threads(arguments.threads);
     let options = BuildOptions { threads, ..BuildOptions::default() };
-    let index = arguments.index.open(&arguments.second, &options)?;
+    let index = arguments.index.open(&arguments.second, &options, scope)?;
     let convert = Convert {
         first: arguments.first.clone(),
         second: arguments.second.clone(),
@@ -109,9 +110,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         threads,
         has_evidence: arguments.evidence,
     };
-    let progress = Progress::of_things("positions");
-    let report = convert.run(index, |done| progress.set(done))?;
-    drop(progress);
+    let counter = Counter::new("positions")?;
+    let report = convert.run(index, |done| counter.show(done));
+    counter.clear();
+    let report = report?;
     for path in &report.built {
         eprintln!("onecopy: {} had no index, so one was made", path.display());
     }

@@ -10,6 +10,7 @@ use onecopy_genome::{BamHeader, GenomeError, Reads, SamLines};
 
 use super::opening::IndexArguments;
 use crate::failure::Failure;
+use crate::scope::Scope;
 
 const AFTER_LONG_HELP: &str = "\
 All alignments of each read go to standard output as lines of SAM: both ends of a pair, secondary and supplementary ones.
@@ -40,8 +41,8 @@ pub(crate) struct Arguments {
     index: IndexArguments,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let index = arguments.index.open(&arguments.bam, &BuildOptions::default())?;
+pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let index = arguments.index.open(&arguments.bam, &BuildOptions::default(), scope)?;
     let header = BamHeader::read(&arguments.bam)?;
     let mut getter = Getter {
         bam: &arguments.bam,

@@ -3,20 +3,22 @@
 //! | file | one concept |
 //! |---|---|
 //! | `index.rs`, `get.rs`, `convert.rs` | a command each |
+//! | `share.rs`, `unshare.rs` | the index as a dataset |
 //! | `opening.rs` | how a command comes by the index it needs |
-//! | `progress.rs` | a bar on standard error |
 
 mod convert;
 mod get;
 mod index;
 mod opening;
-mod progress;
+mod share;
+mod unshare;
 
 use std::num::NonZero;
 
 use clap::Subcommand;
 
 use crate::failure::Failure;
+use crate::scope::Scope;
 
 /// What to do with genome files.
 #[derive(Debug, Subcommand)]
@@ -24,13 +26,19 @@ pub(crate) enum Command {
     Index(index::Arguments),
     Get(get::Arguments),
     Convert(convert::Arguments),
+    #[command(alias = "server")]
+    Share(share::Arguments),
+    #[command(alias = "stop-server")]
+    Unshare(unshare::Arguments),
 }
 
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: Command, scope: &Scope) -> Result<(), Failure> {
     match command {
         Command::Index(arguments) => index::run(&arguments),
-        Command::Get(arguments) => get::run(&arguments),
-        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Get(arguments) => get::run(&arguments, scope),
+        Command::Convert(arguments) => convert::run(&arguments, scope),
+        Command::Share(arguments) => share::run(&arguments, scope),
+        Command::Unshare(arguments) => unshare::run(&arguments, scope),
     }
 }
 

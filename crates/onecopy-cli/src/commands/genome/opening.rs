@@ -1,42 +1,70 @@
-//! How a command comes by the index it needs: the file beside the BAM file, else it makes one. It says which.
+//! How a command comes by the index it needs: the one that is shared, else the file beside the BAM file, else it makes that.
+//! It says which.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use onecopy_genome::bri::BuildOptions;
-use onecopy_genome::{NameIndex, default_index_path};
+use onecopy::dataset::Progress;
+use onecopy_genome::bri::{BuildOptions, BuildReport};
+use onecopy_genome::{NameIndex, SharedIndex, default_index_path};
 
-use super::progress::Progress;
 use crate::failure::Failure;
+use crate::progress::ProgressBar;
+use crate::scope::Scope;
 
 /// Where the index of read names is.
 #[derive(Debug, Args)]
 pub(super) struct IndexArguments {
-    /// The index of read names, if it is not beside the BAM file as BAM.bri
+    /// The index of read names, if it is not shared, and not beside the BAM file as BAM.bri
     #[arg(short, long, value_name = "FILE")]
     index: Option<PathBuf>,
+    /// Use the index that is shared; if there is none, fail (exit code 3) instead of using a file
+    #[arg(long, conflicts_with = "index")]
+    use_server: bool,
 }
 
 impl IndexArguments {
-    pub(super) fn open(&self, bam: &Path, options: &BuildOptions) -> Result<NameIndex, Failure> {
+    pub(super) fn open(
+        &self,
+        bam: &Path,
+        options: &BuildOptions,
+        scope: &Scope,
+    ) -> Result<NameIndex, Failure> {
+        // Who names a file means that one.
+        if self.index.is_none()
+            && let Some(shared) = shared(bam, scope)?
+        {
+            eprintln!("onecopy: uses the shared index of {}", bam.display());
+            return Ok(NameIndex::of_shared(shared));
+        }
+        if self.use_server {
+            return Err(Failure::NobodyShares { bam: bam.display().to_string() });
+        }
         let path = self.index.clone().unwrap_or_else(|| default_index_path(bam));
         if path.exists() {
             eprintln!("onecopy: uses the index {}", path.display());
-            return Ok(NameIndex::open_file(bam, &path)?);
+        } else {
+            eprintln!("onecopy: makes the index {}", path.display());
+            build(bam, &path, options)?;
         }
-        eprintln!("onecopy: makes the index {}", path.display());
-        build(bam, &path, options)?;
         Ok(NameIndex::open_file(bam, &path)?)
     }
 }
 
+/// The index that somebody shares, if the instance runs at all.
+fn shared(bam: &Path, scope: &Scope) -> Result<Option<SharedIndex>, Failure> {
+    match scope.visit_as("onecopy genome") {
+        Ok(visit) => Ok(SharedIndex::open(&visit.node, bam)?),
+        Err(Failure::NoBroker { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
 /// Makes an index, with a bar.
-pub(super) fn build(
-    bam: &Path,
-    path: &Path,
-    options: &BuildOptions,
-) -> Result<onecopy_genome::bri::BuildReport, Failure> {
-    let bytes = std::fs::metadata(bam).map_or(0, |metadata| metadata.len());
-    let progress = Progress::of_bytes("reading names", bytes);
-    Ok(options.build(bam, path, |done, _| progress.set(done))?)
+pub(super) fn build(bam: &Path, path: &Path, options: &BuildOptions) -> Result<BuildReport, Failure> {
+    let bar = ProgressBar::new()?;
+    let built =
+        options.build(bam, path, |done_bytes, total_bytes| bar.show(Progress { done_bytes, total_bytes }));
+    bar.clear();
+    Ok(built?)
 }
