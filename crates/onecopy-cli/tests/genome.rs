@@ -1,4 +1,5 @@
 //! `onecopy genome`, as its users have it: files and processes.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 #[path = "../../onecopy-genome/tests/common/mod.rs"]
@@ -117,6 +118,52 @@ fn wait_for(child: &mut Child, words: &str) -> std::io::BufReader<std::process::
         assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said:?}");
     }
     stderr
+}
+
+#[test]
+fn killing_sharers_and_jobs_leaves_every_survivor_right() {
+    let (world, folder) = (World::new(), Folder::new());
+    let bam = reads(&folder, "reads.bam", 300);
+    let names: String = (0..300).step_by(7).map(|number| format!("read:{number}\n")).collect();
+    let names_file = folder.write("names", &names);
+    let (_, expected, _) = run(&world, &["get", path(&bam), "-f", path(&names_file)]);
+    assert_eq!(expected.lines().count(), 86);
+    let mut random = Random(1234);
+    for round in 0..20 {
+        let sharer = world.start(&["genome", "share", path(&bam)], "is shared");
+        let mut jobs: Vec<Child> = (0..3)
+            .map(|_| {
+                let mut job = world.command(&["genome", "get", path(&bam), "-"]);
+                job.stdin(std::process::Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        // Some are killed before they have found the index, some when they have, some never.
+        let victim = random.below(jobs.len() + 1);
+        if random.below(2) == 0 {
+            jobs.iter_mut().for_each(|job| drop(wait_for(job, "uses the shared index")));
+        }
+        if let Some(job) = jobs.get_mut(victim) {
+            job.kill().unwrap();
+        }
+        if random.below(3) > 0 {
+            sharer.signal(Signal::KILL);
+        }
+        for (number, mut job) in jobs.into_iter().enumerate() {
+            let mut stdin = job.stdin.take().unwrap();
+            // Whoever was killed does not read it.
+            let _ = std::io::Write::write_all(&mut stdin, names.as_bytes());
+            drop(stdin);
+            let output = job.wait_with_output().unwrap();
+            if number != victim {
+                assert_eq!(output.status.code(), Some(0), "round {round}: {}", text(&output.stderr));
+                assert!(text(&output.stdout) == expected, "round {round}");
+            }
+        }
+    }
+    // What the last one left behind is in nobody's way.
+    let _sharer = world.start(&["genome", "share", path(&bam)], "is shared");
+    let (code, lines, said) = run(&world, &["get", path(&bam), "--use-server", "-f", path(&names_file)]);
+    assert_eq!((code, lines), (Some(0), expected), "{said}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Reads of a BAM file by name, and positions of one assembly in another: an application of onecopy, for jobs by the
 //! thousand that share one index.
 //!
-//! [`bri::BuildOptions`] writes an index of read names in the public format "bri"; [`NameIndex`] opens it and makes sure
-//! whose it is; [`Reads`] gives the alignments of a name.
+//! [`bri::BuildOptions`] writes an index of read names in the public format "bri"; [`share`] publishes it as a dataset;
+//! [`NameIndex`] opens either and makes sure whose it is; [`Reads`] gives the alignments of a name; [`Convert`] converts
+//! positions.
 //!
 //! Nothing here trusts a file: every offset and length is checked before it is used, and a file that is truncated,
 //! damaged or changed while in use ends in a [`GenomeError`] that names it.

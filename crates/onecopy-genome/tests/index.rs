@@ -24,7 +24,7 @@ fn lines(count: usize) -> Vec<Line> {
                 0 => format!("run:1:{number}"),
                 1 => format!("run:1:{number}:"),
                 2 => format!("r{}", number % 100),
-                3 => format!("{}", "x".repeat(1 + number % 250)),
+                3 => "x".repeat(1 + number % 250),
                 _ => format!("run:{}", number / 2),
             };
             let bases = random.below(300);

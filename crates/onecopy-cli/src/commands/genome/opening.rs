@@ -31,11 +31,16 @@ impl IndexArguments {
         scope: &Scope,
     ) -> Result<NameIndex, Failure> {
         // Who names a file means that one.
-        if self.index.is_none()
-            && let Some(shared) = shared(bam, scope)?
-        {
-            eprintln!("onecopy: uses the shared index of {}", bam.display());
-            return Ok(NameIndex::of_shared(shared));
+        let shared = if self.index.is_none() { shared(bam, scope) } else { Ok(None) };
+        match shared {
+            Ok(Some(shared)) => {
+                eprintln!("onecopy: uses the shared index of {}", bam.display());
+                return Ok(NameIndex::of_shared(shared));
+            }
+            Ok(None) => {}
+            Err(failure) if self.use_server => return Err(failure),
+            // Whoever shared it may be ending at this moment; the file serves as well, only slower.
+            Err(failure) => eprintln!("onecopy: no shared index: {}", failure.explanation()),
         }
         if self.use_server {
             return Err(Failure::NobodyShares { bam: bam.display().to_string() });
