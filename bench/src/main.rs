@@ -9,6 +9,7 @@ mod cell;
 mod child;
 mod datasets;
 mod endpoint;
+mod genome;
 mod iceoryx2_node;
 mod idle;
 mod interleave;
@@ -54,6 +55,16 @@ enum Command {
     Regions(interleave::Options),
     /// A dataset, from its publisher to its readers
     Datasets(interleave::Options),
+    /// Reads by name, and positions of one assembly in another
+    Genome(genome::Options),
+    /// A process that uses a shared index
+    #[command(hide = true)]
+    GenomeReader {
+        /// Where the instances are
+        instances: std::path::PathBuf,
+        /// The BAM file
+        bam: std::path::PathBuf,
+    },
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -70,6 +81,8 @@ fn main() -> anyhow::Result<()> {
         Command::Services(options) => services::run(&options),
         Command::Regions(options) => regions::run(&options),
         Command::Datasets(options) => datasets::run(&options),
+        Command::Genome(options) => genome::run(&options),
+        Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;

@@ -39,7 +39,7 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
     match peer {
         Peer::Raw => raw::cell(bench),
         Peer::Onecopy => onecopy::cell(bench),
-        Peer::Iceoryx2 | Peer::MmapSync | Peer::UnixSocket | Peer::Pipe => None,
+        Peer::Iceoryx2 | Peer::MmapSync | Peer::UnixSocket | Peer::Pipe | Peer::Samtools => None,
     }
 }
 
