@@ -19,9 +19,12 @@ const INDEL_ADJACENT: usize = 5;
 /// Adds the rows.
 pub(super) fn measure(bench: &mut Bench, node: &Node, data: &Data, options: &Options) -> anyhow::Result<()> {
     let mut random = Random::new(17);
+    let mut chosen: Vec<usize> = (0..POSITIONS).map(|_| 1 + random.below(data.truth.len())).collect();
+    // As lists of variants are.
+    chosen.sort_unstable();
     let mut positions = String::new();
-    for _ in 0..POSITIONS {
-        writeln!(positions, "chr1:{}", 1 + random.below(data.truth.len()))?;
+    for position in chosen {
+        writeln!(positions, "chr1:{position}")?;
     }
     let list = options.data.join("positions.txt");
     std::fs::write(&list, positions)?;

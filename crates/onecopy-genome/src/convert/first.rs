@@ -207,15 +207,23 @@ impl FirstReader<'_> {
         let (Some(start), Some(end)) = (as_position(*first), as_position(*last)) else { return Ok(()) };
         let region = Region::new(queries[*query as usize].sequence.as_str(), start..=end);
         let FirstFile { path, header, index } = self.file;
-        let mut previous = 0;
+        let (mut previous, mut next) = (0, 0);
         let mut consume = |record: &dyn Record| {
-            let placement = Placement::of(record, header)?;
-            let is_ordered = previous <= placement.start;
-            previous = placement.start;
-            if is_ordered && placement.sequence == *sequence {
-                found.add(record, &placement, cluster);
+            let start = record.alignment_start().transpose()?.map_or(0, |start| start.get() as u64);
+            if start < previous {
+                return Ok(false);
             }
-            Ok(is_ordered)
+            previous = start;
+            // Most alignments lie between two positions: those are not looked at any further.
+            next += cluster[next..].iter().take_while(|&&(_, position, _)| position < start).count();
+            let end = record.alignment_end().transpose()?.map_or(0, |end| end.get() as u64);
+            if cluster.get(next).is_some_and(|&(_, position, _)| position <= end) {
+                let placement = Placement::of(record, header)?;
+                if placement.sequence == *sequence {
+                    found.add(record, &placement, cluster);
+                }
+            }
+            Ok(true)
         };
         let is_sorted = match (&mut self.reader, index) {
             (Reader::Bam(reader), Index::Bam(index)) => {
