@@ -22,7 +22,7 @@ use crate::signals::Signals;
 const SHARED: &str = "shared";
 
 const AFTER_LONG_HELP: &str = "\
-The index is loaded into memory once, with a table that finds a name in a hundred nanoseconds or so. Every `onecopy genome
+The index is loaded into memory once, with a table that finds a name in a few looks at memory. Every `onecopy genome
 get` and `convert` for this BAM file then uses that memory, read-only, and starts at once. They find it by the
 content of the BAM file, whatever its path. An index file beside the BAM file is used; if there is none, it is made.
 
