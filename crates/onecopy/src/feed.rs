@@ -510,5 +510,18 @@ impl Sleeper for Feeds {
 impl Drop for Feeds {
     fn drop(&mut self) {
         self.node.close(self.port);
+        if self.node.is_forked() {
+            return;
+        }
+        // Rings to counterparts that nobody has taken in yet. Nothing comes any more, since the port is closed.
+        let unseen = self.inbox.news.take(&mut self.seen).into_iter().filter_map(|news| match news {
+            News::Peer(news) => Some(news),
+            _ => None,
+        });
+        for news in std::mem::take(&mut self.peer_news).into_iter().chain(unseen) {
+            if let PeerNews::Met { publisher, .. } = news {
+                self.node.close(publisher);
+            }
+        }
     }
 }
