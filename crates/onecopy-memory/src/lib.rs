@@ -12,6 +12,7 @@
 //! | [`region`] | copies of one value: its latest version, for everyone |
 //! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
 //! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
+//! | [`counters`] | what a node counts, and how others look at it |
 //! | [`readers`] | the writer's list of attached readers |
 //! | [`board`] | words beside the messages, for what changes after a message was sent |
 //! | [`mailbox`] | news from another thread of the same process |
@@ -24,6 +25,7 @@
 //! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
 pub mod board;
+pub mod counters;
 pub mod fork;
 pub mod hold;
 pub mod kernel;

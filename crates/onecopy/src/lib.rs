@@ -56,6 +56,7 @@ mod loan;
 mod message;
 mod node;
 pub mod open_files;
+pub mod observation;
 mod payload;
 pub mod payload_type;
 mod publisher;

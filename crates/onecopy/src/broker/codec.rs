@@ -132,6 +132,7 @@ impl Request {
             | Self::MaySleep { .. }
             | Self::Detach { .. }
             | Self::Close { .. }
+            | Self::ShowReaders
             | Self::Inspect { topic: None, .. } => {}
         }
         Ok(request)
@@ -184,6 +185,7 @@ impl Event {
             | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
+            | Self::MemoryInfo { .. }
             | Self::Kept { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }

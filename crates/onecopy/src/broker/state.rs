@@ -247,6 +247,10 @@ impl Broker {
                 self.inspect(node, Question { request, rings }, topic.as_deref(), outbox);
                 Ok(())
             }
+            (Request::ShowReaders, readers) => {
+                self.peers.show_readers(peer, readers);
+                Ok(())
+            }
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
@@ -434,6 +438,6 @@ fn own_port(request: &Request) -> Option<PortId> {
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
             Some(route.subscriber)
         }
-        Request::Hello { .. } | Request::Inspect { .. } | Request::Keep { .. } => None,
+        Request::Hello { .. } | Request::Inspect { .. } | Request::Keep { .. } | Request::ShowReaders => None,
     }
 }
