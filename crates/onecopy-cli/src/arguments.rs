@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, region, serve, service, status, topic};
+use crate::commands::{call, completions, demo, metrics, region, serve, service, status, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -82,6 +82,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Region(region::Command),
     Status(status::Arguments),
+    Metrics(metrics::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.

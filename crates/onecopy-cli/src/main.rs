@@ -18,6 +18,7 @@ mod region_json;
 mod scope;
 mod service_json;
 mod signals;
+mod units;
 mod values;
 
 use std::process::ExitCode;

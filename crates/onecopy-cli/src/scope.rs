@@ -25,6 +25,11 @@ impl Scope {
         Self { instance }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.instance
+    }
+
     pub(crate) fn instance(&self) -> Result<Instance, Failure> {
         Ok(Instance::from_env(&self.instance)?)
     }

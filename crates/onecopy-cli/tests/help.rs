@@ -26,6 +26,7 @@ fn help_tells_exit_codes_and_examples() {
     for command in [
         &["demo"][..],
         &["status"],
+        &["metrics"],
         &["serve"],
         &["completions"],
         &["topic", "pub"],

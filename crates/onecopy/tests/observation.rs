@@ -1,5 +1,7 @@
 //! Counters as somebody sees them who asks the broker only, also those of a process that is stopped.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod common;
 
 use common::{Child, LONG, SHORT, Stage, directory, node_in, play};

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod metrics;
 pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
@@ -25,6 +26,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Region(command) => region::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
+        Command::Metrics(arguments) => metrics::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
     }
