@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, metrics, region, serve, service, status, topic};
+use crate::commands::{call, completions, demo, metrics, region, serve, service, status, top, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -22,6 +22,7 @@ Examples:
   onecopy region edit settings                 change a value that everyone sees
   onecopy region watch settings                see it change
   onecopy status                               who is there?
+  onecopy top                                  what do they do?
 
 Instances:
   Programs find each other in an instance: a socket and a lock in
@@ -82,6 +83,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Region(region::Command),
     Status(status::Arguments),
+    Top(top::Arguments),
     Metrics(metrics::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),

@@ -57,6 +57,11 @@ pub(crate) enum Failure {
     /// The region's values all have one size.
     #[error("values of region {name:?} are {payload}: their size is fixed")]
     FixedSize { name: String, payload: String },
+    /// There is nothing to draw on, or no keyboard.
+    #[error(
+        "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
+    )]
+    NoTerminal,
     /// There is no broker to keep the region.
     #[error(
         "region {name:?} is not created: --keep needs `onecopy serve`, which keeps regions while nobody has them open, and no broker runs"

@@ -21,11 +21,13 @@ mod signals;
 mod units;
 mod values;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(arguments.log)
+        .with_max_level(log_level(&arguments))
         .with_ansi(output::stderr_has_colour())
         .with_target(false)
         .init();
@@ -47,6 +49,12 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// What is logged: on a terminal that a command draws on, nothing.
+fn log_level(arguments: &Arguments) -> LevelFilter {
+    let is_drawn_on = matches!(arguments.command, Command::Top(_)) && std::io::stderr().is_terminal();
+    if is_drawn_on { LevelFilter::OFF } else { arguments.log }
 }
 
 fn report(failure: &Failure) {

@@ -18,6 +18,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
 }
 
+/// A number of things, or of things a second, such as `12.3 k`.
+pub(crate) fn amount(amount: f64) -> String {
+    scaled(amount, 1000.0, &["", "k", "M", "G"]).trim_end().to_owned()
+}
+
 fn scaled(amount: f64, step: f64, units: &[&str]) -> String {
     let (mut amount, mut unit) = (amount, 0);
     // From where it would be shown with four digits, the next unit is meant.
@@ -45,6 +50,7 @@ mod tests {
         let shown = times.map(|time| duration(Some(time)));
         assert_eq!(shown, ["0 ns", "999 ns", "1.00 µs", "12.3 µs", "999 µs", "1.00 ms", "1.50 s"]);
         assert_eq!(duration(None), "-");
+        assert_eq!([0.0, 0.25, 10.0, 1234.0, 9.9e12].map(amount), ["0", "0.25", "10", "1.23 k", "9900 G"]);
         assert_eq!(
             [0, 1023, 1024, 1 << 20, 5 << 40].map(bytes),
             ["0 B", "1023 B", "1.00 KiB", "1.00 MiB", "5.00 TiB"]

@@ -27,6 +27,7 @@ fn help_tells_exit_codes_and_examples() {
         &["demo"][..],
         &["status"],
         &["metrics"],
+        &["top"],
         &["serve"],
         &["completions"],
         &["topic", "pub"],

@@ -1,5 +1,7 @@
 //! `onecopy metrics`, printed and over HTTP, and the counters of `onecopy status --json`.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -8,6 +8,7 @@ pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod topic;
 
 use crate::arguments::{Arguments, Command};
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Region(command) => region::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
+        Command::Top(arguments) => top::run(&arguments, &scope),
         Command::Metrics(arguments) => metrics::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
