@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, metrics, region, serve, service, status, top, topic};
+use crate::commands::{call, completions, demo, doctor, metrics, region, serve, service, status, top, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -41,6 +41,7 @@ Exit codes:
   5    the server answered that it could not do it; standard error has what it says
   6    the server ended, or dropped the request, before it had answered in full
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
+  8    `onecopy doctor` found something to mend
   130  a signal ended the demo, a call, the commands of a service or the input of a region early";
 
 /// One copy of your data, shared by every process that needs it.
@@ -85,6 +86,7 @@ pub(crate) enum Command {
     Status(status::Arguments),
     Top(top::Arguments),
     Metrics(metrics::Arguments),
+    Doctor(doctor::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.

@@ -57,6 +57,9 @@ pub(crate) enum Failure {
     /// The region's values all have one size.
     #[error("values of region {name:?} are {payload}: their size is fixed")]
     FixedSize { name: String, payload: String },
+    /// Something on this machine should be mended. What, is on standard output.
+    #[error("{findings} {} to mend", if *.findings == 1 { "thing" } else { "things" })]
+    Unhealthy { findings: usize },
     /// There is nothing to draw on, or no keyboard.
     #[error(
         "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
@@ -144,6 +147,7 @@ impl Failure {
             Self::Call(CallError::Failed(_)) => 5,
             Self::Call(CallError::PeerDied { .. } | CallError::Unanswered) => 6,
             Self::Region(RegionError::Conflict { .. }) => 7,
+            Self::Unhealthy { .. } => 8,
             Self::TextKept { reason, .. } => return reason.exit_code(),
             // The shell's code for a command that is not there, or can't be run.
             Self::NotStarted { .. } => 127,

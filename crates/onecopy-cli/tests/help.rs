@@ -28,6 +28,7 @@ fn help_tells_exit_codes_and_examples() {
         &["status"],
         &["metrics"],
         &["top"],
+        &["doctor"],
         &["serve"],
         &["completions"],
         &["topic", "pub"],

@@ -51,6 +51,7 @@ mod feed;
 mod inbox;
 pub mod instance;
 mod inventory;
+pub mod kernel;
 pub mod limits;
 mod loan;
 mod message;

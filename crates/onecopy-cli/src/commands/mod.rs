@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod metrics;
 pub(crate) mod region;
 pub(crate) mod serve;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Top(arguments) => top::run(&arguments, &scope),
+        Command::Doctor(arguments) => doctor::run(&arguments, &scope),
         Command::Metrics(arguments) => metrics::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
