@@ -40,6 +40,7 @@
 //! `message.rs`.
 #![forbid(unsafe_code)]
 
+mod any_publisher;
 #[cfg(feature = "tokio")]
 mod async_subscriber;
 mod batch_rest;
@@ -71,6 +72,7 @@ mod topic;
 pub mod topic_name;
 mod wait_set;
 
+pub use any_publisher::{AnyPublisher, AnyPublisherBuilder};
 #[cfg(feature = "tokio")]
 pub use async_subscriber::AsyncSubscriber;
 pub use broker::protocol::{Delivery, ServiceType};
