@@ -8,6 +8,8 @@ use std::time::Duration;
 use onecopy::region::RegionError;
 use onecopy::service::CallError;
 
+use crate::recording::RecordingError;
+
 /// The end of a command that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -43,6 +45,9 @@ pub(crate) enum Failure {
     /// A call without a complete answer.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A recording that can't be read or written.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// A region that can't be opened, read or written.
     #[error(transparent)]
     Region(#[from] RegionError),

@@ -14,6 +14,7 @@ mod output;
 mod own_program;
 mod payload_output;
 mod payload_size;
+mod recording;
 mod region_json;
 mod scope;
 mod service_json;

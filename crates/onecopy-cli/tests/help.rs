@@ -36,6 +36,8 @@ fn help_tells_exit_codes_and_examples() {
         &["topic", "list"],
         &["topic", "info"],
         &["topic", "hz"],
+        &["topic", "record"],
+        &["topic", "replay"],
         &["call"],
         &["service", "run"],
         &["service", "list"],
