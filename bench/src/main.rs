@@ -7,6 +7,7 @@
 mod byte_stream;
 mod cell;
 mod child;
+mod datasets;
 mod endpoint;
 mod iceoryx2_node;
 mod idle;
@@ -51,6 +52,8 @@ enum Command {
     Services(interleave::Options),
     /// The latest value of a region, from its writer to its readers
     Regions(interleave::Options),
+    /// A dataset, from its publisher to its readers
+    Datasets(interleave::Options),
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -66,12 +69,14 @@ fn main() -> anyhow::Result<()> {
         Command::Topics(options) => topics::run(&options),
         Command::Services(options) => services::run(&options),
         Command::Regions(options) => regions::run(&options),
+        Command::Datasets(options) => datasets::run(&options),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;
             match suite.as_str() {
                 topics::NAME => child::serve(job, topics::answer),
                 services::NAME => child::serve(job, services::answer),
+                datasets::NAME => child::serve(job, datasets::answer),
                 regions::NAME => child::serve(job, regions::answer),
                 _ => bail!("there is no subject {suite}"),
             }

@@ -4,7 +4,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, doctor, metrics, region, serve, service, status, top, topic};
+use crate::commands::{
+    call, completions, dataset, demo, doctor, metrics, region, serve, service, status, top, topic,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -21,6 +23,7 @@ Examples:
   echo hello | onecopy call upper              ask it
   onecopy region edit settings                 change a value that everyone sees
   onecopy region watch settings                see it change
+  onecopy dataset publish index index.bin &    load a file once, for all who read it
   onecopy status                               who is there?
   onecopy top                                  what do they do?
 
@@ -35,19 +38,21 @@ Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
   1    failed; standard error says why
   2    the command line makes no sense
-  3    no broker runs the instance, nobody has the topic, service or region open,
+  3    no broker runs the instance, nobody has the topic, service, region or dataset open,
        or nobody serves it
   4    nothing came within --timeout or --deadline
   5    the server answered that it could not do it; standard error has what it says
   6    the server ended, or dropped the request, before it had answered in full
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
-  8    `onecopy doctor` found something to mend
-  130  a signal ended the demo, a call, the commands of a service or the input of a region early";
+  8    the dataset is not what was published: its file was changed, or `onecopy dataset verify` found other bytes
+  9    `onecopy doctor` found something to mend
+  130  a signal ended the demo, a call, the commands of a service or the input of a region or the loading
+       of a dataset early";
 
 /// One copy of your data, shared by every process that needs it.
 ///
-/// onecopy moves messages, requests, responses and shared values between processes of one machine through shared memory. Each is
-/// written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
+/// onecopy moves messages, requests, responses, shared values and datasets between processes of one machine through shared
+/// memory. Each is written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
 #[derive(Debug, Parser)]
 #[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
 pub(crate) struct Arguments {
@@ -83,6 +88,9 @@ pub(crate) enum Command {
     /// Read, write, edit and watch values that everyone sees
     #[command(subcommand)]
     Region(region::Command),
+    /// Publish files for many to read, and look at datasets
+    #[command(subcommand)]
+    Dataset(dataset::Command),
     Status(status::Arguments),
     Top(top::Arguments),
     Metrics(metrics::Arguments),

@@ -5,6 +5,7 @@ use std::io;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
+use onecopy::dataset::DatasetError;
 use onecopy::region::RegionError;
 use onecopy::service::CallError;
 
@@ -70,19 +71,25 @@ pub(crate) enum Failure {
         "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
     )]
     NoTerminal,
-    /// There is no broker to keep the region.
+    /// A dataset that can't be published, opened or read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// There is no broker to keep the region or the dataset.
     #[error(
-        "region {name:?} is not created: --keep needs `onecopy serve`, which keeps regions while nobody has them open, and no broker runs"
+        "{what} {name:?} is not there: --keep needs `onecopy serve`, which keeps it while nobody has it open, and no broker runs"
     )]
-    NothingKeeps { name: String },
+    NothingKeeps { what: &'static str, name: String },
     /// What is to be created is there.
     #[error(
         "region {name:?} exists already: `onecopy region write {name}` gives it another value, `onecopy region info {name}` shows it"
     )]
     RegionExists { name: String },
-    /// The region lives by those who have it open only.
-    #[error("region {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
-    NotKept { name: String, writer: String },
+    /// The region or the dataset lives by those who have it open only.
+    #[error("{what} {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
+    NotKept { what: &'static str, name: String, writer: String },
+    /// Options that contradict each other.
+    #[error("{0}")]
+    CommandLine(&'static str),
     /// The editor did not end well.
     #[error(
         "the editor ended with {status}, so nothing was written (VISUAL and EDITOR choose another editor)"
@@ -147,12 +154,15 @@ impl Failure {
             | Self::NoService { .. }
             | Self::NoServer { .. }
             | Self::NothingKeeps { .. }
-            | Self::Region(RegionError::NotFound { .. }) => 3,
+            | Self::Region(RegionError::NotFound { .. })
+            | Self::Dataset(DatasetError::NotFound { .. }) => 3,
             Self::Timeout { .. } | Self::Call(CallError::Timeout | CallError::DeadlinePassed) => 4,
             Self::Call(CallError::Failed(_)) => 5,
             Self::Call(CallError::PeerDied { .. } | CallError::Unanswered) => 6,
             Self::Region(RegionError::Conflict { .. }) => 7,
-            Self::Unhealthy { .. } => 8,
+            Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
+            Self::CommandLine(_) => 2,
+            Self::Unhealthy { .. } => 9,
             Self::TextKept { reason, .. } => return reason.exit_code(),
             // The shell's code for a command that is not there, or can't be run.
             Self::NotStarted { .. } => 127,

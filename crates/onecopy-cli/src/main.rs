@@ -1,11 +1,12 @@
-//! The `onecopy` command: publish and subscribe, call and serve, read and write regions from a shell, look at who is there,
-//! and a demonstration.
+//! The `onecopy` command: publish and subscribe, call and serve, read and write regions, publish datasets from a shell,
+//! look at who is there, and a demonstration.
 //!
 //! One file a command under `commands/`; what they share is beside this file, one noun each.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod commands;
+mod dataset_json;
 mod failure;
 mod help;
 mod input;
@@ -14,6 +15,7 @@ mod output;
 mod own_program;
 mod payload_output;
 mod payload_size;
+mod progress;
 mod recording;
 mod region_json;
 mod scope;

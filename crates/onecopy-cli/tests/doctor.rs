@@ -34,7 +34,7 @@ fn a_directory_that_others_can_write_is_a_problem_with_its_cure() {
     std::fs::create_dir(&directory).unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     let output = world.run(&["doctor"]);
-    assert_eq!(output.status.code(), Some(8));
+    assert_eq!(output.status.code(), Some(9));
     let said = text(&output.stdout);
     assert!(said.contains("problem  runtime directory") && said.contains("chmod 700 '"), "{said}");
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -52,7 +52,7 @@ fn features_that_are_turned_off_and_slow_subscribers_are_told() {
         publisher.publish(&number).unwrap();
     }
     let output = world.command(&["doctor", "--json"]).env("ONECOPY_DISABLE", "membarrier").output().unwrap();
-    assert_eq!(output.status.code(), Some(8));
+    assert_eq!(output.status.code(), Some(9));
     let report = json(&output);
     let membarrier = finding(&report, "membarrier");
     assert_eq!((&membarrier["level"], &membarrier["fix"]), (&"note".into(), &"unset ONECOPY_DISABLE".into()));

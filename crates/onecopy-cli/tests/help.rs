@@ -17,6 +17,7 @@ fn help_tells_exit_codes_and_examples() {
         "topic",
         "call",
         "service",
+        "dataset",
         "status",
         "serve",
     ] {
@@ -42,6 +43,12 @@ fn help_tells_exit_codes_and_examples() {
         &["service", "run"],
         &["service", "list"],
         &["service", "info"],
+        &["dataset", "publish"],
+        &["dataset", "list"],
+        &["dataset", "info"],
+        &["dataset", "cat"],
+        &["dataset", "verify"],
+        &["dataset", "remove"],
     ] {
         let help = world.run(&[command, &["--help"]].concat());
         assert_eq!(help.status.code(), Some(0));

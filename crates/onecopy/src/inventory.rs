@@ -7,6 +7,7 @@ mod assembly;
 
 use std::sync::Arc;
 
+use onecopy_memory::dataset::Catalog;
 use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
@@ -28,6 +29,8 @@ pub struct Inventory {
     pub services: Vec<ServiceEntry>,
     /// All regions, by name.
     pub regions: Vec<RegionEntry>,
+    /// All datasets, by name.
+    pub datasets: Vec<DatasetEntry>,
 }
 
 /// A node, as others see it.
@@ -188,6 +191,23 @@ impl RegionEntry {
     }
 }
 
+/// A dataset, as others see it.
+#[derive(Debug)]
+pub struct DatasetEntry {
+    /// Its name.
+    pub name: String,
+    /// Its newest version; `None` if somebody waits for the first one.
+    pub version: Option<u64>,
+    /// The process that published it; `None` if that has let go of it.
+    pub publisher_pid: Option<u32>,
+    /// How many have it open to look at it.
+    pub viewers: u32,
+    /// Whether it stays while nobody has it open.
+    pub is_kept: bool,
+    /// What its newest version says of itself; `None` if that could not be read.
+    pub catalog: Option<Catalog>,
+}
+
 impl Node {
     /// Everything in the instance right now.
     ///
@@ -234,6 +254,15 @@ impl Node {
     /// If the broker does not answer.
     pub fn service_entry(&self, name: &str) -> Result<Option<ServiceEntry>, OpenError> {
         Ok(assemble(self.ask(Some(name), false)?).services.pop())
+    }
+
+    /// One dataset, or `None` if nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub fn dataset_entry(&self, name: &str) -> Result<Option<DatasetEntry>, OpenError> {
+        Ok(assemble(self.ask(Some(name), true)?).datasets.pop())
     }
 
     /// One region, or `None` if nobody has it open.

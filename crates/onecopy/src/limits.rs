@@ -190,3 +190,7 @@ pub const REGION_BYTES_DEFAULT: usize = 64 << 10;
 /// How long writes of a shared region wait for its lock, unless the user says otherwise. Holders keep it for microseconds;
 /// a person who waits for a program gives up after some seconds.
 pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
+/// the system calls are few.
+pub(crate) const LOAD_PIECE_BYTES: usize = 1 << 20;

@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod dataset;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod metrics;
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Call(arguments) => call::run(&arguments, &scope),
         Command::Service(command) => service::run(command, &scope),
         Command::Region(command) => region::run(command, &scope),
+        Command::Dataset(command) => dataset::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Top(arguments) => top::run(&arguments, &scope),

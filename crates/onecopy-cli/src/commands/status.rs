@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use crate::dataset_json::{self, DatasetSummary};
 use crate::failure::Failure;
 use crate::inventory_json::{Node, Publisher, Subscriber, TopicDetails, TopicSummary, others};
 use crate::output::{Output, Style, stdout_has_colour, styled};
@@ -26,13 +27,14 @@ JSON: one document
   servers: [{service, id, node, ...}], clients: [{service, id, node, ...}]
                                        each with its counters, as `onecopy service info --json`
   regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept, memory_bytes, lock_waits}]
+  datasets: [{name, version, backing, content_bytes, sections, publisher_pid, viewers, kept}]
 
 Examples:
   onecopy status
   onecopy --instance lab status --json | jq .broker_pid
   onecopy status --json | jq '.subscribers[] | select(.lag_of_ring > 0.5)'     # who is slow?";
 
-/// Show the instance: its broker, nodes, topics, services and regions
+/// Show the instance: its broker, nodes, topics, services, regions and datasets
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
@@ -56,6 +58,7 @@ struct Status {
     servers: Vec<OfService<Server>>,
     clients: Vec<OfService<Client>>,
     regions: Vec<RegionSummary>,
+    datasets: Vec<DatasetSummary>,
 }
 
 /// Something of a topic's.
@@ -114,6 +117,7 @@ fn look(status: &mut Status, scope: &Scope) -> Result<(), Failure> {
     status.topics = inventory.topics.iter().map(TopicSummary::from).collect();
     status.services = inventory.services.iter().map(ServiceSummary::from).collect();
     status.regions = region_json::summaries(&inventory.regions);
+    status.datasets = dataset_json::summaries(&inventory.datasets);
     Ok(())
 }
 
@@ -139,7 +143,9 @@ fn print(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let services: Vec<_> = status.services.iter().map(ServiceSummary::cells).collect();
     output.section(&ServiceSummary::HEADINGS, &services, "no services")?;
     let regions: Vec<_> = status.regions.iter().map(RegionSummary::cells).collect();
-    output.section(&RegionSummary::HEADINGS, &regions, "no regions")
+    output.section(&RegionSummary::HEADINGS, &regions, "no regions")?;
+    let datasets: Vec<_> = status.datasets.iter().map(DatasetSummary::cells).collect();
+    output.section(&DatasetSummary::HEADINGS, &datasets, "no datasets")
 }
 
 /// Whether the broker will end with a program that has something else to do.

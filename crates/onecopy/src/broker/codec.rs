@@ -125,6 +125,9 @@ impl Request {
                 check_payload(payload.as_ref())?;
             }
             Self::Keep { region, .. } => topic_name::check(region)?,
+            Self::PublishDataset { dataset, .. }
+            | Self::OpenDataset { dataset, .. }
+            | Self::KeepDataset { dataset, .. } => topic_name::check(dataset)?,
             Self::AddSegment { .. }
             | Self::OfferShared { .. }
             | Self::Attach { .. }
@@ -181,7 +184,10 @@ impl Event {
                 topic_name::check(name)?;
                 check_payload(payload.as_ref())?;
             }
+            Self::DatasetInfo { name, .. } => topic_name::check(name)?,
             Self::Welcome { .. }
+            | Self::Dataset { .. }
+            | Self::DatasetVersion { .. }
             | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
@@ -257,6 +263,7 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
         OpenError::DeliveryMismatch { topic: name, .. }
         | OpenError::HasWriter { region: name, .. }
         | OpenError::ModeMismatch { region: name, .. }
+        | OpenError::NoDataset { dataset: name }
         | OpenError::NoSeat { region: name, .. } => {
             topic_name::check(name)?;
         }

@@ -15,11 +15,13 @@
 //! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
+//! | `datasets.rs` | datasets by name: the newest version, and who has it open |
 //! | `inspection.rs` | the answer to those who ask what there is |
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod codec;
 mod connection;
+mod datasets;
 mod evicted;
 mod ids;
 mod inspection;

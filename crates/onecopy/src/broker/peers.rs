@@ -68,10 +68,10 @@ impl Peers {
     }
 
     /// A node shows its reader state, in place of what it showed before.
-    pub(super) fn show_readers(&mut self, peer: PeerId, readers: Option<Descriptor>) {
-        if let Some(node) = self.by_id.get_mut(&peer).and_then(|peer| peer.node.as_mut()) {
-            node.readers = readers;
-        }
+    pub(super) fn show_readers(&mut self, peer: PeerId, readers: Option<Descriptor>) -> Result<(), Refusal> {
+        let node = self.by_id.get_mut(&peer).and_then(|peer| peer.node.as_mut());
+        node.ok_or(Refusal::HelloMissing)?.readers = readers;
+        Ok(())
     }
 
     pub(super) fn peer_of(&self, node: NodeId) -> Option<PeerId> {

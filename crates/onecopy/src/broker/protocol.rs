@@ -147,6 +147,31 @@ pub enum Request {
         /// Take the place of what there is; otherwise only if there is none.
         succeeds: bool,
     },
+    /// I publish a version of a dataset. With its sealed memory as descriptor.
+    PublishDataset {
+        /// The new port.
+        port: PortId,
+        /// The dataset's name.
+        dataset: String,
+    },
+    /// I open the newest version of a dataset.
+    OpenDataset {
+        /// The new port.
+        port: PortId,
+        /// The dataset's name.
+        dataset: String,
+        /// If there is none yet, tell me when there is.
+        wait: bool,
+    },
+    /// Keep a dataset while nobody has it open, or don't any more. Only a broker that runs on its own does.
+    KeepDataset {
+        /// Comes back with the answer.
+        request: u32,
+        /// The dataset's name.
+        dataset: String,
+        /// Whether to keep it.
+        keep: bool,
+    },
     /// Keep a region while nobody has it open, or don't any more. Only a broker that runs on its own does.
     Keep {
         /// Comes back with the answer.
@@ -300,6 +325,20 @@ pub enum Event {
         port: PortId,
         /// Their seat.
         seat: u32,
+    },
+    /// A version of a dataset is yours. With its sealed memory as descriptor.
+    Dataset {
+        /// Your port.
+        port: PortId,
+        /// Which version: the first is 1.
+        version: u64,
+    },
+    /// To everybody who has a dataset open: this version is the newest now. To its publisher: it is yours.
+    DatasetVersion {
+        /// Your port.
+        port: PortId,
+        /// Which version; 0 if there is none yet.
+        version: u64,
     },
     /// To a subscriber: a publisher of your topic. With the memory of its ring as descriptor.
     Publisher {
@@ -461,7 +500,24 @@ pub enum Event {
         /// The publisher, client or server.
         owner: PortId,
     },
-    /// Answers [`Request::Keep`].
+    /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if `memory` is set.
+    DatasetInfo {
+        /// The number of the question.
+        request: u32,
+        /// The dataset's name.
+        name: String,
+        /// Its newest version; 0 if there is none yet.
+        version: u64,
+        /// Who published that, if they still have it open, with their process.
+        publisher: Option<(PortId, u32)>,
+        /// How many have it open to look at it.
+        viewers: u32,
+        /// It stays while nobody has it open.
+        kept: bool,
+        /// The memory comes along.
+        memory: bool,
+    },
+    /// Answers [`Request::Keep`] and [`Request::KeepDataset`].
     Kept {
         /// The number of the request.
         request: u32,
@@ -482,6 +538,7 @@ impl Request {
             Self::OpenPublisher { .. }
             | Self::AddSegment { .. }
             | Self::OfferShared { .. }
+            | Self::PublishDataset { .. }
             | Self::Attach { .. }
             | Self::ShowReaders => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
@@ -498,11 +555,12 @@ impl Event {
             | Self::Segment { .. }
             | Self::Attach { .. }
             | Self::Remains { .. }
+            | Self::Dataset { .. }
             | Self::SharedMemory { .. }
             | Self::MemoryInfo { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,
-            Self::RegionInfo { memory, .. } => *memory,
+            Self::RegionInfo { memory, .. } | Self::DatasetInfo { memory, .. } => *memory,
             Self::NodeInfo { readers, .. } => *readers,
             _ => false,
         }

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 
 use super::codec::DecodeError;
+use super::datasets::Datasets;
 use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
 use super::protocol::{
     Address, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
 };
-use super::quota::{Limits, Quota};
+use super::quota::{Kept, Limits, Quota};
 use super::services::Services;
 use super::shared_regions::SharedRegions;
 use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
@@ -50,6 +51,7 @@ pub struct Broker {
     pub(super) topics: Topics,
     pub(super) services: Services,
     pub(super) shared: SharedRegions,
+    pub(super) datasets: Datasets,
     pub(super) evicted: Evicted,
     pub(super) quota: Quota,
     keeps_regions: bool,
@@ -65,12 +67,13 @@ impl Broker {
 
     /// The same, where nobody gets more than `limits` say.
     pub fn with_limits(own: Credentials, limits: Limits) -> Self {
-        let (peers, topics, services, shared, evicted, outputs) = Default::default();
+        let (peers, topics, services, shared, datasets, evicted, outputs) = Default::default();
         let quota = Quota::new(limits);
-        Self { own, peers, topics, services, shared, evicted, quota, keeps_regions: false, outputs }
+        let keeps_regions = false;
+        Self { own, peers, topics, services, shared, datasets, evicted, quota, keeps_regions, outputs }
     }
 
-    /// Makes it keep regions that nobody has open, if it is asked to: for a broker that runs on its own.
+    /// Makes it keep regions and datasets that nobody has open, if it is asked to: for a broker that runs on its own.
     pub fn keep_regions(&mut self) {
         self.keeps_regions = true;
     }
@@ -122,7 +125,10 @@ impl Broker {
         let mut outbox = Outbox::default();
         self.evicted.end(peer, &mut outbox);
         let Some(node) = self.peers.remove(peer) else { return };
-        for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
+        let mut ports = self.topics.ports_of(node);
+        ports.extend(self.shared.ports_of(node));
+        ports.extend(self.datasets.ports_of(node));
+        for port in ports {
             self.close(port, &mut outbox);
         }
         self.deliver(outbox);
@@ -149,6 +155,7 @@ impl Broker {
             && self.topics.is_empty()
             && self.services.is_empty()
             && self.shared.is_empty()
+            && self.datasets.is_empty()
             && self.evicted.is_empty()
             && self.quota.is_empty()
     }
@@ -163,6 +170,7 @@ impl Broker {
         self.topics.check_invariants();
         self.services.check_invariants();
         self.shared.check_invariants();
+        self.datasets.check_invariants();
         for (_, topic) in self.topics.iter() {
             for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
                 assert!(self.peers.peer_of(port.node).is_some(), "port {port} has outlived its node");
@@ -204,14 +212,12 @@ impl Broker {
                 request @ (Request::OpenPublisher { .. }
                 | Request::OpenSubscriber { .. }
                 | Request::OpenService { .. }
-                | Request::OpenShared { .. }),
+                | Request::OpenShared { .. }
+                | Request::PublishDataset { .. }
+                | Request::OpenDataset { .. }),
                 descriptor,
             ) => {
-                let port = own_port(&request);
-                let opened = self.open(peer, request, descriptor, outbox);
-                if let (Some(port), Err(error)) = (port, opened) {
-                    outbox.tell(node, Event::OpenFailed { port, error });
-                }
+                self.open_or_tell(peer, request, descriptor, outbox);
                 Ok(())
             }
             (Request::OfferShared { port, succeeds }, Some(memory)) => {
@@ -239,7 +245,12 @@ impl Broker {
                 Ok(())
             }
             (Request::Keep { request, region, keep }, _) => {
-                let refused = self.keep(peer, region, keep).err();
+                let refused = self.keep(peer, &Kept::Region(region), keep).err();
+                outbox.tell(node, Event::Kept { request, refused });
+                Ok(())
+            }
+            (Request::KeepDataset { request, dataset, keep }, _) => {
+                let refused = self.keep(peer, &Kept::Dataset(dataset), keep).err();
                 outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
@@ -247,14 +258,25 @@ impl Broker {
                 self.inspect(node, Question { request, rings }, topic.as_deref(), outbox);
                 Ok(())
             }
-            (Request::ShowReaders, readers) => {
-                self.peers.show_readers(peer, readers);
-                Ok(())
-            }
+            (Request::ShowReaders, readers) => self.peers.show_readers(peer, readers),
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
             }
+        }
+    }
+
+    /// Opens a port, or tells why not.
+    fn open_or_tell(
+        &mut self,
+        peer: PeerId,
+        request: Request,
+        descriptor: Option<Descriptor>,
+        outbox: &mut Outbox,
+    ) {
+        let Some(port) = own_port(&request) else { return };
+        if let Err(error) = self.open(peer, request, descriptor, outbox) {
+            outbox.tell(port.node, Event::OpenFailed { port, error });
         }
     }
 
@@ -293,6 +315,16 @@ impl Broker {
             (Request::OpenShared { port, region, payload }, _) => {
                 let charge = self.charge_participant(peer, &region)?;
                 self.open_shared(port, region, payload, outbox)?;
+                (port, charge)
+            }
+            (Request::PublishDataset { port, dataset }, Some(memory)) => {
+                let charge = self.charge_participant(peer, &dataset)?;
+                self.datasets.publish(port, dataset, memory, outbox)?;
+                (port, charge)
+            }
+            (Request::OpenDataset { port, dataset, wait }, _) => {
+                let charge = self.charge_participant(peer, &dataset)?;
+                self.datasets.open(port, dataset, wait, outbox)?;
                 (port, charge)
             }
             // Nothing else is opened, and a ring comes with its publisher.
@@ -370,17 +402,21 @@ impl Broker {
         }
     }
 
-    fn keep(&mut self, peer: PeerId, region: String, keep: bool) -> Result<(), KeepError> {
+    fn keep(&mut self, peer: PeerId, what: &Kept, keep: bool) -> Result<(), KeepError> {
         if keep && !self.keeps_regions {
             return Err(KeepError::Embedded);
         }
         if keep {
-            self.quota.keep_region(peer, &region)?;
+            self.quota.keep_alive(peer, what)?;
         }
-        let found =
-            self.shared.keep(&region, keep) || self.topics.keep(&Key::Region(region.as_str().into()), keep);
+        let found = match what {
+            Kept::Region(name) => {
+                self.shared.keep(name, keep) || self.topics.keep(&Key::Region(name.as_str().into()), keep)
+            }
+            Kept::Dataset(name) => self.datasets.keep(name, keep),
+        };
         if !(keep && found) {
-            self.quota.release_region(&region);
+            self.quota.release_kept(what);
         }
         if found { Ok(()) } else { Err(KeepError::NotFound) }
     }
@@ -403,6 +439,7 @@ impl Broker {
         self.evicted.publisher_ended(port);
         self.services.close(port, outbox);
         self.shared.close(port, outbox);
+        self.datasets.close(port);
         self.topics.close(port, outbox);
     }
 
@@ -433,11 +470,17 @@ fn own_port(request: &Request) -> Option<PortId> {
         | Request::OpenService { port, .. }
         | Request::OpenShared { port, .. }
         | Request::OfferShared { port, .. }
+        | Request::PublishDataset { port, .. }
+        | Request::OpenDataset { port, .. }
         | Request::Close { port } => Some(*port),
         Request::Attached { route, .. } => Some(route.publisher),
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
             Some(route.subscriber)
         }
-        Request::Hello { .. } | Request::Inspect { .. } | Request::Keep { .. } | Request::ShowReaders => None,
+        Request::Hello { .. }
+        | Request::Inspect { .. }
+        | Request::Keep { .. }
+        | Request::KeepDataset { .. }
+        | Request::ShowReaders => None,
     }
 }

@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use onecopy_memory::counters::{ClientReport, NodeObserver, ReaderProbe};
+use onecopy_memory::dataset::SealedDataset;
 use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
 use super::{
-    Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry, SubscriberEntry,
-    TopicEntry,
+    DatasetEntry, Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry,
+    SubscriberEntry, TopicEntry,
 };
 use crate::broker::protocol::{NodeId, PortId, Role};
 use crate::node::Answer;
@@ -85,6 +86,17 @@ pub(super) fn assemble(mut answers: Vec<Answer>) -> Inventory {
                     observer,
                 });
             }
+            Answer::Dataset { name, version, publisher, viewers, kept, memory } => {
+                let sealed = memory.and_then(|memory| SealedDataset::open(memory).ok());
+                inventory.datasets.push(DatasetEntry {
+                    name,
+                    version: (version > 0).then_some(version),
+                    publisher_pid: publisher.map(|(_, pid)| pid),
+                    viewers,
+                    is_kept: kept,
+                    catalog: sealed.map(|sealed| sealed.catalog().clone()),
+                });
+            }
             Answer::Memory { .. } | Answer::Kept(_) => {}
         }
     }
@@ -109,6 +121,9 @@ impl Shown {
                 }
             }
             Answer::Memory { owner, memory } => self.add_memory(*owner, memory),
+            Answer::Dataset { publisher: Some((publisher, _)), memory: Some(memory), .. } => {
+                self.add_memory(*publisher, memory);
+            }
             Answer::Region { writer: Some((writer, _)), memory: Some(memory), .. } => {
                 self.add_memory(*writer, memory);
             }

@@ -12,6 +12,7 @@ use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::datasets::{note_version, take_dataset};
 use super::inspection::Answer;
 use super::introductions::{lose_process, meet_peer, tell_peer_news, wait_for_end};
 use super::lease::DetachToken;
@@ -110,6 +111,8 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             let seated = Seat::from_bits(seat).map(|seat| Seated { seat, has_memory });
             take_seat(session, port, seated);
         }
+        (Event::Dataset { port, version }, Some(memory)) => take_dataset(session, port, version, memory),
+        (Event::DatasetVersion { port, version }, _) => note_version(session, port, version),
         (Event::SharedMemory { port }, Some(memory)) => {
             if let Some(shared) = session.ports().shared.get(&port) {
                 shared.inbox.post(News::Region(RegionNews::Shared(memory)));
@@ -146,6 +149,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (
             Event::Publisher { .. }
             | Event::Remains { .. }
+            | Event::Dataset { .. }
             | Event::SharedMemory { .. }
             | Event::Segment { .. }
             | Event::Attach { .. },
@@ -183,6 +187,10 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
         }
         (Event::RegionInfo { request, name, payload, shared, writer, readers, kept, .. }, memory) => {
             let answer = Answer::Region { name, payload, shared, writer, readers, kept, memory };
+            session.inspections.add(request, answer);
+        }
+        (Event::DatasetInfo { request, name, version, publisher, viewers, kept, .. }, memory) => {
+            let answer = Answer::Dataset { name, version, publisher, viewers, kept, memory };
             session.inspections.add(request, answer);
         }
         (Event::Kept { request, refused }, _) => {
@@ -290,6 +298,7 @@ fn lose_memory(session: &Session, event: Event, error: &TransportError) {
         Event::NodeInfo { .. }
         | Event::PublisherInfo { .. }
         | Event::RegionInfo { .. }
+        | Event::DatasetInfo { .. }
         | Event::MemoryInfo { .. } => take_answer(session, event, None),
         Event::Publisher { route, .. } => {
             let ports = session.ports();
@@ -298,6 +307,11 @@ fn lose_memory(session: &Session, event: Event, error: &TransportError) {
             }
             drop(ports);
             session.outbox.send_or_log(&Request::Detach { route: *route }, None);
+        }
+        Event::Dataset { port, .. } => {
+            let source = std::io::Error::other(reason);
+            let error = OpenError::System { operation: "take in the memory of a dataset", source };
+            session.set_opening(*port, Opening::Failed(error));
         }
         Event::Segment { route, .. } => {
             let publisher = route.publisher;

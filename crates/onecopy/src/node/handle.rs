@@ -70,24 +70,27 @@ impl NodeHandle {
 
     /// Asks the broker who is there.
     pub(super) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
+        self.request(|request| Request::Inspect { request, topic: topic.map(str::to_owned), rings })
+    }
+
+    /// Sends a request that has a number, and waits for the answer.
+    pub(super) fn request(&self, request: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
         let Session { inspections, outbox, .. } = &*self.session;
-        let request = inspections.begin();
-        outbox.send_or_log(&Request::Inspect { request, topic: topic.map(str::to_owned), rings }, None);
-        inspections.wait(request)
+        let number = inspections.begin();
+        outbox.send_or_log(&request(number), None);
+        inspections.wait(number)
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Asks the broker to keep a region while nobody has it open, or not to.
     pub(super) fn keep(&self, region: &str, keep: bool) -> Result<Option<KeepError>, OpenError> {
-        if self.is_forked() {
-            return Err(OpenError::Forked);
-        }
-        let Session { inspections, outbox, .. } = &*self.session;
-        let request = inspections.begin();
-        outbox.send_or_log(&Request::Keep { request, region: region.to_owned(), keep }, None);
-        let answers = inspections.wait(request)?;
+        let answers = self.request(|request| Request::Keep { request, region: region.to_owned(), keep })?;
         Ok(answers.into_iter().find_map(|answer| match answer {
             Answer::Kept(refused) => refused,
             _ => None,

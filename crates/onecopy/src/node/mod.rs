@@ -7,11 +7,13 @@
 //! | `ports.rs` | the publishers and subscribers that are open |
 //! | `control.rs` | the thread that takes the broker's events |
 //! | `introductions.rs`, `regions.rs` | the events about services, and those about regions |
+//! | `datasets.rs` | versions of datasets, and news of newer ones |
 //! | `lease.rs` | what keeps a subscriber alive while its messages are held |
 //! | `outbox.rs` | requests to the broker, sent without waiting |
 //! | `inspection.rs` | questions about who is there |
 
 mod control;
+pub(crate) mod datasets;
 pub(crate) mod handle;
 mod inspection;
 mod introductions;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use self::handle::NodeHandle;
 pub(crate) use self::inspection::Answer;
+use crate::dataset::{Dataset, DatasetError};
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
 use crate::payload::{Payload, PlainData};
@@ -294,6 +297,40 @@ impl Node {
         match self.handle.keep(name, keep)? {
             None => Ok(()),
             Some(source) => Err(RegionError::Keep { region: name.to_owned(), source }),
+        }
+    }
+
+    /// The dataset `name`: bytes that are loaded once and read by many. Names are as for topics.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = onecopy::Node::open()?;
+    /// let published = node.dataset("reads.bri")?.publish_file("reads.bri")?;
+    /// let view = node.dataset("reads.bri")?.open()?;      // usually in another process
+    /// assert_eq!(view.version(), published.version());
+    /// println!("{} bytes", view.bytes()?.len());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Name`] says what is wrong with the name.
+    pub fn dataset(&self, name: &str) -> Result<Dataset, DatasetError> {
+        topic_name::check(name)?;
+        Ok(Dataset::new(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// Has the broker keep a dataset while nobody has it open, or not any more. Needs `onecopy serve`, which stays when
+    /// programs end.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Keep`]: the broker runs inside a program, or there is no such dataset.
+    pub fn keep_dataset(&self, name: &str, keep: bool) -> Result<(), DatasetError> {
+        topic_name::check(name)?;
+        match self.handle.keep_dataset(name, keep)? {
+            None => Ok(()),
+            Some(source) => Err(DatasetError::Keep { dataset: name.to_owned(), source }),
         }
     }
 

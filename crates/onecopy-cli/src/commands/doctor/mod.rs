@@ -33,7 +33,7 @@ Levels:
   warning   will fail under load, or for somebody
   problem   does not work
 
-Exit code: 0 if there is nothing worse than a note, 8 otherwise.
+Exit code: 0 if there is nothing worse than a note, 9 otherwise.
 
 JSON: one document
   healthy                              false if there is a warning or a problem

@@ -88,7 +88,9 @@ fn join(arguments: &Arguments, scope: &Scope) -> Result<Node, Failure> {
         return scope.join("onecopy region create");
     }
     match scope.visit_as("onecopy region create") {
-        Err(Failure::NoBroker { .. }) => Err(Failure::NothingKeeps { name: arguments.name.clone() }),
+        Err(Failure::NoBroker { .. }) => {
+            Err(Failure::NothingKeeps { what: "region", name: arguments.name.clone() })
+        }
         visit => Ok(visit?.node),
     }
 }

@@ -1,0 +1,166 @@
+//! Datasets by name: the memory of the newest version, and who has it open. A version is replaced in one step, and those who
+//! have an older one keep it; they are told that there is a newer one, and ask for it if they want it.
+//!
+//! A dataset is there as long as anybody has it open, whichever version, or it is kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::protocol::{Event, NodeId, OpenError, PortId};
+use super::topics::{Descriptor, Outbox};
+
+/// One dataset, for as long as anybody has it open.
+#[derive(Debug, Default)]
+pub(super) struct Dataset {
+    /// The newest version, and its memory.
+    pub(super) newest: Option<(u64, Descriptor)>,
+    /// Who published that version, if they still have it open.
+    pub(super) publisher: Option<PortId>,
+    /// Everybody who has the dataset open, publishers of older versions included.
+    pub(super) ports: BTreeMap<PortId, Part>,
+    /// It stays while nobody has it open.
+    pub(super) kept: bool,
+}
+
+/// What a port does in a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It published a version.
+    Publisher,
+    /// It has a version open, or waits for the first one.
+    Viewer,
+}
+
+/// All of them, found by name or by one of their ports.
+#[derive(Debug, Default)]
+pub(super) struct Datasets {
+    by_name: BTreeMap<Arc<str>, Dataset>,
+    by_port: BTreeMap<PortId, Arc<str>>,
+}
+
+impl Dataset {
+    /// Whether nobody has it open, and it is not kept.
+    fn is_over(&self) -> bool {
+        self.ports.is_empty() && !(self.kept && self.newest.is_some())
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |(version, _)| *version)
+    }
+
+    /// How many have it open to look at it.
+    pub(super) fn viewers(&self) -> usize {
+        self.ports.values().filter(|part| **part == Part::Viewer).count()
+    }
+}
+
+impl Datasets {
+    /// Makes `memory` the newest version, and tells everybody who has the dataset open.
+    pub(super) fn publish(
+        &mut self,
+        port: PortId,
+        name: String,
+        memory: Descriptor,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        let dataset = self.join(port, name, Part::Publisher)?;
+        let version = dataset.version() + 1;
+        dataset.newest = Some((version, memory));
+        dataset.publisher = Some(port);
+        for port in dataset.ports.keys() {
+            outbox.tell(port.node, Event::DatasetVersion { port: *port, version });
+        }
+        Ok(())
+    }
+
+    /// Hands out the newest version. If there is none yet, `wait` waits for it.
+    pub(super) fn open(
+        &mut self,
+        port: PortId,
+        name: String,
+        wait: bool,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        let exists = self.by_name.get(name.as_str()).is_some_and(|dataset| dataset.newest.is_some());
+        if !exists && !wait {
+            return Err(OpenError::NoDataset { dataset: name });
+        }
+        let dataset = self.join(port, name, Part::Viewer)?;
+        match &dataset.newest {
+            Some((version, memory)) => {
+                outbox.tell_with(port.node, Event::Dataset { port, version: *version }, memory);
+            }
+            None => outbox.tell(port.node, Event::DatasetVersion { port, version: 0 }),
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, port: PortId, name: String, part: Part) -> Result<&mut Dataset, OpenError> {
+        if self.by_port.contains_key(&port) {
+            return Err(OpenError::DuplicatePort { port });
+        }
+        let name: Arc<str> = self
+            .by_name
+            .get_key_value(name.as_str())
+            .map_or_else(|| name.into(), |(kept, _)| Arc::clone(kept));
+        self.by_port.insert(port, Arc::clone(&name));
+        let dataset = self.by_name.entry(name).or_default();
+        dataset.ports.insert(port, part);
+        Ok(dataset)
+    }
+
+    /// Ends a port, and its dataset with the last one; a port that has none open is none of ours.
+    pub(super) fn close(&mut self, port: PortId) {
+        let Some(name) = self.by_port.remove(&port) else { return };
+        let Some(dataset) = self.by_name.get_mut(&name) else { return };
+        dataset.ports.remove(&port);
+        if dataset.publisher == Some(port) {
+            dataset.publisher = None;
+        }
+        if dataset.is_over() {
+            self.by_name.remove(&name);
+        }
+    }
+
+    /// Keeps a dataset, or lets go of it; `false` if there is none.
+    pub(super) fn keep(&mut self, name: &str, keep: bool) -> bool {
+        let Some(dataset) = self.by_name.get_mut(name).filter(|dataset| dataset.newest.is_some()) else {
+            return false;
+        };
+        dataset.kept = keep;
+        if dataset.is_over() {
+            self.by_name.remove(name);
+        }
+        true
+    }
+
+    /// Every port that a node has open.
+    pub(super) fn ports_of(&self, node: NodeId) -> Vec<PortId> {
+        self.by_port.range(node.ports()).map(|(port, _)| *port).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Dataset)> {
+        self.by_name.iter().map(|(name, dataset)| (&**name, dataset))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty() && self.by_port.is_empty()
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let mut ports = 0;
+        for (name, dataset) in &self.by_name {
+            assert!(!dataset.is_over(), "a dataset that nobody has open");
+            let publisher = dataset.publisher.and_then(|port| dataset.ports.get(&port));
+            assert!(
+                dataset.publisher.is_none() || publisher == Some(&Part::Publisher),
+                "the publisher of {name} is none of its ports"
+            );
+            for port in dataset.ports.keys() {
+                assert_eq!(self.by_port.get(port), Some(name), "port {port} leads to another dataset");
+                ports += 1;
+            }
+        }
+        assert_eq!(ports, self.by_port.len(), "a port without its dataset");
+    }
+}
