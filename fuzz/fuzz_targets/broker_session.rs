@@ -175,7 +175,7 @@ impl Session {
     /// A request, and the node in whose name it speaks.
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
-        Ok(match input.int_in_range(0..=21_u8)? {
+        Ok(match input.int_in_range(0..=22_u8)? {
             0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned() }),
             1 | 2 => {
                 let (address, payload) = (self.any_address(port, input)?, any_payload(input)?);
@@ -219,6 +219,7 @@ impl Session {
                 let region = any_text(input)?.to_owned();
                 (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
             }
+            22 => (port.node, Request::ShowReaders),
             19..=21 => (port.node, any_dataset_request(port, input)?),
             5 => (
                 port.node,

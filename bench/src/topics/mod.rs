@@ -5,6 +5,7 @@
 mod iceoryx2;
 mod join;
 mod memory;
+mod observed;
 mod onecopy;
 mod pipe;
 mod publish_cost;
@@ -33,6 +34,7 @@ fn rows() -> Vec<Row> {
         row("throughput", 48, 1, Unit::MessagesPerSecond),
         row("throughput-batch", 64, 1, Unit::MessagesPerSecond),
         row("publish-cost", 64, 1, Unit::Nanoseconds),
+        row("publish-cost-observed", 64, 1, Unit::Nanoseconds),
         row("publish-cost", 64, 32, Unit::Nanoseconds),
         row("publish-cost", 64, 128, Unit::Nanoseconds),
         row("join", 64, 1, Unit::Nanoseconds),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use onecopy::{Error, LoanError, PlainData, Publisher, Subscriber};
 
-use super::{join, memory, publish_cost, throughput};
+use super::{join, memory, observed, publish_cost, throughput};
 use crate::cell::Cell;
 use crate::child::Link;
 use crate::endpoint::{Endpoint, Side};
@@ -54,6 +54,9 @@ pub(super) fn cell(bench: &str) -> Option<Cell> {
             child: |link| throughput::receive(Batches(Stream::receiver(link)?), link),
         },
         "publish-cost" => Cell::Pair { parent: publish, child: poll },
+        "publish-cost-observed" => {
+            Cell::Pair { parent: |link| observed::measure(link, publish), child: poll }
+        }
         "join" => Cell::Many { parent: join_parent, child: join_child },
         "memory" => Cell::Pair { parent: memory_parent, child: memory_child },
         _ => return None,

@@ -4,7 +4,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, dataset, demo, genome, region, serve, service, status, topic};
+use crate::commands::{
+    call, completions, dataset, demo, doctor, genome, metrics, region, serve, service, status, top, topic,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -24,6 +26,7 @@ Examples:
   onecopy dataset publish index index.bin &    load a file once, for all who read it
   onecopy genome index reads.bam               find reads by name
   onecopy status                               who is there?
+  onecopy top                                  what do they do?
 
 Instances:
   Programs find each other in an instance: a socket and a lock in
@@ -44,6 +47,7 @@ Exit codes:
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
   8    the dataset is not what was published: its file was changed, or `onecopy dataset verify` found other bytes
   9    a name is not in the BAM file: `onecopy genome get`
+  10   `onecopy doctor` found something to mend
   130  a signal ended the demo, a call, the commands of a service or the input of a region or the loading
        of a dataset early";
 
@@ -93,6 +97,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Genome(genome::Command),
     Status(status::Arguments),
+    Top(top::Arguments),
+    Metrics(metrics::Arguments),
+    Doctor(doctor::Arguments),
     Serve(serve::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.

@@ -9,6 +9,8 @@ use onecopy::dataset::DatasetError;
 use onecopy::region::RegionError;
 use onecopy::service::CallError;
 
+use crate::recording::RecordingError;
+
 /// The end of a command that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -44,6 +46,9 @@ pub(crate) enum Failure {
     /// A call without a complete answer.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A recording that can't be read or written.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// A region that can't be opened, read or written.
     #[error(transparent)]
     Region(#[from] RegionError),
@@ -58,6 +63,14 @@ pub(crate) enum Failure {
     /// The region's values all have one size.
     #[error("values of region {name:?} are {payload}: their size is fixed")]
     FixedSize { name: String, payload: String },
+    /// Something on this machine should be mended. What, is on standard output.
+    #[error("{findings} {} to mend", if *.findings == 1 { "thing" } else { "things" })]
+    Unhealthy { findings: usize },
+    /// There is nothing to draw on, or no keyboard.
+    #[error(
+        "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
+    )]
+    NoTerminal,
     /// A dataset that can't be published, opened or read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -162,6 +175,7 @@ impl Failure {
             Self::Region(RegionError::Conflict { .. }) => 7,
             Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
             Self::CommandLine(_) => 2,
+            Self::Unhealthy { .. } => 10,
             Self::TextKept { reason, .. } => return reason.exit_code(),
             Self::NoRead { .. } => 9,
             // The shell's code for a command that is not there, or can't be run.

@@ -16,17 +16,21 @@ mod own_program;
 mod payload_output;
 mod payload_size;
 mod progress;
+mod recording;
 mod region_json;
 mod scope;
 mod service_json;
 mod signals;
+mod units;
 mod values;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(arguments.log)
+        .with_max_level(log_level(&arguments))
         .with_ansi(output::stderr_has_colour())
         .with_target(false)
         .init();
@@ -48,6 +52,12 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// What is logged: on a terminal that a command draws on, nothing.
+fn log_level(arguments: &Arguments) -> LevelFilter {
+    let is_drawn_on = matches!(arguments.command, Command::Top(_)) && std::io::stderr().is_terminal();
+    if is_drawn_on { LevelFilter::OFF } else { arguments.log }
 }
 
 fn report(failure: &Failure) {

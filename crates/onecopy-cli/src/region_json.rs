@@ -22,6 +22,10 @@ pub(crate) struct RegionSummary {
     pub(crate) capacity_bytes: Option<usize>,
     /// Whether it stays while nobody has it open.
     pub(crate) kept: bool,
+    /// Shared memory that it has touched.
+    pub(crate) memory_bytes: u64,
+    /// How often its writers slept until the lock was free; `null` where there is no lock.
+    pub(crate) lock_waits: Option<u64>,
 }
 
 /// A region in full.
@@ -50,6 +54,8 @@ impl From<&RegionEntry> for RegionSummary {
             version: region.version(),
             capacity_bytes: region.capacity_bytes(),
             kept: region.is_kept,
+            memory_bytes: region.memory_bytes,
+            lock_waits: region.lock_waits(),
         }
     }
 }

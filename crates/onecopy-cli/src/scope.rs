@@ -25,6 +25,7 @@ impl Scope {
         Self { instance }
     }
 
+    /// Its name.
     pub(crate) fn instance_name(&self) -> &str {
         &self.instance
     }

@@ -28,6 +28,9 @@ fn help_tells_exit_codes_and_examples() {
     for command in [
         &["demo"][..],
         &["status"],
+        &["metrics"],
+        &["top"],
+        &["doctor"],
         &["serve"],
         &["completions"],
         &["topic", "pub"],
@@ -35,6 +38,8 @@ fn help_tells_exit_codes_and_examples() {
         &["topic", "list"],
         &["topic", "info"],
         &["topic", "hz"],
+        &["topic", "record"],
+        &["topic", "replay"],
         &["call"],
         &["genome", "index"],
         &["genome", "get"],

@@ -434,9 +434,11 @@ fn who_serves_and_who_asks_can_be_looked_at() {
     let list = json(&world.run(&["service", "list", "--json"]));
     let request = "u64 (8 bytes, aligned to 8)";
     let response = "[f32] (slices of 4-byte elements, aligned to 4)";
-    let expected = serde_json::json!([
-        {"name": "lab/curve", "servers": 1, "clients": 1, "request": request, "response": response}
-    ]);
+    let latency = serde_json::json!({"p50_ns": null, "p90_ns": null, "p99_ns": null, "p999_ns": null});
+    let expected = serde_json::json!([{
+        "name": "lab/curve", "servers": 1, "clients": 1, "request": request, "response": response,
+        "calls": 0, "errors": 0, "latency": latency,
+    }]);
     assert_eq!(list, expected);
     let status = json(&world.run(&["status", "--json"]));
     assert_eq!((&status["services"], &status["regions"]), (&expected, &serde_json::json!([])));

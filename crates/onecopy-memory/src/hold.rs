@@ -9,11 +9,12 @@
 use std::any::Any;
 use std::os::fd::BorrowedFd;
 
+use crate::counters::NodeCounters;
 use crate::fork::ForkGuard;
 use crate::kernel;
 use crate::layout::{
-    Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES, RingHeader,
-    SegmentKind,
+    BLOCKS_MAX, Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES,
+    ReaderCounters, RingHeader, SegmentKind,
 };
 use crate::mapping::Mapping;
 use crate::segment::{Segment, SegmentError, View};
@@ -40,6 +41,7 @@ pub enum HoldError {
 pub struct ReaderTable {
     segment: Option<Segment>,
     blocks: Window<Block>,
+    pub(crate) counters: NodeCounters,
     unused: Mutex<UnusedBlocks>,
     /// Absent in a model only.
     fork: Option<ForkGuard>,
@@ -59,11 +61,12 @@ impl ReaderTable {
     /// What [`Segment::create`] says.
     pub fn create() -> Result<Arc<Self>, SegmentError> {
         let segment = Segment::create(SegmentKind::Readers, READERS_BYTES, 0)?;
-        let count = (READERS_BYTES - HEADER_BYTES) / size_of::<Block>();
         let blocks =
-            Window::new(segment.mapping(), HEADER_BYTES, count).expect("the blocks fit their segment");
+            Window::new(segment.mapping(), HEADER_BYTES, BLOCKS_MAX).expect("the blocks fit their segment");
+        let counters = NodeCounters::over(segment.mapping()).expect("the counters fit their segment");
         let fork = ForkGuard::new().map_err(|source| SegmentError::System { call: "mmap", source })?;
-        Ok(Arc::new(Self { segment: Some(segment), blocks, unused: Mutex::default(), fork: Some(fork) }))
+        let unused = Mutex::default();
+        Ok(Arc::new(Self { segment: Some(segment), blocks, counters, unused, fork: Some(fork) }))
     }
 
     /// The same on the heap, for models.
@@ -71,7 +74,7 @@ impl ReaderTable {
     pub fn heap(count: usize) -> Arc<Self> {
         let blocks = Window::heap((0..count).map(|_| Block::default()).collect());
         let unused = Mutex::new(UnusedBlocks::default());
-        Arc::new(Self { segment: None, blocks, unused, fork: None })
+        Arc::new(Self { segment: None, blocks, counters: NodeCounters::heap(count), unused, fork: None })
     }
 
     /// Whether this process got the table by `fork`. Then it is the parent's: what ends here has not ended there.
@@ -120,6 +123,7 @@ impl ReaderTable {
             return Err(HoldError::TableFull);
         }
         unused.never_used += 1;
+        self.counters.blocks_in_use(unused.never_used);
         Ok(unused.never_used - 1)
     }
 
@@ -131,8 +135,10 @@ impl ReaderTable {
         if self.is_inherited() {
             return;
         }
+        self.counters.reader(index).reader.store(0, Ordering::Relaxed);
         let block = self.block(index);
         block.sleeping.store(0, Ordering::Relaxed);
+        block.sleeps.store(0, Ordering::Relaxed);
         // Release, as in `advance` and `Hold::drop`: a writer that finds the cursor moved on, a link cut or an entry
         // empty by these stores may overwrite chunks that were read before. It must not wait for a reader that is gone.
         block.cursor.store(u64::MAX, Ordering::Release);
@@ -243,6 +249,11 @@ impl ReaderState {
         self.barrier
     }
 
+    /// What is counted of this reader beside its block.
+    pub(crate) fn counters(&self) -> &ReaderCounters {
+        self.table.counters.reader(self.block)
+    }
+
     pub(crate) fn start(&self, position: u64) {
         self.table.block(self.block).cursor.store(position, Ordering::Release);
     }
@@ -259,6 +270,7 @@ impl ReaderState {
     /// The reader ends: only what it holds counts from now on.
     pub(crate) fn finish(&self) {
         if !self.table.is_inherited() {
+            self.counters().reader.store(0, Ordering::Relaxed);
             self.advance(u64::MAX);
         }
     }
@@ -361,7 +373,12 @@ impl ReaderState {
 
     /// Tells the writer that this reader is about to sleep (`ticket` is not 0), or that it is awake again (0).
     pub(crate) fn set_sleeping(&self, ticket: u32) {
-        self.table.block(self.block).sleeping.store(ticket, Ordering::Relaxed);
+        let block = self.table.block(self.block);
+        block.sleeping.store(ticket, Ordering::Relaxed);
+        if ticket != 0 {
+            // Tickets are numbers of sleeps behind the bit that says how.
+            block.sleeps.store(ticket >> 1, Ordering::Relaxed);
+        }
     }
 
     /// Wakes a reliable writer that waits for room in the ring.
@@ -416,7 +433,7 @@ pub struct PeerReader {
 impl PeerReader {
     /// The reader whose state is block `block` of `view`; `None` if there is no such block.
     pub fn open(view: &View, block: u32) -> Option<Self> {
-        let count = (view.total_bytes() - HEADER_BYTES) / size_of::<Block>();
+        let count = ((view.total_bytes() - HEADER_BYTES) / size_of::<Block>()).min(BLOCKS_MAX);
         let blocks = Window::new(view.mapping(), HEADER_BYTES, count)?;
         ((block as usize) < count).then_some(Self { blocks, block: block as usize })
     }
@@ -436,6 +453,11 @@ impl PeerReader {
     pub fn cursor(&self) -> u64 {
         // Pairs with the release in `ReaderState::advance`.
         load_acquire(&self.own().cursor)
+    }
+
+    /// How often it went to sleep, modulo 2³¹.
+    pub fn sleeps(&self) -> u32 {
+        self.own().sleeps.load(Ordering::Relaxed)
     }
 
     /// Ticket of its current sleep, or 0.

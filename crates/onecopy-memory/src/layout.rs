@@ -20,6 +20,9 @@
 //!
 //! reader segment   0  SegmentHeader
 //!                 64  Blocks (one line each): a reader's cursor, sleep ticket and held messages
+//!             64 MiB  CountersHeader (one line)
+//!            + 64     ReaderCounters (one line each), by block number
+//!            128 MiB  ClientCounters (2,560 bytes each)
 //!
 //! region segment   0  SegmentHeader
 //!                 64  RingHeader, of which a region uses the words for waking
@@ -119,7 +122,20 @@ pub struct RingHeader {
     pub wake: Futex,
     pub(crate) reserved_wake: [AtomicU32; 15],
 
-    pub(crate) reserved_end: [AtomicU64; 8],
+    /// Messages that found the ring full at first. From here on, what observers alone look at: a line that no reader
+    /// fetches may be written in a spin.
+    pub full: AtomicU64,
+    /// Messages that found no memory at first.
+    pub exhausted: AtomicU64,
+    /// How often the writer slept until readers made space.
+    pub waits: AtomicU64,
+    /// Most bytes of the pool.
+    pub budget_bytes: AtomicU64,
+    /// Bytes of the pool's segments, of which only what messages touched is real.
+    pub pool_bytes: AtomicU64,
+    /// Chunks that readers had not given back when the writer looked last.
+    pub chunks_out: AtomicU64,
+    pub(crate) reserved_end: [AtomicU64; 2],
 }
 
 /// Where a ring's header starts in its segment.
@@ -197,14 +213,75 @@ pub struct Block {
     pub next: AtomicU32,
     /// A writer that waits for space sleeps on this.
     pub space: Futex,
-    pub(crate) reserved: AtomicU32,
+    /// How often the reader went to sleep, modulo 2³¹.
+    pub sleeps: AtomicU32,
     /// Position + 1 of each held message; 0 in a free entry.
     pub held: [AtomicU64; HELD_PER_BLOCK],
 }
 
-/// Bytes of a node's reader segment. Sparse: only lines in use have memory behind them; the size is the bound of
-/// readers and held messages of a node together (a million lines).
-pub const READERS_BYTES: usize = 64 << 20;
+/// Where the counters start in a node's reader segment: the bound of readers and held messages of a node together (a
+/// million lines).
+pub const COUNTERS_OFFSET: usize = 64 << 20;
+/// Blocks of a reader segment, and as many lines of counters.
+pub const BLOCKS_MAX: usize = (COUNTERS_OFFSET - HEADER_BYTES) / LINE_BYTES;
+/// Where the clients' counters start.
+pub const CLIENTS_OFFSET: usize = 2 * COUNTERS_OFFSET;
+/// Clients that are counted; further ones work uncounted.
+pub const CLIENTS_MAX: usize = 4096;
+/// Bytes of a node's reader segment. Sparse: only what is in use has memory behind it.
+pub const READERS_BYTES: usize = CLIENTS_OFFSET + CLIENTS_MAX * CLIENT_BYTES;
+
+/// What a node tells those who look at it from outside, in front of its counters. Written by that node alone.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct CountersHeader {
+    /// Version of the library that the node runs: major, minor and patch, 16 bits each.
+    pub library_version: AtomicU64,
+    /// Blocks that were ever in use.
+    pub blocks_end: AtomicU64,
+    /// Clients that were ever in use.
+    pub clients_end: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 5],
+}
+
+/// What is known of one reader beside its block, written by its process. What can be derived is not counted: it has
+/// received what lies between its start and its cursor, but for what it lost.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct ReaderCounters {
+    /// Number of the subscriber within its node; 0 while the line is nobody's. The others count only while it is the same
+    /// before and after.
+    pub reader: AtomicU64,
+    /// Node of the writer.
+    pub writer_node: AtomicU64,
+    /// Number of the writer within that node.
+    pub writer: AtomicU64,
+    /// Position of the first message that was for this reader.
+    pub start: AtomicU64,
+    /// Messages that were overwritten before the reader got to them.
+    pub lost: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 3],
+}
+
+/// Kinds of [`ClientCounters::events`].
+pub const CLIENT_EVENTS: usize = 7;
+/// Buckets of a histogram of latencies (see `counters::latency`).
+pub const LATENCY_BUCKETS: usize = 304;
+/// Bytes of a client's counters: forty lines.
+pub const CLIENT_BYTES: usize = 40 * LINE_BYTES;
+
+/// What one client of a service counts, written by its process.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ClientCounters {
+    /// Number of the client within its node; 0 while this is nobody's.
+    pub client: AtomicU64,
+    /// By `counters::CallEvent`.
+    pub events: [AtomicU64; CLIENT_EVENTS],
+    /// Calls by the time until their first answer.
+    pub latencies: [AtomicU64; LATENCY_BUCKETS],
+    pub(crate) reserved: [AtomicU64; 8],
+}
 
 /// Copies of a region's value: the current one, and room for as many readers' held ones.
 pub const COPIES: usize = 16;
@@ -270,7 +347,8 @@ pub const FLAG_SHARED: u64 = 1;
 pub struct SeatLine {
     /// Who sits here (a `region::Seat` as a number), or 0. What stands below counts only while somebody does.
     pub occupant: AtomicU32,
-    pub(crate) reserved: AtomicU32,
+    /// How often those who sat here slept until the lock was free. Goes on from one occupant to the next.
+    pub lock_waits: AtomicU32,
     /// [`RegionHeader::current`] + 1 of each held value, as it was then; 0 in a free entry.
     pub held: [AtomicU64; HELD_PER_SEAT],
 }
@@ -357,10 +435,14 @@ const _: () = {
     assert!((RING_HEADER_OFFSET + offset_of!(RingHeader, head)).is_multiple_of(128));
     assert!(offset_of!(RingHeader, floor) == 192);
     assert!(offset_of!(RingHeader, wake) == 256);
+    assert!(offset_of!(RingHeader, full) == 320);
     assert!(size_of::<RingHeader>() == 384);
     assert!(RING_HEADER_OFFSET + size_of::<RingHeader>() <= SLOTS_OFFSET);
     assert!(size_of::<Block>() == LINE_BYTES);
     assert!(offset_of!(Block, held) == 24);
+    assert!(size_of::<CountersHeader>() == LINE_BYTES && size_of::<ReaderCounters>() == LINE_BYTES);
+    assert!(size_of::<ClientCounters>() == CLIENT_BYTES && align_of::<ClientCounters>() == 8);
+    assert!(COUNTERS_OFFSET + LINE_BYTES * (1 + BLOCKS_MAX) == CLIENTS_OFFSET);
     assert!(align_of::<Block>() == 8 && align_of::<RingHeader>() == 8);
     assert!(COPIES.is_power_of_two() && COPY_HEADER_WORDS * 8 + SMALL_BYTES_MAX == SLOT_BYTES_MAX);
     assert!(offset_of!(RegionHeader, current) == 128 && REGION_HEADER_OFFSET.is_multiple_of(128));

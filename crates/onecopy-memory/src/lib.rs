@@ -13,6 +13,7 @@
 //! | [`dataset`] | bytes that nobody can change, with named parts |
 //! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
 //! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
+//! | [`counters`] | what a node counts, and how others look at it |
 //! | [`readers`] | the writer's list of attached readers |
 //! | [`board`] | words beside the messages, for what changes after a message was sent |
 //! | [`mailbox`] | news from another thread of the same process |
@@ -26,6 +27,7 @@
 
 pub mod board;
 mod collapse;
+pub mod counters;
 pub mod dataset;
 pub mod fork;
 pub mod hold;

@@ -4,7 +4,9 @@
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use crate::layout::{Block, RegionHeader, RingHeader, SeatLine, SegmentHeader};
+use crate::layout::{
+    Block, ClientCounters, CountersHeader, ReaderCounters, RegionHeader, RingHeader, SeatLine, SegmentHeader,
+};
 use crate::mapping::Mapping;
 use crate::sync::{Arc, AtomicU64};
 
@@ -28,6 +30,12 @@ unsafe impl SharedLayout for Block {}
 unsafe impl SharedLayout for RegionHeader {}
 // SAFETY: `repr(C)` with atomic fields only (see layout.rs).
 unsafe impl SharedLayout for SeatLine {}
+// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+unsafe impl SharedLayout for CountersHeader {}
+// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+unsafe impl SharedLayout for ReaderCounters {}
+// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+unsafe impl SharedLayout for ClientCounters {}
 
 /// `count` consecutive values of `T` inside memory that lives as long as this window.
 #[derive(Debug)]

@@ -402,6 +402,7 @@ fn an_observer_sees_the_counters() {
     let observer = observer.expect("an honest ring");
     publisher.publish_number();
     publisher.publish(&[0; 100], 1).expect("within the budget");
-    assert_eq!((observer.messages(), observer.bytes()), (2, 108));
+    let counters = observer.counters();
+    assert_eq!((counters.messages, counters.bytes, counters.wakes), (2, 108, 0));
     assert_eq!(observer.geometry(), publisher.writer.geometry());
 }

@@ -8,6 +8,7 @@ use onecopy_memory::segment::SegmentError;
 use crate::broker::protocol;
 use crate::broker::transport::TransportError;
 use crate::instance::InstanceError;
+use crate::payload_type::TypeDescriptionError;
 use crate::topic_name::TopicNameError;
 
 /// Any error of this library.
@@ -29,6 +30,14 @@ pub enum Error {
     /// Not a name for a topic.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// Bytes that are no message of the topic's type.
+    #[error("{payload_bytes} bytes with a header of {header_bytes} are no message of the topic's type")]
+    Misfit {
+        /// Of the payload.
+        payload_bytes: usize,
+        /// Of the header.
+        header_bytes: usize,
+    },
     /// This process inherited the node by `fork`.
     #[error("this process is a fork of the one that opened the node: open a node of its own")]
     Forked,
@@ -74,6 +83,9 @@ pub enum OpenError {
     /// The broker did not answer in time.
     #[error("the broker did not answer within {} s: its process is stopped or stuck (`onecopy status` names it)", crate::limits::HANDSHAKE_TIMEOUT.as_secs())]
     BrokerSilent,
+    /// A description of a type that there can't be.
+    #[error(transparent)]
+    NoSuchType(#[from] TypeDescriptionError),
     /// More history than the longest ring can keep.
     #[error("a history of {requested} messages is more than a ring can keep: {most} at most")]
     HistoryTooLong {

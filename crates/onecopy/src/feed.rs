@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use onecopy_memory::layout::LINE_BYTES;
+use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
 use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
 use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::Doorbell;
@@ -33,6 +33,8 @@ pub(crate) struct Feed {
     /// Bytes of the user header of this publisher's messages.
     header_bytes: usize,
     pub(crate) accepts_any: bool,
+    /// The user's header of the last message, where any type is taken.
+    any_header: Vec<u8>,
     gone: bool,
     /// The next message lies in a segment that has not arrived yet.
     starved: bool,
@@ -64,12 +66,18 @@ impl Feed {
         self.header_bytes.next_multiple_of(LINE_BYTES)
     }
 
+    /// Takes the user's header from the start of a chunk that has room for it.
+    pub(crate) fn take_header(&mut self, chunk: &[u8]) {
+        self.any_header.clear();
+        self.any_header.extend_from_slice(chunk.get(..self.header_bytes).unwrap_or_default());
+    }
+
     /// Whether there is something to receive, or the end of it to be noticed.
     fn is_ready(&self) -> bool {
         self.gone || (self.reader.is_ready() && !self.starved)
     }
 
-    /// Receives with lengths known only at run time; a header of unknown type is read past.
+    /// Receives with lengths known only at run time; a header of unknown type goes into `any_header`.
     pub(crate) fn receive_any(
         &mut self,
         header: &mut [u8],
@@ -78,8 +86,8 @@ impl Feed {
         if !self.accepts_any {
             return self.reader.receive(&mut InlineParts { header, payload, exact: false });
         }
-        let mut ignored = [0; onecopy_memory::layout::INLINE_BYTES_MAX];
-        let header = &mut ignored[..self.header_bytes.min(onecopy_memory::layout::INLINE_BYTES_MAX)];
+        self.any_header.resize(self.header_bytes.min(INLINE_BYTES_MAX), 0);
+        let header = &mut self.any_header[..];
         self.reader.receive(&mut InlineParts { header, payload, exact: false })
     }
 }
@@ -100,6 +108,8 @@ pub(crate) struct Feeds {
     /// How often a feed came or went.
     changes: u64,
     errors: Vec<ReceiveError>,
+    /// The user's header of the message received last, where any type is taken.
+    pub(crate) last_header: Vec<u8>,
     /// For the client or server that these feeds are the feeds of.
     pub(crate) peer_news: VecDeque<PeerNews>,
     event_loop: Option<EventLoop>,
@@ -130,6 +140,7 @@ impl Feeds {
             lost_with_the_gone: 0,
             changes: 0,
             errors: Vec::new(),
+            last_header: Vec::new(),
             peer_news: VecDeque::new(),
             event_loop: None,
             posted_value: 0,
@@ -166,6 +177,15 @@ impl Feeds {
         let lost = self.feeds.iter().map(|feed| feed.reader.lost());
         // Each is what its publisher makes us believe.
         lost.fold(self.lost_with_the_gone, u64::saturating_add)
+    }
+
+    /// Keeps the header of the current publisher's message, before it is another's turn.
+    pub(crate) fn keep_header(&mut self) {
+        if let Some(feed) = self.feeds.get_mut(self.current)
+            && feed.accepts_any
+        {
+            std::mem::swap(&mut self.last_header, &mut feed.any_header);
+        }
     }
 
     /// A message was received: a publisher that always has another must not keep the others from being heard.
@@ -238,6 +258,7 @@ impl Feeds {
                     reader,
                     header_bytes,
                     accepts_any,
+                    any_header: Vec::new(),
                     gone: false,
                     starved: false,
                     announced: Announced::Nothing,
@@ -510,5 +531,18 @@ impl Sleeper for Feeds {
 impl Drop for Feeds {
     fn drop(&mut self) {
         self.node.close(self.port);
+        if self.node.is_forked() {
+            return;
+        }
+        // Rings to counterparts that nobody has taken in yet. Nothing comes any more, since the port is closed.
+        let unseen = self.inbox.news.take(&mut self.seen).into_iter().filter_map(|news| match news {
+            News::Peer(news) => Some(news),
+            _ => None,
+        });
+        for news in std::mem::take(&mut self.peer_news).into_iter().chain(unseen) {
+            if let PeerNews::Met { publisher, .. } = news {
+                self.node.close(publisher);
+            }
+        }
     }
 }

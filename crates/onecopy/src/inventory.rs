@@ -1,16 +1,21 @@
-//! Who is there: nodes, topics, publishers and subscribers of an instance, as its broker knows them, with the counters
-//! that publishers keep in their own memory. No process is asked but the broker.
+//! Who is there: nodes, topics, services and regions of an instance, as its broker knows them, with what each counts in its
+//! own memory. No process is asked but the broker.
+//!
+//! An entry goes on showing what its owner counts as of the moment it is asked, without a further word to anybody.
 
-use std::collections::BTreeMap;
+mod assembly;
 
-use onecopy_memory::dataset::{Catalog, SealedDataset};
+use std::sync::Arc;
+
+use onecopy_memory::dataset::Catalog;
 use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
+use self::assembly::assemble;
 use crate::Node;
-use crate::broker::protocol::{Delivery, Role, ServiceType};
+use crate::broker::protocol::{Delivery, ServiceType};
 use crate::error::OpenError;
-use crate::node::Answer;
+use crate::observation::{ClientCounters, Feed, PublisherCounters, SubscriberCounters};
 use crate::payload_type::PayloadType;
 
 /// Everything in an instance at one moment; from [`Node::inventory`].
@@ -39,6 +44,11 @@ pub struct NodeEntry {
     pub pid: u32,
     /// Its user.
     pub uid: u32,
+    /// Version of the library that it runs: major, minor, patch. `None` if its memory could not be looked at.
+    pub version: Option<[u16; 3]>,
+    /// Bytes of shared memory that it has made and touched, wherever they are used: what its publishers, servers, clients
+    /// and regions take, and its own state. As of the moment of the inventory.
+    pub memory_bytes: u64,
 }
 
 /// A topic, as others see it.
@@ -65,18 +75,25 @@ pub struct PublisherEntry {
     pub node: String,
     /// How many messages back a late joiner may start.
     pub history: u64,
-    ring: Option<Observer>,
+    /// Bytes of shared memory that it has made and touched, as of the moment of the inventory.
+    pub memory_bytes: u64,
+    ring: Option<Arc<Observer>>,
 }
 
 impl PublisherEntry {
     /// Messages published so far, as of now. `None` if the publisher's ring could not be mapped.
     pub fn messages(&self) -> Option<u64> {
-        self.ring.as_ref().map(Observer::messages)
+        self.ring.as_ref().map(|ring| ring.messages())
     }
 
     /// Payload bytes published so far, as of now.
     pub fn bytes(&self) -> Option<u64> {
-        self.ring.as_ref().map(Observer::bytes)
+        self.counters().map(|counters| counters.bytes)
+    }
+
+    /// Everything that it counts, as of now. `None` if the publisher's ring could not be mapped.
+    pub fn counters(&self) -> Option<PublisherCounters> {
+        self.ring.as_ref().map(|ring| ring.counters())
     }
 
     /// How many messages a subscriber may lag behind.
@@ -86,12 +103,25 @@ impl PublisherEntry {
 }
 
 /// A subscriber, as others see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SubscriberEntry {
     /// Number that no other subscriber has.
     pub id: String,
     /// What people call its node.
     pub node: String,
+    /// The publishers that it hears, with what it counts of each. Empty in [`Node::topic_entry`], which does not look at
+    /// nodes.
+    pub feeds: Vec<Feed>,
+}
+
+impl SubscriberEntry {
+    /// What it counts of all publishers that it hears, as of now. A publisher that ended is not counted any more.
+    pub fn counters(&self) -> SubscriberCounters {
+        self.feeds
+            .iter()
+            .filter_map(Feed::counters)
+            .fold(SubscriberCounters::default(), |sum, feed| sum + feed)
+    }
 }
 
 /// A service, as others see it.
@@ -116,6 +146,12 @@ pub struct ServicePortEntry {
     pub node: String,
     /// Its process.
     pub pid: u32,
+    /// Of a client: what it had counted at the moment of the inventory. `None` for a server, and if the client's memory
+    /// could not be looked at, as in [`Node::service_entry`], which does not look at nodes.
+    pub calls: Option<ClientCounters>,
+    /// Of a server: the requests that it had received at the moment of the inventory, from clients that are still there.
+    /// `None` for a client, and as for `calls`.
+    pub requests: Option<u64>,
 }
 
 /// A region, as others see it.
@@ -133,6 +169,8 @@ pub struct RegionEntry {
     pub readers: u32,
     /// Whether it stays while nobody has it open.
     pub is_kept: bool,
+    /// Bytes of shared memory that it has touched, as of the moment of the inventory.
+    pub memory_bytes: u64,
     observer: Option<RegionObserver>,
 }
 
@@ -140,6 +178,11 @@ impl RegionEntry {
     /// Version of its value, as of now: how often it was written, and 1. `None` if it has no memory yet.
     pub fn version(&self) -> Option<u64> {
         self.observer.as_ref().map(RegionObserver::version)
+    }
+
+    /// How often writers of a shared region slept until its lock was free, as of now, since it has this memory.
+    pub fn lock_waits(&self) -> Option<u64> {
+        self.observer.as_ref().filter(|_| self.is_shared).map(RegionObserver::lock_waits)
     }
 
     /// Most bytes that its value can have without being resized.
@@ -241,86 +284,4 @@ impl Node {
     pub fn region_entry(&self, name: &str) -> Result<Option<RegionEntry>, OpenError> {
         Ok(assemble(self.ask(Some(name), true)?).regions.pop())
     }
-}
-
-fn assemble(answers: Vec<Answer>) -> Inventory {
-    let mut nodes = Vec::new();
-    let mut topics = BTreeMap::new();
-    let mut publishers: BTreeMap<String, Vec<PublisherEntry>> = BTreeMap::new();
-    let mut subscribers: BTreeMap<String, Vec<SubscriberEntry>> = BTreeMap::new();
-    let mut services = BTreeMap::new();
-    let mut regions = Vec::new();
-    let mut datasets = Vec::new();
-    for answer in answers {
-        match answer {
-            Answer::Node { node, name, pid, uid } => {
-                nodes.push(NodeEntry { id: node.to_string(), name, pid, uid });
-            }
-            Answer::Topic { name, payload, delivery } => drop(topics.insert(name, (payload, delivery))),
-            Answer::Publisher { topic, publisher, node_name, history, ring } => {
-                let ring = ring.and_then(|ring| Observer::open(ring).ok());
-                let id = publisher.to_string();
-                publishers.entry(topic).or_default().push(PublisherEntry {
-                    id,
-                    node: node_name,
-                    history,
-                    ring,
-                });
-            }
-            Answer::Subscriber { topic, subscriber, node_name } => {
-                let entry = SubscriberEntry { id: subscriber.to_string(), node: node_name };
-                subscribers.entry(topic).or_default().push(entry);
-            }
-            Answer::Service { name, payload } => {
-                let (servers, clients) = Default::default();
-                services.insert(name.clone(), ServiceEntry { name, payload, servers, clients });
-            }
-            // The broker names a service before its clients and servers.
-            Answer::ServicePort { service, port, role, node_name, pid } => {
-                let entry = ServicePortEntry { id: port.to_string(), node: node_name, pid };
-                if let Some(service) = services.get_mut(&service) {
-                    match role {
-                        Role::Client => service.clients.push(entry),
-                        Role::Server => service.servers.push(entry),
-                    }
-                }
-            }
-            Answer::Kept(_) => {}
-            Answer::Dataset { name, version, publisher, viewers, kept, memory } => {
-                let sealed = memory.and_then(|memory| SealedDataset::open(memory).ok());
-                datasets.push(DatasetEntry {
-                    name,
-                    version: (version > 0).then_some(version),
-                    publisher_pid: publisher.map(|(_, pid)| pid),
-                    viewers,
-                    is_kept: kept,
-                    catalog: sealed.map(|sealed| sealed.catalog().clone()),
-                });
-            }
-            Answer::Region { name, payload, shared, writer, readers, kept, memory } => {
-                let observer = memory.and_then(|memory| RegionObserver::open(memory).ok());
-                let writer_pid = writer.map(|(_, pid)| pid);
-                regions.push(RegionEntry {
-                    name,
-                    payload,
-                    is_shared: shared,
-                    writer_pid,
-                    readers,
-                    is_kept: kept,
-                    observer,
-                });
-            }
-        }
-    }
-    let topics = topics
-        .into_iter()
-        .map(|(name, (payload, delivery))| TopicEntry {
-            publishers: publishers.remove(&name).unwrap_or_default(),
-            subscribers: subscribers.remove(&name).unwrap_or_default(),
-            name,
-            payload,
-            delivery,
-        })
-        .collect();
-    Inventory { nodes, topics, services: services.into_values().collect(), regions, datasets }
 }

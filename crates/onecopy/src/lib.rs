@@ -40,6 +40,7 @@
 //! `message.rs`.
 #![forbid(unsafe_code)]
 
+mod any_publisher;
 #[cfg(feature = "tokio")]
 mod async_subscriber;
 mod batch_rest;
@@ -52,10 +53,12 @@ mod feed;
 mod inbox;
 pub mod instance;
 mod inventory;
+pub mod kernel;
 pub mod limits;
 mod loan;
 mod message;
 mod node;
+pub mod observation;
 pub mod open_files;
 mod payload;
 pub mod payload_type;
@@ -70,6 +73,7 @@ mod topic;
 pub mod topic_name;
 mod wait_set;
 
+pub use any_publisher::{AnyPublisher, AnyPublisherBuilder};
 #[cfg(feature = "tokio")]
 pub use async_subscriber::AsyncSubscriber;
 pub use broker::protocol::{Delivery, ServiceType};

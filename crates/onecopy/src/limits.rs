@@ -123,8 +123,9 @@ pub const BROKER_BYTES_PER_PEER_MAX: u64 = 2 * PORTS_PER_PEER_MAX * PORT_BYTES;
 /// a gigabyte.
 pub const FULL_PEERS_PER_USER: u64 = 16;
 
-/// Open files of the broker that a connection needs: the socket, and what tells of the end of the process.
-pub const DESCRIPTORS_PER_NODE: u64 = 2;
+/// Open files of the broker that a connection needs: the socket, what tells of the end of the process, and what the node
+/// shows to those who look at it.
+pub const DESCRIPTORS_PER_NODE: u64 = 3;
 
 /// The part of the broker's limit of open files that one peer may take: half (`1 / 2`), so that no peer alone keeps
 /// others out.

@@ -27,7 +27,7 @@ pub trait PlainData: FromBytes + IntoBytes + Immutable + KnownLayout + Send + Sy
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + Sync + 'static> PlainData for T {}
 
 /// Payload that messages up to this size carry inside the ring's slot if the length varies: two cache lines.
-const SLICE_INLINE_BYTES: usize = 2 * LINE_BYTES - 16;
+pub(crate) const SLICE_INLINE_BYTES: usize = 2 * LINE_BYTES - 16;
 
 /// What a topic carries: `T`, or `[T]` with any length per message, for [`PlainData`] `T`.
 ///

@@ -62,6 +62,7 @@ impl Sender {
             return Err(error.into());
         }
         self.pool.add(&segment);
+        self.writer.show_pool(&self.pool);
         Ok(())
     }
 

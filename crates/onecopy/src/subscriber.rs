@@ -206,6 +206,10 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
                         if self.content.held.is_some() {
                             self.content.let_go();
                         }
+                        // Who takes any type takes bytes.
+                        if P::EXACT_BYTES.is_none() {
+                            self.feeds.keep_header();
+                        }
                         self.feeds.received();
                         return Ok(true);
                     }
@@ -251,6 +255,12 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     /// ```
     pub fn lost(&self) -> u64 {
         self.feeds.lost()
+    }
+
+    /// The bytes of the user's header of the message received last, for a subscriber that takes any type (see
+    /// [`crate::AnyTopic`]); for others, nothing: their messages have it ([`Message::header`]).
+    pub fn header_bytes(&self) -> &[u8] {
+        &self.feeds.last_header
     }
 
     /// Number of publishers that this subscriber hears right now.
@@ -310,6 +320,10 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         };
         if !is_whole || !payload.and_then(|payload| payload.get(..message_bytes)).is_some_and(fits) {
             return Err(self.feeds.drop_misfit());
+        }
+        if let Some(feed) = self.feeds.current().filter(|feed| feed.accepts_any) {
+            feed.take_header(chunk.bytes());
+            self.feeds.keep_header();
         }
         self.feeds.received();
         if count > 1 {

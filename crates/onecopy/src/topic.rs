@@ -3,8 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::any_publisher::AnyPublisherBuilder;
 use crate::node::handle::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData};
+use crate::payload_type::PayloadType;
 use crate::publisher::PublisherBuilder;
 use crate::subscriber::SubscriberBuilder;
 
@@ -74,7 +76,7 @@ impl<P: Payload + ?Sized, H: PlainData> Topic<P, H> {
     }
 }
 
-/// A topic of whatever type, read as bytes; see [`crate::Node::any_topic`].
+/// A topic of whatever type, used as bytes; see [`crate::Node::any_topic`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -97,8 +99,14 @@ impl AnyTopic {
         Self { topic: Topic::new(node, name) }
     }
 
-    /// Sets up a subscriber that takes the payload's bytes as they are, without the header.
+    /// Sets up a subscriber that takes the payload's bytes as they are; the user's header is at
+    /// [`crate::Subscriber::header_bytes`].
     pub fn subscriber(&self) -> SubscriberBuilder<[u8]> {
         self.topic.subscriber().accept_any()
+    }
+
+    /// Sets up a publisher of messages of this type, given as bytes.
+    pub fn publisher(&self, payload: PayloadType) -> AnyPublisherBuilder {
+        AnyPublisherBuilder::new(Arc::clone(&self.topic.node), self.topic.name.clone(), payload)
     }
 }

@@ -88,6 +88,7 @@ fn a_server_that_hangs_up_is_tried_again() {
             let kept = accept(&listener);
             kept.receive().unwrap();
             kept.send(&welcome(), None).unwrap();
+            expect_readers(&kept);
             assert!(matches!(kept.receive(), Err(TransportError::Closed)));
         });
         drop(open(directory.path()).unwrap());
@@ -144,6 +145,13 @@ fn answers_to_other_questions() {
     assert!(error.to_string().contains("ulimit -n"), "{error}");
 }
 
+/// A node that is welcome shows its reader state.
+fn expect_readers(socket: &PacketSocket) {
+    let packet = socket.receive().unwrap();
+    assert_eq!(Request::decode(&packet.bytes), Ok(Request::ShowReaders));
+    assert!(packet.descriptor.is_some());
+}
+
 /// What a node says of opening a subscriber, if its broker answers so.
 fn opening_error_after(answer: impl FnOnce(&PacketSocket, PortId) + Send) -> OpenError {
     let directory = directory();
@@ -153,6 +161,7 @@ fn opening_error_after(answer: impl FnOnce(&PacketSocket, PortId) + Send) -> Ope
             let socket = accept(&listener);
             socket.receive().unwrap();
             socket.send(&welcome(), None).unwrap();
+            expect_readers(&socket);
             let Request::OpenSubscriber { subscriber, .. } =
                 Request::decode(&socket.receive().unwrap().bytes).unwrap()
             else {

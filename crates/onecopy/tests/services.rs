@@ -22,6 +22,20 @@ fn take<Req: Payload + ?Sized, Res: Payload + ?Sized>(
     (0..count).map(|_| server.wait(SOON).unwrap().expect("a request is on its way")).collect()
 }
 
+/// It has a ring to its client, of which it never learned.
+#[test]
+fn a_server_that_never_looked_ends_the_calls_of_its_clients() {
+    let directory = common::directory();
+    let node = node(&directory);
+    let service = node.service::<u64, u64>("half").unwrap();
+    let server = service.server().open().unwrap();
+    let client = service.client().open().unwrap();
+    let call = client.call(&2).unwrap();
+    drop(server);
+    assert!(matches!(call.wait(SOON), Err(CallError::PeerDied { .. })));
+    assert_eq!(client.servers().unwrap(), 0);
+}
+
 #[test]
 fn calls_are_answered_in_whatever_order() {
     let directory = tempfile::tempdir().unwrap();

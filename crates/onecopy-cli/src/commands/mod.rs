@@ -4,11 +4,14 @@ pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod dataset;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod genome;
+pub(crate) mod metrics;
 pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod topic;
 
 use crate::arguments::{Arguments, Command};
@@ -29,6 +32,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Genome(command) => genome::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
+        Command::Top(arguments) => top::run(&arguments, &scope),
+        Command::Doctor(arguments) => doctor::run(&arguments, &scope),
+        Command::Metrics(arguments) => metrics::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
     }

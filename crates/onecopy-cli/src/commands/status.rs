@@ -5,11 +5,12 @@ use serde::Serialize;
 
 use crate::dataset_json::{self, DatasetSummary};
 use crate::failure::Failure;
-use crate::inventory_json::TopicSummary;
+use crate::inventory_json::{Node, Publisher, Subscriber, TopicDetails, TopicSummary, others};
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::region_json::{self, RegionSummary};
 use crate::scope::Scope;
-use crate::service_json::ServiceSummary;
+use crate::service_json::{Client, Server, ServiceDetails, ServiceSummary};
+use crate::units::bytes;
 
 const AFTER_LONG_HELP: &str = "\
 Looking does not start anything: where no broker runs, this says so and ends with exit code 3. The node by which this
@@ -18,15 +19,20 @@ command looks is not listed.
 JSON: one document
   instance, running, directory, socket
   broker_pid                           null if not running
-  nodes: [{id, name, pid, uid}]
-  topics: [{name, payload, delivery, publishers, subscribers, messages, bytes}]
-  services: [{name, servers, clients, request, response}]
-  regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept}]
+  nodes: [{id, name, pid, uid, version, memory_bytes}]
+  topics: [{name, payload, delivery, publishers, subscribers, messages, bytes, lost, lag, full, memory_bytes}]
+  publishers: [{topic, id, node, ...}], subscribers: [{topic, id, node, ...}]
+                                       each with its counters, as `onecopy topic info --json`
+  services: [{name, servers, clients, request, response, calls, errors, latency}]
+  servers: [{service, id, node, ...}], clients: [{service, id, node, ...}]
+                                       each with its counters, as `onecopy service info --json`
+  regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept, memory_bytes, lock_waits}]
   datasets: [{name, version, backing, content_bytes, sections, publisher_pid, viewers, kept}]
 
 Examples:
   onecopy status
-  onecopy --instance lab status --json | jq .broker_pid";
+  onecopy --instance lab status --json | jq .broker_pid
+  onecopy status --json | jq '.subscribers[] | select(.lag_of_ring > 0.5)'     # who is slow?";
 
 /// Show the instance: its broker, nodes, topics, services, regions and datasets
 #[derive(Debug, Args)]
@@ -37,7 +43,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Status {
     instance: String,
     running: bool,
@@ -46,32 +52,38 @@ struct Status {
     broker_pid: Option<u32>,
     nodes: Vec<Node>,
     topics: Vec<TopicSummary>,
+    publishers: Vec<OfTopic<Publisher>>,
+    subscribers: Vec<OfTopic<Subscriber>>,
     services: Vec<ServiceSummary>,
+    servers: Vec<OfService<Server>>,
+    clients: Vec<OfService<Client>>,
     regions: Vec<RegionSummary>,
     datasets: Vec<DatasetSummary>,
 }
 
+/// Something of a topic's.
 #[derive(Debug, Serialize)]
-struct Node {
-    id: String,
-    name: String,
-    pid: u32,
-    uid: u32,
+struct OfTopic<T> {
+    topic: String,
+    #[serde(flatten)]
+    port: T,
+}
+
+/// Something of a service's.
+#[derive(Debug, Serialize)]
+struct OfService<T> {
+    service: String,
+    #[serde(flatten)]
+    port: T,
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let instance = scope.instance()?;
     let mut status = Status {
         instance: instance.name().to_owned(),
-        running: false,
         directory: instance.directory().display().to_string(),
         socket: instance.socket_path().display().to_string(),
-        broker_pid: None,
-        nodes: Vec::new(),
-        topics: Vec::new(),
-        services: Vec::new(),
-        regions: Vec::new(),
-        datasets: Vec::new(),
+        ..Status::default()
     };
     let looked = look(&mut status, scope);
     let mut output = Output::new();
@@ -89,12 +101,19 @@ fn look(status: &mut Status, scope: &Scope) -> Result<(), Failure> {
     let inventory = visit.node.inventory()?;
     status.running = true;
     status.broker_pid = Some(visit.broker_pid);
-    let others = inventory.nodes.into_iter().filter(|node| node.pid != std::process::id());
-    status.nodes =
-        others.map(|node| Node { id: node.id, name: node.name, pid: node.pid, uid: node.uid }).collect();
-    status
-        .nodes
-        .sort_by(|one, other| (&one.name, one.pid, &one.id).cmp(&(&other.name, other.pid, &other.id)));
+    status.nodes = others(&inventory.nodes);
+    for entry in &inventory.topics {
+        let TopicDetails { name, publishers, subscribers, .. } = TopicDetails::from(entry);
+        let topic = || name.clone();
+        status.publishers.extend(publishers.into_iter().map(|port| OfTopic { topic: topic(), port }));
+        status.subscribers.extend(subscribers.into_iter().map(|port| OfTopic { topic: topic(), port }));
+    }
+    for entry in &inventory.services {
+        let ServiceDetails { name, servers, clients, .. } = ServiceDetails::from(entry);
+        let service = || name.clone();
+        status.servers.extend(servers.into_iter().map(|port| OfService { service: service(), port }));
+        status.clients.extend(clients.into_iter().map(|port| OfService { service: service(), port }));
+    }
     status.topics = inventory.topics.iter().map(TopicSummary::from).collect();
     status.services = inventory.services.iter().map(ServiceSummary::from).collect();
     status.regions = region_json::summaries(&inventory.regions);
@@ -108,10 +127,17 @@ fn print(status: &Status, output: &mut Output) -> Result<(), Failure> {
     output.line(&format!("instance  {}", styled(&status.instance, Style::Strong, colour)))?;
     output.line(&format!("socket    {}", status.socket))?;
     output.line(&format!("broker    process {pid}{}", broker_kind(status)))?;
-    let cells =
-        |node: &Node| vec![node.name.clone(), node.pid.to_string(), node.uid.to_string(), node.id.clone()];
+    let cells = |node: &Node| {
+        vec![
+            node.name.clone(),
+            node.pid.to_string(),
+            node.uid.to_string(),
+            bytes(node.memory_bytes),
+            node.id.clone(),
+        ]
+    };
     let nodes: Vec<_> = status.nodes.iter().map(cells).collect();
-    output.section(&["NODE", "PROCESS", "USER", "ID"], &nodes, "no nodes")?;
+    output.section(&["NODE", "PROCESS", "USER", "MEMORY", "ID"], &nodes, "no nodes")?;
     let topics: Vec<_> = status.topics.iter().map(TopicSummary::cells).collect();
     output.section(&TopicSummary::HEADINGS, &topics, "no topics")?;
     let services: Vec<_> = status.services.iter().map(ServiceSummary::cells).collect();

@@ -80,13 +80,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn after(mut child: Child, ready: &str) -> Self {
+    pub(crate) fn after(child: Child, ready: &str) -> Self {
+        Self::with_word(child, ready).0
+    }
+
+    /// The same, and what it said.
+    pub(crate) fn with_word(mut child: Child, ready: &str) -> (Self, String) {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.contains(ready) {
             assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it ended, having said {said:?}");
         }
-        Self { child, stderr }
+        (Self { child, stderr }, said)
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -108,6 +108,7 @@ impl Region {
                     if let Some(marked) = self.mark(word)
                         && !(is_free(word) && self.may_take(seat))
                     {
+                        self.count_lock_wait(seat);
                         // The kernel looks at the word once more: letting go or dying changes it, and wakes us after that.
                         wait::wait(&header.lock, marked, deadline);
                         sleeps += 1;

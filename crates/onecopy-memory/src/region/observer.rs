@@ -1,4 +1,4 @@
-//! A look at a region from outside: its version and sizes, without taking part in it.
+//! A look at a region from outside: its version, sizes and lock, without taking part in it.
 
 use std::os::fd::OwnedFd;
 
@@ -36,6 +36,11 @@ impl RegionObserver {
     /// Version of the current value.
     pub fn version(&self) -> u64 {
         self.region.current().version
+    }
+
+    /// How often participants of a shared region slept until its lock was free, since it has this memory.
+    pub fn lock_waits(&self) -> u64 {
+        self.region.lock_waits()
     }
 
     /// The region's sizes.

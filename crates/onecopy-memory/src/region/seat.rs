@@ -86,6 +86,22 @@ impl Region {
         self.seat_line(seat).is_some_and(|line| line.occupant.load(Ordering::Acquire) == seat.to_bits())
     }
 
+    /// Counts that `seat` sleeps until the lock is free.
+    pub(super) fn count_lock_wait(&self, seat: Seat) {
+        if let Some(line) = self.seat_line(seat) {
+            // Nobody else counts on this line.
+            let waits = line.lock_waits.load(Ordering::Relaxed);
+            line.lock_waits.store(waits.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How often anybody slept until the lock was free.
+    pub(super) fn lock_waits(&self) -> u64 {
+        let end = self.header().seats_end.load(Ordering::Relaxed) as usize;
+        let lines = &self.seats[..end.min(self.seats.len())];
+        lines.iter().map(|line| u64::from(line.lock_waits.load(Ordering::Relaxed))).sum()
+    }
+
     /// Ends what `seat` holds, if it still sits there.
     pub(super) fn vacate(&self, seat: Seat) {
         if let Some(line) = self.seat_line(seat) {

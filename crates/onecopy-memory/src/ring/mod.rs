@@ -7,13 +7,16 @@
 //! and skips the positions between: positions stay message numbers, so that a reader that was lapped knows exactly
 //! how many messages it lost.
 //!
-//! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, [`RingReader`] receives.
+//! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, [`RingReader`] receives,
+//! [`Observer`] looks on.
 
+mod observer;
 mod reader;
 mod reclaim;
 mod space;
 mod writer;
 
+pub use observer::{Observer, WriterCounters};
 pub use reader::{InlineParts, OpenError, Received, RingFault, RingReader};
 pub use reclaim::{Allocation, BudgetExhausted};
 pub use space::SpaceWait;
@@ -25,7 +28,7 @@ use crate::layout::{
 };
 use crate::mapping::Mapping;
 use crate::segment::{SegmentError, View};
-use crate::sync::{Arc, AtomicU64, Ordering, load_acquire};
+use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::window::Window;
 
 /// Sizes and rules of a ring, fixed when it is made.
@@ -189,46 +192,5 @@ impl Ring {
         let words = self.geometry.slot_words();
         let index = (position & (self.geometry.capacity - 1)) as usize * words;
         &self.slots[index..index + words]
-    }
-}
-
-/// Counters of a ring, read by whoever wants to observe it; the observed process is not asked.
-///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let descriptor: std::os::fd::OwnedFd = std::fs::File::open("/dev/null")?.into();
-/// let observer = onecopy_memory::ring::Observer::open(descriptor)?;
-/// println!("{} messages so far", observer.messages());
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct Observer {
-    ring: Ring,
-}
-
-impl Observer {
-    /// Maps a ring for looking at its counters only.
-    ///
-    /// # Errors
-    ///
-    /// What [`View::open`] says.
-    pub fn open(descriptor: std::os::fd::OwnedFd) -> Result<Self, SegmentError> {
-        let view = View::open(descriptor, crate::layout::SegmentKind::Ring)?;
-        Ok(Self { ring: Ring::of_view(&view)? })
-    }
-
-    /// Messages published so far.
-    pub fn messages(&self) -> u64 {
-        load_acquire(&self.ring.header().head)
-    }
-
-    /// Payload bytes published so far.
-    pub fn bytes(&self) -> u64 {
-        self.ring.header().published_bytes.load(Ordering::Relaxed)
-    }
-
-    /// The ring's sizes and rules.
-    pub fn geometry(&self) -> Geometry {
-        self.ring.geometry
     }
 }

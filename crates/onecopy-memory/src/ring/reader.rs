@@ -192,6 +192,7 @@ impl RingReader {
         // No honest writer comes this far; below the mark, a position and its successor never overflow.
         let position = position.min(WRITING - 1);
         self.start = position;
+        self.state.count_from(position);
         self.cursor = position;
         self.resynced_at = None;
         let slot = self.ring.slot(position);
@@ -421,6 +422,7 @@ impl RingReader {
         // Every message below the head that was looked at is gone: its slot has another, or its chunk was taken back.
         let position = candidate.unwrap_or(head);
         self.lost += position.saturating_sub(self.cursor.max(self.start));
+        self.state.count_lost(self.lost);
         self.cursor = position;
         self.resynced_at = Some(position);
         self.tell();

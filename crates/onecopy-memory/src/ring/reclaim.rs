@@ -59,6 +59,8 @@ pub(super) struct Reclaim {
     collect_at: usize,
     /// Scratch space of `sweep`.
     held: Vec<u64>,
+    /// Position + 1 of the last message that found no memory.
+    exhausted_at: u64,
 }
 
 impl Reclaim {
@@ -66,7 +68,7 @@ impl Reclaim {
         self.outstanding.push_back(Published { position, count, chunk });
     }
 
-    fn out(&self) -> usize {
+    pub(super) fn out(&self) -> usize {
         self.outstanding.len() + self.retired.len()
     }
 
@@ -136,6 +138,7 @@ impl RingWriter {
             }
             // Readers must not lose their messages to one that is too large in any case.
             if !pool.may_ever_hold(length) || !self.revoke(pool) {
+                self.count_exhausted();
                 return Err(BudgetExhausted { requested_bytes: length, budget_bytes: pool.budget_bytes() });
             }
         }
@@ -161,6 +164,17 @@ impl RingWriter {
         let floor = self.reclaim.retire_while(|published| published.position + published.count <= done);
         self.raise_floor(floor);
         self.sweep(pool);
+        self.show_pool(pool);
+    }
+
+    /// Once a message, however often it is tried.
+    #[cold]
+    fn count_exhausted(&mut self) {
+        if self.reclaim.exhausted_at != self.head + 1 {
+            self.reclaim.exhausted_at = self.head + 1;
+            let exhausted = &self.ring.header().exhausted;
+            exhausted.store(exhausted.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// Takes the older half of the outstanding chunks from readers that have not read them. Returns `false` if there

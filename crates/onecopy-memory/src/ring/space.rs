@@ -51,6 +51,7 @@ impl RingWriter {
         let attached =
             self.attached.iter().map(|reader| (Arc::clone(reader), reader.peer.space().value())).collect();
         self.space_ticket += 1;
+        self.ring.header().waits.store(self.space_ticket, Ordering::Relaxed);
         self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
         // Pairs with the barrier in `ReaderState::wake_waiting_writer`.
         if self.ring.geometry.reliable {

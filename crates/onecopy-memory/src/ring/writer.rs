@@ -40,6 +40,8 @@ pub struct RingWriter {
     sleepers: Vec<Arc<AttachedReader>>,
     pub(super) reclaim: Reclaim,
     pub(super) space_ticket: u64,
+    /// Position + 1 of the last message that found the ring full.
+    full_at: u64,
 }
 
 impl RingWriter {
@@ -76,6 +78,7 @@ impl RingWriter {
             sleepers: Vec::new(),
             reclaim: Reclaim::default(),
             space_ticket: 0,
+            full_at: 0,
         }
     }
 
@@ -96,7 +99,16 @@ impl RingWriter {
         if let (Some(segment), 1..) = (&self.segment, geometry.arena_bytes()) {
             pool.add_arena(segment.mapping(), geometry.arena_offset());
         }
+        self.ring.header().budget_bytes.store(budget_bytes as u64, Ordering::Relaxed);
+        self.show_pool(&pool);
         pool
+    }
+
+    /// Shows observers how large the pool is, and how much of it is out.
+    pub fn show_pool(&self, pool: &Pool) {
+        let header = self.ring.header();
+        header.pool_bytes.store(pool.committed_bytes() as u64, Ordering::Relaxed);
+        header.chunks_out.store(self.reclaim.out() as u64, Ordering::Relaxed);
     }
 
     /// The list of readers, for the thread that attaches and detaches them.
@@ -122,7 +134,21 @@ impl RingWriter {
             return true;
         }
         self.limit = self.slowest_cursor().map_or(u64::MAX, |cursor| cursor + self.ring.geometry.capacity);
-        self.head + count <= self.limit
+        let has_room = self.head + count <= self.limit;
+        if !has_room {
+            self.count_full();
+        }
+        has_room
+    }
+
+    /// Once a message, however often it is tried.
+    #[cold]
+    fn count_full(&mut self) {
+        if self.full_at != self.head + 1 {
+            self.full_at = self.head + 1;
+            let full = &self.ring.header().full;
+            full.store(full.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
     }
 
     /// Publishes a message whose payload travels in the slot.

@@ -135,6 +135,7 @@ impl Request {
             | Self::MaySleep { .. }
             | Self::Detach { .. }
             | Self::Close { .. }
+            | Self::ShowReaders
             | Self::Inspect { topic: None, .. } => {}
         }
         Ok(request)
@@ -190,6 +191,7 @@ impl Event {
             | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
+            | Self::MemoryInfo { .. }
             | Self::Kept { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }

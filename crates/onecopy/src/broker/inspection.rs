@@ -22,8 +22,10 @@ impl Broker {
         let request = question.request;
         if name.is_none() {
             for (node, Credentials { pid, uid }) in self.peers.nodes() {
-                let event = Event::NodeInfo { request, node: node.id, name: node.name.clone(), pid, uid };
-                outbox.tell(asker, event);
+                let (id, name) = (node.id, node.name.clone());
+                let shown = node.readers.as_ref().filter(|_| question.rings).map(Arc::clone);
+                let readers = shown.is_some();
+                outbox.0.push((asker, Event::NodeInfo { request, node: id, name, pid, uid, readers }, shown));
             }
         }
         let is_meant = |found: &str| name.is_none_or(|name| name == found);
@@ -35,6 +37,8 @@ impl Broker {
                 Key::Region(name) if is_meant(name) => {
                     self.describe_region(asker, question, name, topic, outbox)
                 }
+                // Of a question about everything, the memory between clients and servers is part of the answer.
+                Key::Direct(_) if name.is_none() => describe_memory(asker, question, topic, true, outbox),
                 _ => {}
             }
         }
@@ -64,11 +68,12 @@ impl Broker {
     fn describe_topic(
         &self,
         asker: NodeId,
-        Question { request, rings }: Question,
+        question: Question,
         name: &str,
         topic: &Topic,
         outbox: &mut Outbox,
     ) {
+        let Question { request, rings } = question;
         outbox.tell(
             asker,
             Event::TopicInfo {
@@ -91,6 +96,7 @@ impl Broker {
             };
             outbox.0.push((asker, event, rings.then(|| Arc::clone(&publisher.ring))));
         }
+        describe_memory(asker, question, topic, false, outbox);
         for port in topic.subscribers.keys() {
             let (topic, node_name) = (name.to_owned(), self.node_name(*port));
             outbox.tell(asker, Event::SubscriberInfo { request, topic, subscriber: *port, node_name });
@@ -169,6 +175,26 @@ impl Broker {
 
     fn node_name(&self, port: PortId) -> String {
         self.peers.name_of(port.node).unwrap_or("?").to_owned()
+    }
+}
+
+/// The pools of a topic's publishers, and with `rings` the rings.
+fn describe_memory(
+    asker: NodeId,
+    Question { request, rings: wanted }: Question,
+    topic: &Topic,
+    rings: bool,
+    outbox: &mut Outbox,
+) {
+    if !wanted {
+        return;
+    }
+    for (port, publisher) in &topic.publishers {
+        let ring = rings.then_some(&publisher.ring);
+        for memory in ring.into_iter().chain(publisher.segments.values()) {
+            let owner = publisher.from.unwrap_or(*port);
+            outbox.tell_with(asker, Event::MemoryInfo { request, owner }, memory);
+        }
     }
 }
 

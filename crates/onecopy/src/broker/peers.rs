@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::protocol::{NodeId, Refusal};
+use super::topics::Descriptor;
 use super::transport::Credentials;
 
 /// A connection, numbered by whoever accepts connections; a number is never used again.
@@ -14,6 +15,8 @@ pub struct PeerId(pub u64);
 pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) name: String,
+    /// What it shows to those who look.
+    pub(super) readers: Option<Descriptor>,
 }
 
 #[derive(Debug)]
@@ -55,13 +58,20 @@ impl Peers {
             return Err(Refusal::DuplicateNode { node: id });
         }
         self.by_node.insert(id, peer);
-        record.node = Some(Node { id, name });
+        record.node = Some(Node { id, name, readers: None });
         Ok(())
     }
 
     pub(super) fn node_of(&self, peer: PeerId) -> Result<NodeId, Refusal> {
         let node = self.by_id.get(&peer).and_then(|peer| peer.node.as_ref());
         node.map(|node| node.id).ok_or(Refusal::HelloMissing)
+    }
+
+    /// A node shows its reader state, in place of what it showed before.
+    pub(super) fn show_readers(&mut self, peer: PeerId, readers: Option<Descriptor>) -> Result<(), Refusal> {
+        let node = self.by_id.get_mut(&peer).and_then(|peer| peer.node.as_mut());
+        node.ok_or(Refusal::HelloMissing)?.readers = readers;
+        Ok(())
     }
 
     pub(super) fn peer_of(&self, node: NodeId) -> Option<PeerId> {

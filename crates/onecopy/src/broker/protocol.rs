@@ -220,9 +220,12 @@ pub enum Request {
         request: u32,
         /// Only this topic, and no nodes.
         topic: Option<String>,
-        /// With the rings of the publishers as descriptors.
+        /// With what there is of memory as descriptors, for looking at.
         rings: bool,
     },
+    /// For those who look at what there is: my reader state is there, with what I count. With that memory as descriptor. In
+    /// place of what I showed before.
+    ShowReaders,
 }
 
 /// From the broker to a node.
@@ -402,6 +405,8 @@ pub enum Event {
         pid: u32,
         /// The user it runs as.
         uid: u32,
+        /// The memory of its reader state comes along.
+        readers: bool,
     },
     /// Part of the answer to [`Request::Inspect`].
     TopicInfo {
@@ -487,6 +492,14 @@ pub enum Event {
         /// The memory comes along.
         memory: bool,
     },
+    /// Part of the answer to [`Request::Inspect`]: memory of a publisher's beside the ring that came with it, or the ring
+    /// from a client to a server, or back. With that memory as descriptor.
+    MemoryInfo {
+        /// The number of the question.
+        request: u32,
+        /// The publisher, client or server.
+        owner: PortId,
+    },
     /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if `memory` is set.
     DatasetInfo {
         /// The number of the question.
@@ -526,7 +539,8 @@ impl Request {
             | Self::AddSegment { .. }
             | Self::OfferShared { .. }
             | Self::PublishDataset { .. }
-            | Self::Attach { .. } => true,
+            | Self::Attach { .. }
+            | Self::ShowReaders => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             _ => false,
         }
@@ -542,10 +556,12 @@ impl Event {
             | Self::Attach { .. }
             | Self::Remains { .. }
             | Self::Dataset { .. }
-            | Self::SharedMemory { .. } => true,
+            | Self::SharedMemory { .. }
+            | Self::MemoryInfo { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,
             Self::RegionInfo { memory, .. } | Self::DatasetInfo { memory, .. } => *memory,
+            Self::NodeInfo { readers, .. } => *readers,
             _ => false,
         }
     }

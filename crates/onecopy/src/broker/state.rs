@@ -258,6 +258,7 @@ impl Broker {
                 self.inspect(node, Question { request, rings }, topic.as_deref(), outbox);
                 Ok(())
             }
+            (Request::ShowReaders, readers) => self.peers.show_readers(peer, readers),
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
@@ -479,6 +480,7 @@ fn own_port(request: &Request) -> Option<PortId> {
         Request::Hello { .. }
         | Request::Inspect { .. }
         | Request::Keep { .. }
-        | Request::KeepDataset { .. } => None,
+        | Request::KeepDataset { .. }
+        | Request::ShowReaders => None,
     }
 }

@@ -80,8 +80,8 @@ type Awaited = BTreeSet<PortId>;
 pub(super) struct Publisher {
     pub(super) history: u64,
     pub(super) ring: Descriptor,
-    from: Option<PortId>,
-    segments: BTreeMap<u32, Descriptor>,
+    pub(super) from: Option<PortId>,
+    pub(super) segments: BTreeMap<u32, Descriptor>,
     awaited: Awaited,
 }
 

@@ -82,7 +82,7 @@ fn wait_and_handle(
     loop {
         match socket.try_receive_event() {
             Ok((event, None)) if event.carries_descriptor() => {
-                lose_memory(session, &event, &TransportError::DescriptorLost);
+                lose_memory(session, event, &TransportError::DescriptorLost);
             }
             Ok((event, descriptor)) => handle(session, event, descriptor),
             Err(TransportError::NotReady) if broker_ended => return Err(TransportError::Closed),
@@ -162,8 +162,11 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
 /// Part of the answer to a question of this node's.
 fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
     match (event, descriptor) {
-        (Event::NodeInfo { request, node, name, pid, uid }, _) => {
-            session.inspections.add(request, Answer::Node { node, name, pid, uid });
+        (Event::NodeInfo { request, node, name, pid, uid, .. }, readers) => {
+            session.inspections.add(request, Answer::Node { node, name, pid, uid, readers });
+        }
+        (Event::MemoryInfo { request, owner }, Some(memory)) => {
+            session.inspections.add(request, Answer::Memory { owner, memory });
         }
         (Event::TopicInfo { request, name, payload, delivery, .. }, _) => {
             session.inspections.add(request, Answer::Topic { name, payload, delivery });
@@ -221,6 +224,9 @@ fn meet_publisher(
         true => open_region(session, token, &payload, ring).map(Reader::Region),
         false => open_ring(session, token, &payload, ring).map(Reader::Ring),
     };
+    if let Ok(reader) = &opened {
+        reader.state().identify(route.subscriber.serial, (route.publisher.node.0, route.publisher.serial));
+    }
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else {
         // Outside the lock: the end of the reader may be the end of the node.
@@ -285,9 +291,15 @@ fn take_segment(session: &Session, route: Route, index: u32, replaced: u64, segm
 }
 
 /// An event came whose descriptor this process could not take in.
-fn lose_memory(session: &Session, event: &Event, error: &TransportError) {
+fn lose_memory(session: &Session, event: Event, error: &TransportError) {
     let reason = error.to_string();
-    match event {
+    match &event {
+        // Who looks sees less.
+        Event::NodeInfo { .. }
+        | Event::PublisherInfo { .. }
+        | Event::RegionInfo { .. }
+        | Event::DatasetInfo { .. }
+        | Event::MemoryInfo { .. } => take_answer(session, event, None),
         Event::Publisher { route, .. } => {
             let ports = session.ports();
             if let Some(subscriber) = ports.subscribers.get(&route.subscriber) {

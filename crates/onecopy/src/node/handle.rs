@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use onecopy_memory::counters::ClientTally;
 use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::region::{RegionWriter, Seat, SharedRegion};
@@ -57,7 +58,14 @@ impl NodeHandle {
                 .spawn(move || control::run(&session, &outbox_bell, broker_pid))
                 .map_err(OpenError::system("start the control thread"))?
         };
+        // For those who look from outside; that a broker which is gone does not take it is no reason not to be a node.
+        session.outbox.send_or_log(&Request::ShowReaders, Some(session.table.descriptor()));
         Ok(Self { session, control: Some(control), server, fork })
+    }
+
+    /// What a client counts with; `None` if so many are counted already that there is no room.
+    pub(crate) fn client_tally(&self, client: PortId) -> Option<ClientTally> {
+        ClientTally::new(&self.session.table, client.serial)
     }
 
     /// Asks the broker who is there.

@@ -18,6 +18,7 @@ pub(crate) enum Answer {
         name: String,
         pid: u32,
         uid: u32,
+        readers: Option<OwnedFd>,
     },
     Topic {
         name: String,
@@ -46,6 +47,10 @@ pub(crate) enum Answer {
         role: Role,
         node_name: String,
         pid: u32,
+    },
+    Memory {
+        owner: PortId,
+        memory: OwnedFd,
     },
     Kept(Option<KeepError>),
     Dataset {

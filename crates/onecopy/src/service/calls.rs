@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::error::CallError;
 use super::header::ResponseHeader;
+use super::tally::Timed;
 use crate::broker::protocol::PortId;
 use crate::content::Content;
 use crate::error::ReceiveError;
@@ -58,6 +59,8 @@ pub(super) struct Call {
     pub(super) unread: VecDeque<Content<ResponseHeader>>,
     /// An answer came that may not be the only one: another server would begin again.
     pub(super) has_begun: bool,
+    /// When it was sent, until its first answer comes.
+    pub(super) timed: Option<Timed>,
     /// The task that waits for it.
     pub(super) waker: Option<Waker>,
     /// Why its answers can't be received, though it goes on.
@@ -67,7 +70,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(id: u64, server: PortId, deadline: u64, retry: Option<Retry>) -> Self {
-        let (ending, unread, has_begun, waker) = Default::default();
+        let (ending, unread, has_begun, timed, waker) = Default::default();
         Self {
             id,
             server,
@@ -76,6 +79,7 @@ impl Call {
             ending,
             unread,
             has_begun,
+            timed,
             waker,
             #[cfg(feature = "tokio")]
             fault: None,

@@ -71,7 +71,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ClientBuilder<Req, Res> {
         let inbox =
             self.node.open_correspondent(port, Role::Client, self.service, self.expected, geometry)?;
         let feeds = Feeds::new(Arc::clone(&self.node), port, inbox);
-        let mut exchange = Exchange::new::<Req, Res>(self.node, feeds, self.budget_bytes);
+        let mut exchange = Exchange::new::<Req, Res>(self.node, port, feeds, self.budget_bytes);
         if let Err(error) = exchange.settle(limits::SETTLE_TIMEOUT) {
             tracing::warn!(%error, "some server can't be called yet");
         }

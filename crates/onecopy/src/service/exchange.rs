@@ -13,6 +13,7 @@ use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
 use super::link::Link;
 use super::mail::Mail;
 use super::outgoing;
+use super::tally::CallTally;
 use crate::broker::protocol::{PortId, ServiceType};
 use crate::content::Content;
 use crate::error::{LoanError, ReceiveError};
@@ -33,6 +34,7 @@ pub(super) struct Exchange {
     pub(super) mail: Mail<ResponseHeader>,
     links: Vec<Link>,
     calls: Calls,
+    tally: CallTally,
     /// Which server gets the next call, among those with equally little to do.
     turn: usize,
     /// Every server that was there at first has been named.
@@ -80,15 +82,18 @@ pub(super) struct Order {
 impl Exchange {
     pub(super) fn new<Req: Payload + ?Sized, Res: Payload + ?Sized>(
         node: Arc<NodeHandle>,
+        port: PortId,
         feeds: Feeds,
         budget_bytes: usize,
     ) -> Self {
+        let tally = CallTally::new(&node, port);
         let types = Types { is_response: Content::is::<Res>, send: outgoing::send::<Req, RequestHeader> };
         Self {
             node,
             mail: Mail::new(feeds),
             links: Vec::new(),
             calls: Calls::default(),
+            tally,
             turn: 0,
             all_met: false,
             payload: None,
@@ -292,11 +297,14 @@ impl Exchange {
         let Order { deadline, one_way, retries } = order;
         let link = &mut self.links[index];
         if one_way {
+            self.tally.notified();
             return Ok(RequestHeader { id: 0, deadline, interest: 0, flags: ONE_WAY });
         }
         let id = self.calls.next_id()?;
         let retry = (retries > 0).then(|| Retry { payload: payload.to_vec(), left: retries });
-        self.calls.insert(Call::new(id, link.peer, deadline, retry));
+        let mut call = Call::new(id, link.peer, deadline, retry);
+        call.timed = self.tally.made();
+        self.calls.insert(call);
         Ok(announce(link, id, deadline))
     }
 
@@ -367,6 +375,7 @@ impl Exchange {
             content.held = None;
             return None;
         };
+        self.tally.answered(call);
         let ending = match header.status() {
             Some(Status::Item) => None,
             Some(Status::Last | Status::End) => Some(Ending::Finished),
@@ -404,6 +413,7 @@ impl Exchange {
         if matches!(ending, Ending::Cancelled) {
             call.unread.clear();
         }
+        self.tally.ended(&ending);
         call.ending = Some(ending);
         call.wake();
         let server = call.server;
@@ -417,6 +427,7 @@ impl Exchange {
         let Some(call) = self.calls.remove(id) else { return };
         self.make_room(id);
         if call.ending.is_none() {
+            self.tally.ended(&Ending::Cancelled);
             self.has_leftovers = true;
             self.lose_interest(call.server, id);
         }

@@ -15,6 +15,7 @@
 //! | `pending.rs`, `request.rs` | a call as its client and as its server has it, with the answers |
 //! | `header.rs` | what goes before requests and responses in the rings |
 //! | `exchange.rs`, `calls.rs` | a client's calls and links, whatever their types |
+//! | `tally.rs` | what a client counts of its calls |
 //! | `link.rs` | the way to one counterpart |
 //! | `mail.rs` | what comes from all counterparts |
 //! | `outgoing.rs`, `request_draft.rs` | a message on its way out, and a request that is being written |
@@ -37,6 +38,7 @@ mod pending;
 mod request;
 mod request_draft;
 mod server;
+mod tally;
 #[cfg(test)]
 mod tests;
 

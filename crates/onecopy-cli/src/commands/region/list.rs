@@ -11,7 +11,7 @@ const AFTER_LONG_HELP: &str = "\
 A region is there as long as somebody has it open, or `onecopy serve` keeps it.
 
 JSON: one array
-  [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept}]
+  [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept, memory_bytes, lock_waits}]
   mode is \"single-writer\" or \"shared\"; payload is null until somebody says what it is; writer_pid is null if the
   region has no single writer now; version and capacity_bytes are null until the region has memory.
 

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::inventory_json::{Payload, unknown};
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
-use crate::service_json::{Port, ServiceDetails};
+use crate::service_json::{Client, Server, ServiceDetails};
 use crate::values::parse_name;
 
 const AFTER_LONG_HELP: &str = "\
@@ -15,8 +15,10 @@ JSON: one document
   request: {kind, element: {name, size_bytes, align_bytes}, header, description}
                                        kind is \"value\" or \"slice\"; header is null; request is null if not known yet
   response                             like request
-  servers: [{id, node, pid}]
-  clients: [{id, node, pid}]
+  servers: [{id, node, pid, requests}]
+  clients: [{id, node, pid, calls, notifications, answered, failed, server_lost, late, cancelled,
+             latency: {p50_ns, p90_ns, p99_ns, p999_ns}}]
+                                       latency is from sending to the first answer, as the client saw it
 
 Examples:
   onecopy service info planner
@@ -35,7 +37,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
-    let service = scope.visit()?.node.service_entry(&arguments.name)?;
+    let services = scope.visit()?.node.inventory()?.services;
+    let service = services.into_iter().find(|service| service.name == arguments.name);
     let service = service.ok_or_else(|| Failure::NoService { name: arguments.name.clone() })?;
     let details = ServiceDetails::from(&service);
     let mut output = Output::new();
@@ -54,8 +57,8 @@ fn print(service: &ServiceDetails, output: &mut Output) -> Result<(), Failure> {
     output.line(&format!("service   {}", styled(&service.name, Style::Strong, stdout_has_colour())))?;
     output.line(&format!("request   {}", described(service.request.as_ref())))?;
     output.line(&format!("response  {}", described(service.response.as_ref())))?;
-    let servers: Vec<_> = service.servers.iter().map(Port::cells).collect();
-    output.section(&["SERVER", "NODE", "PROCESS"], &servers, "no servers")?;
-    let clients: Vec<_> = service.clients.iter().map(Port::cells).collect();
-    output.section(&["CLIENT", "NODE", "PROCESS"], &clients, "no clients")
+    let servers: Vec<_> = service.servers.iter().map(Server::cells).collect();
+    output.section(&Server::HEADINGS, &servers, "no servers")?;
+    let clients: Vec<_> = service.clients.iter().map(Client::cells).collect();
+    output.section(&Client::HEADINGS, &clients, "no clients")
 }

@@ -11,7 +11,7 @@ const AFTER_LONG_HELP: &str = "\
 A service is there as long as somebody has it open, be it only a client that waits for a server.
 
 JSON: one array
-  [{name, servers, clients, request, response}]
+  [{name, servers, clients, request, response, calls, errors, latency: {p50_ns, p90_ns, p99_ns, p999_ns}}]
   request and response are null until somebody says what they are.
 
 Examples:

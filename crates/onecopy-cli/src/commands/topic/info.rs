@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::inventory_json::{Publisher, Subscriber, TopicDetails, unknown};
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
+use crate::units::{bytes, count};
 use crate::values::parse_name;
 
 const AFTER_LONG_HELP: &str = "\
@@ -14,8 +15,14 @@ JSON: one document
   payload: {kind, element: {name, size_bytes, align_bytes}, header, description}
                                        kind is \"value\" or \"slice\"; header is like element, or null
   delivery                             \"overwrite\", \"reliable\" or null
-  publishers: [{id, node, history, depth, messages, bytes}]
-  subscribers: [{id, node}]
+  publishers: [{id, node, history, depth, messages, bytes, full, exhausted, waits, wakes,
+                memory_bytes, pool_bytes, budget_bytes, chunks_out}]
+                                       full, exhausted: messages that found no room, or no memory, at first;
+                                       waits, wakes: how often it slept for space, and woke subscribers;
+                                       chunks_out: large messages that were not given back at its last look
+  subscribers: [{id, node, publishers, received, lost, lag, lag_of_ring, sleeps, asleep, held}]
+                                       lag: messages published and not received (told once in 64 messages by one
+                                       that works through many); held: large messages that it has not let go
 
 Examples:
   onecopy topic info camera/front
@@ -34,7 +41,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
-    let topic = scope.visit()?.node.topic_entry(&arguments.name)?;
+    let topics = scope.visit()?.node.inventory()?.topics;
+    let topic = topics.into_iter().find(|topic| topic.name == arguments.name);
     let topic = topic.ok_or_else(|| Failure::NoTopic { name: arguments.name.clone() })?;
     let details = TopicDetails::from(&topic);
     let mut output = Output::new();
@@ -54,24 +62,29 @@ fn print(topic: &TopicDetails, output: &mut Output) -> Result<(), Failure> {
     output.line(&format!("payload   {payload}"))?;
     output.line(&format!("delivery  {delivery}"))?;
     let publishers: Vec<_> = topic.publishers.iter().map(publisher_cells).collect();
-    let headings = ["PUBLISHER", "NODE", "HISTORY", "DEPTH", "MESSAGES", "BYTES"];
+    let headings = ["PUBLISHER", "NODE", "HISTORY", "DEPTH", "MESSAGES", "BYTES", "FULL", "WAITS", "MEMORY"];
     output.section(&headings, &publishers, "no publishers")?;
     let subscribers: Vec<_> = topic.subscribers.iter().map(subscriber_cells).collect();
-    output.section(&["SUBSCRIBER", "NODE"], &subscribers, "no subscribers")
+    let headings = ["SUBSCRIBER", "NODE", "RECEIVED", "LOST", "LAG", "HELD", "SLEEPS"];
+    output.section(&headings, &subscribers, "no subscribers")
 }
 
 fn publisher_cells(publisher: &Publisher) -> Vec<String> {
-    let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
     vec![
         publisher.id.clone(),
         publisher.node.clone(),
         publisher.history.to_string(),
-        number(publisher.depth),
-        number(publisher.messages),
-        number(publisher.bytes),
+        count(publisher.depth),
+        count(publisher.messages),
+        count(publisher.bytes),
+        count(publisher.full),
+        count(publisher.waits),
+        bytes(publisher.memory_bytes),
     ]
 }
 
 fn subscriber_cells(subscriber: &Subscriber) -> Vec<String> {
-    vec![subscriber.id.clone(), subscriber.node.clone()]
+    let Subscriber { received, lost, lag, held, sleeps, .. } = subscriber;
+    let counters = [received, lost, lag, held, sleeps].map(u64::to_string);
+    [subscriber.id.clone(), subscriber.node.clone()].into_iter().chain(counters).collect()
 }

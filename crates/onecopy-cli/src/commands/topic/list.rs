@@ -11,8 +11,9 @@ const AFTER_LONG_HELP: &str = "\
 A topic is there as long as somebody has it open. MESSAGES counts those of the publishers that are there.
 
 JSON: one array
-  [{name, payload, delivery, publishers, subscribers, messages, bytes}]
-  payload and delivery are null until somebody says what they are.
+  [{name, payload, delivery, publishers, subscribers, messages, bytes, lost, lag, full, memory_bytes}]
+  payload and delivery are null until somebody says what they are. lost is the sum over the subscribers that are
+  there, lag the largest of theirs, in messages; full counts messages that found no room at first.
 
 Examples:
   onecopy topic list

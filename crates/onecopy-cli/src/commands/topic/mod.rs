@@ -4,6 +4,8 @@ mod hz;
 mod info;
 mod list;
 mod publish;
+mod record;
+mod replay;
 mod subscribe;
 
 use clap::Subcommand;
@@ -19,6 +21,8 @@ pub(crate) enum Command {
     List(list::Arguments),
     Info(info::Arguments),
     Hz(hz::Arguments),
+    Record(record::Arguments),
+    Replay(replay::Arguments),
 }
 
 pub(crate) fn run(command: Command, scope: &Scope) -> Result<(), Failure> {
@@ -28,5 +32,7 @@ pub(crate) fn run(command: Command, scope: &Scope) -> Result<(), Failure> {
         Command::List(arguments) => list::run(&arguments, scope),
         Command::Info(arguments) => info::run(&arguments, scope),
         Command::Hz(arguments) => hz::run(&arguments, scope),
+        Command::Record(arguments) => record::run(&arguments, scope),
+        Command::Replay(arguments) => replay::run(&arguments, scope),
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             keep
         }),
         port().prop_map(|port| Request::Close { port }),
+        Just(Request::ShowReaders),
         (any::<u32>(), option::of(topic()), any::<bool>())
             .prop_map(|(request, topic, rings)| Request::Inspect { request, topic, rings }),
     ]
@@ -165,8 +166,12 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             index,
             replaced
         }),
-        (any::<u32>(), node(), name(), any::<u32>(), any::<u32>())
-            .prop_map(|(request, node, name, pid, uid)| Event::NodeInfo { request, node, name, pid, uid }),
+        (any::<u32>(), node(), name(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
+            |(request, node, name, pid, uid, readers)| {
+                Event::NodeInfo { request, node, name, pid, uid, readers }
+            }
+        ),
+        (any::<u32>(), port()).prop_map(|(request, owner)| Event::MemoryInfo { request, owner }),
         (any::<u32>(), topic(), option::of(payload()), option::of(delivery()), any::<u32>()).prop_map(
             |(request, name, payload, delivery, publishers)| {
                 Event::TopicInfo { request, name, payload, delivery, publishers, subscribers: publishers / 2 }

@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::broker::protocol::{
-    Address, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Route,
+    Address, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route,
+    ServiceType,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
@@ -288,4 +289,40 @@ fn inspection_lists_everything_once() {
     let events =
         send(&mut broker, 1, Request::Inspect { request: 7, topic: Some("b".to_owned()), rings: false });
     assert_eq!(events.len(), 3);
+}
+
+#[test]
+fn inspection_shows_memory_to_those_who_want_it() {
+    let mut broker = broker(2);
+    let (client, server) = (port(1, 1), port(2, 1));
+    let payload = PayloadType::value::<u64>();
+    let service = ServiceType { request: payload.clone(), response: payload.clone() };
+    for (peer, port, role) in [(2, server, Role::Server), (1, client, Role::Client)] {
+        let payload = Some(service.clone());
+        send(&mut broker, peer, Request::OpenService { port, role, service: "s".to_owned(), payload });
+    }
+    let ring = Request::OpenPublisher {
+        publisher: port(1, 2),
+        address: Address::Direct { to: server, from: client },
+        payload: payload.clone(),
+        delivery: Delivery::Reliable,
+        history: 0,
+    };
+    send(&mut broker, 1, ring);
+    send(&mut broker, 1, open_publisher(port(1, 3), "a", payload, Delivery::Reliable));
+    send(&mut broker, 1, Request::AddSegment { publisher: port(1, 3), index: 0, replaced: 0 });
+    send(&mut broker, 1, Request::ShowReaders);
+    send(&mut broker, 1, Request::ShowReaders);
+    let mut shown = |rings| {
+        let events = send(&mut broker, 2, Request::Inspect { request: 6, topic: None, rings });
+        let nodes = events.iter().filter(|(_, event)| matches!(event, Event::NodeInfo { readers: true, .. }));
+        let nodes = nodes.count();
+        let owners = events.iter().filter_map(|(_, event)| match event {
+            Event::MemoryInfo { owner, .. } => Some(*owner),
+            _ => None,
+        });
+        (nodes, owners.collect::<Vec<_>>())
+    };
+    assert_eq!(shown(true), (1, vec![port(1, 3), client]));
+    assert_eq!(shown(false), (0, vec![]));
 }

@@ -1,0 +1,235 @@
+//! Publishing bytes as messages of a type that is known at run time only: for what was recorded, or comes from another
+//! machine. Subscribers that know the type can't tell the difference.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
+use onecopy_memory::ring::{Geometry, RingWriter};
+use onecopy_memory::wait::Woken;
+
+use crate::broker::protocol::{Address, Delivery, Request};
+use crate::error::{Error, LoanError, OpenError};
+use crate::limits;
+use crate::node::handle::NodeHandle;
+use crate::payload::SLICE_INLINE_BYTES;
+use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
+use crate::sender::Sender;
+
+/// How an untyped publisher is to be set up; from [`crate::AnyTopic::publisher`].
+#[derive(Debug)]
+#[must_use = "nothing happens until open()"]
+pub struct AnyPublisherBuilder {
+    node: Arc<NodeHandle>,
+    topic: String,
+    payload: PayloadType,
+    history: u64,
+    depth: u64,
+    budget_bytes: usize,
+    delivery: Delivery,
+}
+
+impl AnyPublisherBuilder {
+    pub(crate) fn new(node: Arc<NodeHandle>, topic: String, payload: PayloadType) -> Self {
+        Self {
+            node,
+            topic,
+            payload,
+            history: 0,
+            depth: limits::DEPTH_DEFAULT,
+            budget_bytes: limits::BUDGET_BYTES_DEFAULT,
+            delivery: Delivery::Overwrite,
+        }
+    }
+
+    /// As [`crate::PublisherBuilder::history`].
+    pub fn history(mut self, messages: u64) -> Self {
+        self.history = messages;
+        self
+    }
+
+    /// As [`crate::PublisherBuilder::depth`].
+    pub fn depth(mut self, messages: u64) -> Self {
+        self.depth = messages;
+        self
+    }
+
+    /// As [`crate::PublisherBuilder::budget_bytes`].
+    pub fn budget_bytes(mut self, bytes: usize) -> Self {
+        self.budget_bytes = bytes;
+        self
+    }
+
+    /// How the topic delivers; all its publishers must agree. Default [`Delivery::Overwrite`].
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// Opens the publisher; see [`crate::PublisherBuilder::open`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`OpenError::NoSuchType`] for a description of a type that no subscriber can have.
+    pub fn open(self) -> Result<AnyPublisher, OpenError> {
+        if self.history > limits::HISTORY_MAX {
+            return Err(OpenError::HistoryTooLong { requested: self.history, most: limits::HISTORY_MAX });
+        }
+        let sizes = Sizes::of(&self.payload)?;
+        let reliable = self.delivery == Delivery::Reliable;
+        let arena_bytes = limits::arena_bytes(sizes.largest(), self.budget_bytes);
+        let inline_bytes = sizes.slot_header_bytes().saturating_add(sizes.inline_bytes);
+        let geometry =
+            Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
+        let writer = RingWriter::create(geometry, self.payload.layout_hash())?;
+        let port = self.node.new_port();
+        let request = Request::OpenPublisher {
+            publisher: port,
+            address: Address::Topic(self.topic),
+            payload: self.payload,
+            delivery: self.delivery,
+            history: geometry.history(),
+        };
+        self.node.open_publisher(port, &writer, request)?;
+        let slot_payload_bytes = geometry.inline_bytes_max().checked_sub(sizes.slot_header_bytes());
+        let slot_payload_bytes = slot_payload_bytes.filter(|_| sizes.inline_bytes <= INLINE_BYTES_MAX);
+        let sender = Sender::new(self.node, port, writer, self.budget_bytes);
+        Ok(AnyPublisher { sender, sizes, slot_payload_bytes })
+    }
+}
+
+/// What the description says about bytes.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    kind: PayloadKind,
+    element_bytes: usize,
+    header_bytes: usize,
+    /// Payload bytes up to which a message may travel inside a slot, as a typed publisher would have it.
+    inline_bytes: usize,
+}
+
+impl Sizes {
+    fn of(payload: &PayloadType) -> Result<Self, OpenError> {
+        payload.validate()?;
+        let bytes =
+            |description: &TypeDescription| usize::try_from(description.size_bytes).unwrap_or(usize::MAX / 4);
+        let (element_bytes, header_bytes) = (bytes(&payload.element), bytes(&payload.header));
+        let fits_words = payload.element.align_bytes <= align_of::<u64>() as u64;
+        let inline_bytes = match payload.kind {
+            _ if !fits_words => INLINE_BYTES_MAX + 1,
+            PayloadKind::Value => element_bytes,
+            PayloadKind::Slice => SLICE_INLINE_BYTES,
+        };
+        Ok(Self { kind: payload.kind, element_bytes, header_bytes, inline_bytes })
+    }
+
+    fn slot_header_bytes(&self) -> usize {
+        self.header_bytes.next_multiple_of(8)
+    }
+
+    fn chunk_header_bytes(&self) -> usize {
+        self.header_bytes.next_multiple_of(LINE_BYTES)
+    }
+
+    /// Of a message whose size is known.
+    fn largest(&self) -> usize {
+        let payload = if self.kind == PayloadKind::Value { self.element_bytes } else { 0 };
+        self.chunk_header_bytes().saturating_add(payload)
+    }
+
+    fn fits(&self, payload: &[u8], header: &[u8]) -> bool {
+        let is_whole = match (self.kind, self.element_bytes) {
+            (PayloadKind::Value, bytes) => payload.len() == bytes,
+            (PayloadKind::Slice, 0) => payload.is_empty(),
+            (PayloadKind::Slice, bytes) => payload.len().is_multiple_of(bytes),
+        };
+        is_whole && header.len() == self.header_bytes
+    }
+}
+
+/// Publishes bytes on a topic of any type; see [`crate::AnyTopic::publisher`].
+///
+/// ```no_run
+/// use onecopy::payload_type::PayloadType;
+///
+/// # fn main() -> Result<(), onecopy::Error> {
+/// let node = onecopy::Node::open()?;
+/// let mut publisher = node.any_topic("counter")?.publisher(PayloadType::value::<u64>()).open()?;
+/// publisher.publish(&7_u64.to_ne_bytes(), &[])?;
+/// # Ok(()) }
+/// ```
+pub struct AnyPublisher {
+    sender: Sender,
+    sizes: Sizes,
+    /// Payload bytes that a slot takes beside the header; `None` if no message travels in a slot.
+    slot_payload_bytes: Option<usize>,
+}
+
+impl AnyPublisher {
+    /// Publishes a copy of `payload`, with `header` as the user's header (empty where the type has none).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Misfit`] if the bytes have not the size of the type; else as for [`crate::Publisher::publish`].
+    pub fn publish(&mut self, payload: &[u8], header: &[u8]) -> Result<(), Error> {
+        if !self.sizes.fits(payload, header) {
+            return Err(Error::Misfit { payload_bytes: payload.len(), header_bytes: header.len() });
+        }
+        self.sender.check_room(1)?;
+        if self.fits_slot(payload.len()) {
+            self.sender.writer.publish_inline(header, payload);
+            return Ok(());
+        }
+        let offset = self.sizes.chunk_header_bytes();
+        let mut chunk = self.sender.chunk(offset + payload.len())?;
+        let bytes = chunk.bytes_mut();
+        bytes[..header.len()].copy_from_slice(header);
+        bytes[offset..offset + payload.len()].copy_from_slice(payload);
+        self.sender.writer.publish_chunk(chunk, offset, payload.len(), 1);
+        Ok(())
+    }
+
+    /// Like [`Self::publish`], but waits for subscribers to catch up or to let go.
+    ///
+    /// # Errors
+    ///
+    /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Full`] or [`LoanError::Budget`] at once if no subscriber can
+    /// change it; else as for [`Self::publish`].
+    pub fn publish_within(&mut self, payload: &[u8], header: &[u8], timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        let bytes = self.sizes.chunk_header_bytes() + payload.len();
+        loop {
+            let cause = match self.publish(payload, header) {
+                Err(Error::Loan(cause @ (LoanError::Full | LoanError::Budget(_)))) => cause,
+                other => return other,
+            };
+            let in_slot = self.fits_slot(payload.len());
+            if !in_slot && !self.sender.pool.may_ever_hold(bytes) {
+                return Err(cause.into());
+            }
+            let Sender { writer, pool, .. } = &mut self.sender;
+            let woken = writer.wait_for_readers(deadline, |writer| {
+                writer.has_room(1) && (in_slot || writer.may_allocate(pool, bytes))
+            });
+            if woken == Woken::TimedOut {
+                // Without subscribers there was nobody to wait for.
+                return Err(if self.subscribers() == 0 { cause } else { LoanError::Timeout }.into());
+            }
+        }
+    }
+
+    /// Number of subscribers attached right now: each of them hears whatever is published from now on.
+    pub fn subscribers(&self) -> usize {
+        self.sender.node.attached_to(self.sender.port)
+    }
+
+    fn fits_slot(&self, bytes: usize) -> bool {
+        self.slot_payload_bytes.is_some_and(|most| bytes <= most)
+    }
+}
+
+impl std::fmt::Debug for AnyPublisher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("AnyPublisher").field("sizes", &self.sizes).finish_non_exhaustive()
+    }
+}
