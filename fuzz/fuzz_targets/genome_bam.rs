@@ -40,7 +40,8 @@ fn check(bam: &std::path::Path, name: &[u8]) {
             && let Ok(mut reads) = Reads::open(bam, index)
         {
             let _ = reads.get(name, |record| {
-                let _ = (record.cigar().iter().count(), record.data().iter().count(), record.sequence().len());
+                let _ =
+                    (record.cigar().iter().count(), record.data().iter().count(), record.sequence().len());
                 Ok::<_, GenomeError>(())
             });
         }
