@@ -92,7 +92,7 @@ impl Session {
                 // The usual beginning.
                 self.connect(SAME_USER);
                 let (peer, node) = (PeerId(self.peers - 1), any_node(input)?);
-                self.say(peer, Request::Hello { node, name: "node".to_owned() }, input)?;
+                self.say(peer, Request::Hello { node, name: "node".to_owned(), returns_from: None }, input)?;
             }
             _ => {
                 let (node, request) = self.any_request(input)?;
@@ -176,7 +176,7 @@ impl Session {
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
         Ok(match input.int_in_range(0..=18_u8)? {
-            0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned() }),
+            0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned(), returns_from: None }),
             1 | 2 => {
                 let (address, payload) = (self.any_address(port, input)?, any_payload(input)?);
                 let delivery = if input.ratio(1, 8)? { Delivery::Reliable } else { Delivery::Overwrite };

@@ -9,6 +9,7 @@
 
 mod error;
 mod file_lock;
+mod presence;
 mod seat;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 pub use error::InstanceError;
 use file_lock::FileLock;
+pub use presence::Presence;
+pub(crate) use presence::Roll;
 pub use seat::Seat;
 
 use crate::broker::Process;
-use crate::broker::protocol::{Event, NodeId, Request};
+use crate::broker::protocol::{BrokerId, Event, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::limits::{
@@ -73,8 +76,23 @@ pub struct Joined {
     pub socket: PacketSocket,
     /// The process that the broker runs in.
     pub broker_pid: u32,
+    /// What else it said.
+    pub welcome: Welcome,
     /// The broker, if this process has become it.
     pub server: Option<ServerThread>,
+    /// Counts the node among those who are there.
+    pub presence: Presence,
+}
+
+/// A broker's answer to a node that introduces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Welcome {
+    /// The process that the broker runs in.
+    pub broker_pid: u32,
+    /// Which broker it is.
+    pub broker: BrokerId,
+    /// In which name space the processes that it tells of have their numbers; 0 if that is not known.
+    pub pid_namespace: u64,
 }
 
 enum Attempt {
@@ -219,51 +237,76 @@ impl Instance {
     ///
     /// As for [`connect_or_serve`](Self::connect_or_serve), and what the broker has against the node.
     pub fn join(&self, node: NodeId, name: &str) -> Result<Joined, InstanceError> {
+        self.join_from(node, name, None)
+    }
+
+    /// The same for a node that knew another broker before. What it has open must be announced next.
+    pub(crate) fn join_from(
+        &self,
+        node: NodeId,
+        name: &str,
+        returns_from: Option<BrokerId>,
+    ) -> Result<Joined, InstanceError> {
         let mut attempts_left = HANDSHAKE_ATTEMPTS;
+        // Before anybody can take over who would have to know of it.
+        let mut presence = Presence::take(self, node)?;
         loop {
             attempts_left -= 1;
             let Found { socket, server } = self.connect_or_serve()?;
             let server =
                 server.map(Server::spawn).transpose().map_err(|source| self.failed("serve", source))?;
-            match self.introduce(&socket, node, name) {
+            let hello = Request::Hello { node, name: name.to_owned(), returns_from };
+            match self.introduce_within(&socket, &hello, HANDSHAKE_TIMEOUT) {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok(broker_pid) => return Ok(Joined { socket, broker_pid, server }),
+                Ok(welcome) => {
+                    // Whoever takes over looks at the file that is there then, which a broker keeps in place.
+                    if !presence.is_in_place(self)? {
+                        presence = Presence::take(self, node)?;
+                    }
+                    let broker_pid = welcome.broker_pid;
+                    return Ok(Joined { socket, broker_pid, welcome, server, presence });
+                }
             }
         }
     }
 
-    /// Says Hello on a new connection, and waits for the answer; returns the broker's process.
+    /// Says Hello on a new connection, and waits for the answer.
     ///
     /// # Errors
     ///
     /// [`InstanceError::Refused`], [`InstanceError::NoAnswer`] after [`HANDSHAKE_TIMEOUT`], and
     /// [`InstanceError::BrokerEnded`].
-    pub fn introduce(&self, socket: &PacketSocket, node: NodeId, name: &str) -> Result<u32, InstanceError> {
-        self.introduce_within(socket, node, name, HANDSHAKE_TIMEOUT)
+    pub fn introduce(
+        &self,
+        socket: &PacketSocket,
+        node: NodeId,
+        name: &str,
+    ) -> Result<Welcome, InstanceError> {
+        let hello = Request::Hello { node, name: name.to_owned(), returns_from: None };
+        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT)
     }
 
     fn introduce_within(
         &self,
         socket: &PacketSocket,
-        node: NodeId,
-        name: &str,
+        hello: &Request,
         timeout: Duration,
-    ) -> Result<u32, InstanceError> {
+    ) -> Result<Welcome, InstanceError> {
         let failed = |source: Errno| self.failed("wait for an answer of", source);
         let broker = broker_behind(socket);
         socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
-        match socket.send_request(&Request::Hello { node, name: name.to_owned() }, None) {
+        match socket.send_request(hello, None) {
             // A broker that refused us at once has left its reason behind.
             Ok(()) | Err(TransportError::Closed) => {}
             Err(error) => return Err(self.handshake_error(socket, error)),
         }
         await_answer(socket, &broker, timeout).map_err(failed)?;
         match socket.try_receive_event() {
-            Ok((Event::Welcome { broker_pid }, _)) => {
+            Ok((Event::Welcome { broker_pid, broker, pid_namespace }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
-                Ok(broker_pid)
+                Ok(Welcome { broker_pid, broker, pid_namespace })
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
@@ -374,8 +417,12 @@ impl Instance {
         Ok(Attempt::Connected(socket))
     }
 
-    fn server(&self, seat: Seat) -> Result<Server, InstanceError> {
-        Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))
+    fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
+        let roll = Roll::call(self, seat.replaced_lock())?;
+        let mut server =
+            Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))?;
+        server.gather(roll);
+        Ok(server)
     }
 
     fn socket_removed(&self) -> InstanceError {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::epoll::EventFlags;
+
 use super::process::Process;
 use super::protocol::{Event, Refusal};
 use super::topics::Descriptor;
@@ -24,6 +26,8 @@ pub(super) struct Connection {
     pub(super) socket: PacketSocket,
     pub(super) process: Process,
     pub(super) blocked: Blocked,
+    /// What epoll reports of the socket.
+    pub(super) interest: EventFlags,
     /// The peer was refused, and is heard only as far as it lets go of something.
     pub(super) is_refused: bool,
     queue: VecDeque<Queued>,
@@ -46,6 +50,7 @@ impl Connection {
             socket,
             process,
             blocked: Blocked::No,
+            interest: EventFlags::IN,
             is_refused: false,
             queue: VecDeque::new(),
             unsolicited: 0,

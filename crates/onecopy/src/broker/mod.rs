@@ -12,29 +12,36 @@
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
-//! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `absentees.rs` | who is waited for, and how its end is noticed |
+//! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
 //! | `inspection.rs` | the answer to those who ask what there is |
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
+mod absentees;
 mod codec;
 mod connection;
 mod evicted;
 mod ids;
 mod inspection;
+mod links;
 mod passed;
 mod peers;
 mod process;
 pub mod protocol;
 pub mod quota;
 mod refusal;
+mod reopening;
+mod returning;
 pub mod server;
 mod services;
 mod shared_regions;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod tie;
 mod topics;
 pub mod transport;
 

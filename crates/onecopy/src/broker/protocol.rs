@@ -8,6 +8,10 @@
 //!
 //! A client meets a server in one step more: the broker introduces the two ([`Event::Met`]), and then each publishes to the
 //! other directly ([`Address::Direct`]), in the same three steps.
+//!
+//! When a broker ends, nodes come back to the next one: each says in its first packet whom it knew, then announces all
+//! that it has open in the same packets as at first, and with [`Request::Tied`] to whom each of its ports is tied.
+//! [`Request::Announced`] ends that. Two ports are as they were once both sides have said so.
 
 use std::fmt;
 
@@ -16,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use crate::payload_type::PayloadType;
 
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
-pub use super::ids::{NodeId, PortId, Route};
+pub use super::ids::{BrokerId, NodeId, PortId, Route};
 pub use super::quota::Resource;
 pub use super::refusal::{KeepError, OpenError, Refusal};
+pub use super::tie::Tie;
 
 /// What happens when a subscriber is slower than a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +83,16 @@ pub struct ServiceType {
     pub response: PayloadType,
 }
 
+impl ServiceType {
+    /// What a client or a server receives.
+    pub(super) fn sent_to(&self, role: Role) -> &PayloadType {
+        match role {
+            Role::Client => &self.response,
+            Role::Server => &self.request,
+        }
+    }
+}
+
 /// From a node to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -87,6 +102,8 @@ pub enum Request {
         node: NodeId,
         /// What people call it; need not be unique.
         name: String,
+        /// The broker that knew this node before. What it has open follows, up to [`Request::Announced`].
+        returns_from: Option<BrokerId>,
     },
     /// I publish. With the memory of the ring, or of the region, as descriptor.
     OpenPublisher {
@@ -138,6 +155,8 @@ pub enum Request {
         region: String,
         /// What I expect its value to be; `None` takes whatever there is.
         payload: Option<PayloadType>,
+        /// The seat that I have already, in an announcement.
+        seat: Option<u32>,
     },
     /// A region that several may write has no memory yet, or too little: here is some, with its value. With that memory
     /// as descriptor.
@@ -146,7 +165,29 @@ pub enum Request {
         port: PortId,
         /// Take the place of what there is; otherwise only if there is none.
         succeeds: bool,
+        /// In an announcement, the version of its value: of several memories the one with the latest goes on. 0 for one
+        /// that no broker has confirmed.
+        version: u64,
     },
+    /// In an announcement: the memory that I read a region from, in case that its writer does not come back. With that
+    /// memory as descriptor.
+    Remembered {
+        /// The reader.
+        subscriber: PortId,
+        /// The version of its value.
+        version: u64,
+    },
+    /// In an announcement: what one of my ports is tied to.
+    Tied {
+        /// To what.
+        tie: Tie,
+        /// The process of the other side, or 0 if I don't know it.
+        pid: u32,
+        /// As far as I can see, the other side has not ended.
+        is_there: bool,
+    },
+    /// All that I have open has been announced.
+    Announced,
     /// Keep a region while nobody has it open, or don't any more. Only a broker that runs on its own does.
     Keep {
         /// Comes back with the answer.
@@ -207,6 +248,10 @@ pub enum Event {
     Welcome {
         /// The process that the broker runs in.
         broker_pid: u32,
+        /// Which broker it is.
+        broker: BrokerId,
+        /// In which name space the processes that it tells of have their numbers.
+        pid_namespace: u64,
     },
     /// You broke the rules; the connection is closed behind this packet.
     Refused {
@@ -286,6 +331,8 @@ pub enum Event {
     SeatTaken {
         /// Your port.
         port: PortId,
+        /// Their port.
+        other: PortId,
         /// Their seat.
         seat: u32,
         /// Their process.
@@ -308,6 +355,8 @@ pub enum Event {
         delivery: Delivery,
         /// The client or server that it is, if it publishes to you directly.
         from: Option<PortId>,
+        /// Its process.
+        pid: u32,
     },
     /// To a subscriber: a segment of that publisher's pool. With that memory as descriptor.
     Segment {
@@ -336,6 +385,8 @@ pub enum Event {
         reader_segment: u32,
         /// The block in it.
         block: u32,
+        /// The subscriber's process.
+        pid: u32,
     },
     /// [`Request::Attached`], forwarded to the subscriber.
     Attached {
@@ -448,6 +499,13 @@ pub enum Event {
         /// The memory comes along.
         memory: bool,
     },
+    /// To everyone who has a region open: the broker keeps it, or does not any more. To be told to the next broker.
+    RegionKept {
+        /// Your port.
+        port: PortId,
+        /// It keeps it.
+        kept: bool,
+    },
     /// Answers [`Request::Keep`].
     Kept {
         /// The number of the request.
@@ -469,6 +527,7 @@ impl Request {
             Self::OpenPublisher { .. }
             | Self::AddSegment { .. }
             | Self::OfferShared { .. }
+            | Self::Remembered { .. }
             | Self::Attach { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             _ => false,

@@ -254,6 +254,11 @@ impl Quota {
         }
     }
 
+    /// Whether a port is open.
+    pub(super) fn has_port(&self, port: PortId) -> bool {
+        self.peers.values().any(|record| record.ports.contains_key(&port))
+    }
+
     /// Who has taken most descriptors, and how many.
     fn largest_holder(&self) -> Option<(PeerId, u64)> {
         let held = |record: &PeerRecord| record.account.descriptors.load(Ordering::Relaxed);
@@ -325,6 +330,16 @@ impl Broker {
 
     pub(super) fn charge_segment(&self, peer: PeerId) -> Result<Option<Charge>, Refusal> {
         Ok(self.quota.charge_port(peer, Amounts { descriptors: 1, ..Amounts::default() })?)
+    }
+
+    /// One packet of an announcement, until it is complete.
+    pub(super) fn charge_announcement(
+        &self,
+        peer: PeerId,
+        has_descriptor: bool,
+    ) -> Result<Option<Charge>, Refusal> {
+        let (descriptors, bytes) = (u64::from(has_descriptor), limits::ROUTE_BYTES);
+        Ok(self.quota.charge_port(peer, Amounts { descriptors, bytes, ..Amounts::default() })?)
     }
 
     fn charge_port(

@@ -17,14 +17,16 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::{SocketFlags, accept_with};
 
+use super::absentees::{self, Absentees};
 use super::connection::{Blocked, Connection, Queued, refuse};
 use super::passed::{self, Kind};
 use super::peers::PeerId;
-use super::process::Process;
-use super::protocol::{Refusal, Request};
+use super::process::{Process, pid_namespace};
+use super::protocol::{BrokerId, Refusal, Request};
 use super::quota::Limits;
-use super::state::{Broker, Output};
+use super::state::{Broker, Identity, Output};
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
+use crate::instance::Roll;
 use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
@@ -38,6 +40,8 @@ enum Source {
     Socket(PeerId),
     /// The end of a peer's process.
     Process(PeerId),
+    /// The end of the process of a node that has not come back.
+    Absent,
 }
 
 impl Source {
@@ -51,6 +55,7 @@ impl Source {
             Self::Stop => Self::STOP,
             Self::Socket(PeerId(peer)) => 2 * peer,
             Self::Process(PeerId(peer)) => 2 * peer + 1,
+            Self::Absent => absentees::FIRST_NUMBER,
         })
     }
 
@@ -58,6 +63,7 @@ impl Source {
         match number.u64() {
             Self::LISTENER => Self::Listener,
             Self::STOP => Self::Stop,
+            absentees::FIRST_NUMBER.. => Self::Absent,
             even if even % 2 == 0 => Self::Socket(PeerId(even / 2)),
             odd => Self::Process(PeerId(odd / 2)),
         }
@@ -82,6 +88,9 @@ pub struct Server {
     max_queued_descriptors: usize,
     /// Peers that could not be sent a descriptor, because too many are on their way.
     in_flight: BTreeSet<PeerId>,
+    /// Some may not be listened to.
+    is_anybody_paused: bool,
+    absentees: Absentees,
     listener: Arc<OwnedFd>,
     /// The broker's place in its instance, given up when the server is dropped.
     _seat: Box<dyn Any + Send>,
@@ -168,8 +177,10 @@ impl Server {
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files_max();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
+        let identity =
+            Identity { credentials: own, broker: BrokerId::random()?, pid_namespace: pid_namespace() };
         Ok(Self {
-            broker: Broker::with_limits(own, Limits::with_open_files(open_files)),
+            broker: Broker::with_limits(identity, Limits::with_open_files(open_files)),
             connections: BTreeMap::new(),
             next_peer: FIRST_PEER,
             epoll,
@@ -178,9 +189,16 @@ impl Server {
             accepting: true,
             max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
             in_flight: BTreeSet::new(),
+            is_anybody_paused: false,
+            absentees: Absentees::default(),
             listener,
             _seat: seat,
         })
+    }
+
+    /// Waits for the nodes on the roll, which another broker knew, before anybody else may open something.
+    pub(crate) fn gather(&mut self, roll: Roll) {
+        self.absentees.gather(roll, &mut self.broker);
     }
 
     /// What ends [`run`](Self::run).
@@ -209,8 +227,9 @@ impl Server {
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
             ready.clear();
-            let timeout =
-                (!self.in_flight.is_empty()).then(|| Timespec::try_from(IN_FLIGHT_RETRY).ok()).flatten();
+            let retry = (!self.in_flight.is_empty()).then_some(IN_FLIGHT_RETRY);
+            let timeout = self.absentees.look_within(&self.broker).into_iter().chain(retry).min();
+            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()))?;
             for event in &ready {
                 match Source::numbered(event.data) {
@@ -221,11 +240,24 @@ impl Server {
                     }
                     Source::Socket(peer) => drop(self.serve(peer, event.flags)),
                     Source::Process(peer) => self.bury(peer),
+                    Source::Absent => {}
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
                 self.set_accepting(true)?;
             }
             self.retry_in_flight();
+            self.look_for_absent();
+        }
+    }
+
+    fn look_for_absent(&mut self) {
+        let was_gathering = self.broker.is_gathering();
+        self.absentees.look(&mut self.broker, &self.epoll);
+        self.perform_outputs(None);
+        if was_gathering || self.is_anybody_paused {
+            let peers: Vec<PeerId> = self.connections.keys().copied().collect();
+            peers.into_iter().for_each(|peer| self.update_interest(peer));
+            self.is_anybody_paused = self.broker.is_gathering();
         }
     }
 
@@ -234,7 +266,7 @@ impl Server {
     fn finish_what_was_sent(&mut self) -> io::Result<()> {
         let peers: Vec<PeerId> = self.connections.keys().copied().collect();
         for peer in peers {
-            self.serve(peer, EventFlags::IN);
+            self.serve(peer, EventFlags::IN | EventFlags::HUP);
         }
         Ok(())
     }
@@ -321,8 +353,15 @@ impl Server {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return false;
         }
+        // Who has ended is heard out, since nothing follows.
+        let has_ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let mut left = PACKETS_PER_TURN;
         while left > 0 {
+            if !has_ended && self.broker.is_paused(peer) {
+                self.is_anybody_paused = true;
+                self.update_interest(peer);
+                return false;
+            }
             // Looked up each time: what the last packet led to may have ended this peer.
             let Some(connection) = self.connections.get(&peer) else { return true };
             match connection.socket.try_receive() {
@@ -344,7 +383,7 @@ impl Server {
 
     /// A peer's process has ended. What it said before is heard, and then it is gone, whoever has its socket now.
     fn bury(&mut self, peer: PeerId) {
-        if self.serve(peer, EventFlags::IN) {
+        if self.serve(peer, EventFlags::IN | EventFlags::HUP) {
             self.forget(peer);
             self.perform_outputs(None);
         }
@@ -419,15 +458,12 @@ impl Server {
     fn flush(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         let Ok(blocked) = connection.send_queued() else { return self.forget(peer) };
-        let was_blocked = std::mem::replace(&mut connection.blocked, blocked);
+        connection.blocked = blocked;
         match blocked {
             Blocked::InFlight => self.in_flight.insert(peer),
             Blocked::No | Blocked::Full => self.in_flight.remove(&peer),
         };
-        let needs_room = blocked == Blocked::Full;
-        if needs_room != (was_blocked == Blocked::Full) {
-            self.watch(peer, if needs_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN });
-        }
+        self.update_interest(peer);
     }
 
     /// Tries again what had to wait for others to receive descriptors.
@@ -439,8 +475,15 @@ impl Server {
         self.perform_outputs(None);
     }
 
-    fn watch(&mut self, peer: PeerId, flags: EventFlags) {
-        let Some(connection) = self.connections.get(&peer) else { return };
+    /// Has epoll report what matters of a peer now.
+    fn update_interest(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.get_mut(&peer) else { return };
+        let listens = if self.broker.is_paused(peer) { EventFlags::empty() } else { EventFlags::IN };
+        let needs_room = connection.blocked == Blocked::Full;
+        let flags = listens | if needs_room { EventFlags::OUT } else { EventFlags::empty() };
+        if std::mem::replace(&mut connection.interest, flags) == flags {
+            return;
+        }
         let source = Source::Socket(peer).number();
         if let Err(error) = epoll::modify(&self.epoll, &connection.socket, source, flags) {
             tracing::error!(%error, "a peer can't be watched any more");
@@ -468,12 +511,9 @@ impl Server {
     fn disconnect(&mut self, peer: PeerId, reason: Refusal) {
         tracing::warn!(peer = peer.0, %reason, "the broker lets go of a peer");
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        let was_full = connection.blocked == Blocked::Full;
         connection.refuse(reason);
         self.in_flight.remove(&peer);
-        if was_full {
-            self.watch(peer, EventFlags::IN);
-        }
+        self.update_interest(peer);
         self.forget_if_let_go(peer);
     }
 

@@ -10,9 +10,10 @@ use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
 use super::protocol::{
-    Address, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
+    Address, BrokerId, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
 };
 use super::quota::{Limits, Quota};
+use super::returning::Returning;
 use super::services::Services;
 use super::shared_regions::SharedRegions;
 use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
@@ -42,32 +43,51 @@ pub enum Output {
     },
 }
 
+/// Who the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its process and its user.
+    pub credentials: Credentials,
+    /// A number of its own.
+    pub broker: BrokerId,
+    /// The name space in which it sees processes, as the kernel numbers it.
+    pub pid_namespace: u64,
+}
+
+impl From<Credentials> for Identity {
+    /// A broker without anything that tells it from others, for tests of one.
+    fn from(credentials: Credentials) -> Self {
+        Self { credentials, broker: BrokerId(0), pid_namespace: 0 }
+    }
+}
+
 /// Everything that the broker knows.
 #[derive(Debug)]
 pub struct Broker {
-    own: Credentials,
+    own: Identity,
     pub(super) peers: Peers,
     pub(super) topics: Topics,
     pub(super) services: Services,
     pub(super) shared: SharedRegions,
     pub(super) evicted: Evicted,
     pub(super) quota: Quota,
-    keeps_regions: bool,
+    pub(super) returning: Returning,
+    pub(super) keeps_regions: bool,
     pub(super) outputs: VecDeque<Output>,
 }
 
 impl Broker {
     /// A broker that nobody is connected to, running in the process and for the user named.
     /// Its process may open as many files as it likes.
-    pub fn new(own: Credentials) -> Self {
+    pub fn new(own: impl Into<Identity>) -> Self {
         Self::with_limits(own, Limits::with_open_files(u64::MAX))
     }
 
     /// The same, where nobody gets more than `limits` say.
-    pub fn with_limits(own: Credentials, limits: Limits) -> Self {
-        let (peers, topics, services, shared, evicted, outputs) = Default::default();
-        let quota = Quota::new(limits);
-        Self { own, peers, topics, services, shared, evicted, quota, keeps_regions: false, outputs }
+    pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
+        let (peers, topics, services, shared, evicted, returning, outputs) = Default::default();
+        let (own, quota, keeps_regions) = (own.into(), Quota::new(limits), false);
+        Self { own, peers, topics, services, shared, evicted, quota, returning, keeps_regions, outputs }
     }
 
     /// Makes it keep regions that nobody has open, if it is asked to: for a broker that runs on its own.
@@ -77,9 +97,10 @@ impl Broker {
 
     /// Somebody connected.
     pub fn connect(&mut self, peer: PeerId, credentials: Credentials) {
-        let admitted = match credentials.uid == self.own.uid {
+        let own_uid = self.own.credentials.uid;
+        let admitted = match credentials.uid == own_uid {
             true => self.quota.admit(peer, credentials.uid).map_err(Refusal::from),
-            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: self.own.uid }),
+            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: own_uid }),
         };
         match admitted {
             Ok(()) => self.peers.insert(peer, credentials),
@@ -96,7 +117,11 @@ impl Broker {
             return self.let_go(peer, &request);
         }
         let mut outbox = Outbox::default();
-        let result = self.dispatch(peer, request, descriptor, &mut outbox);
+        let result = match self.returning.is_announcing(peer) {
+            true => check_descriptor(&request, descriptor.as_ref())
+                .and_then(|()| self.announce(peer, request, descriptor)),
+            false => self.dispatch(peer, request, descriptor, &mut outbox),
+        };
         self.deliver(outbox);
         if let Err(reason) = result {
             self.refuse(peer, reason);
@@ -114,10 +139,15 @@ impl Broker {
         let mut outbox = Outbox::default();
         self.evicted.end(peer, &mut outbox);
         let Some(node) = self.peers.remove(peer) else { return };
+        for route in self.break_off(peer, node) {
+            outbox.tell(route.publisher.node, Event::SubscriberGone { route });
+        }
+        self.lose_absent(node, &mut outbox);
         for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
             self.close(port, &mut outbox);
         }
         self.deliver(outbox);
+        self.no_longer_expected(node);
     }
 
     /// The next thing to do. Peers that ended in the meantime are passed over.
@@ -142,6 +172,7 @@ impl Broker {
             && self.services.is_empty()
             && self.shared.is_empty()
             && self.evicted.is_empty()
+            && self.returning.is_empty()
             && self.quota.is_empty()
     }
 
@@ -169,13 +200,9 @@ impl Broker {
         descriptor: Option<Descriptor>,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
-        match (request.carries_descriptor(), descriptor.is_some()) {
-            (true, false) => return Err(Refusal::DescriptorMissing),
-            (false, true) => return Err(Refusal::DescriptorSurplus),
-            _ => {}
-        }
-        if let Request::Hello { node, name } = request {
-            return self.hello(peer, node, name, outbox);
+        check_descriptor(&request, descriptor.as_ref())?;
+        if let Request::Hello { node, name, returns_from } = request {
+            return self.hello(peer, node, name, returns_from, outbox);
         }
         let node = self.peers.node_of(peer)?;
         if let Some(port) = own_port(&request)
@@ -206,7 +233,7 @@ impl Broker {
                 }
                 Ok(())
             }
-            (Request::OfferShared { port, succeeds }, Some(memory)) => {
+            (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
                 self.shared.offer(port, succeeds, memory, outbox);
                 Ok(())
             }
@@ -217,21 +244,26 @@ impl Broker {
                 Ok(())
             }
             (Request::Attach { route, reader_segment, block }, Some(readers)) => {
-                self.topics.attach(route, Event::Attach { route, reader_segment, block }, &readers, outbox)
+                let pid = self.pid_of(node);
+                let event = Event::Attach { route, reader_segment, block, pid };
+                self.topics.attach(route, event, &readers, outbox)
             }
             (Request::Attached { route, start }, _) => self.topics.attached(route, start, outbox),
             (Request::MaySleep { route, doorbell }, bell) => {
                 let event = Event::MaySleep { route, doorbell };
                 self.topics.may_sleep(route, event, bell.as_ref(), outbox)
             }
-            (Request::Detach { route }, _) => self.topics.detach(route, outbox),
+            (Request::Detach { route }, _) => {
+                self.untie(route.subscriber, Some(route.publisher), outbox);
+                self.topics.detach(route, outbox)
+            }
             (Request::Close { port }, _) => {
                 self.close(port, outbox);
                 self.quota.release(peer, port);
                 Ok(())
             }
             (Request::Keep { request, region, keep }, _) => {
-                let refused = self.keep(peer, region, keep).err();
+                let refused = self.keep(peer, region, keep, outbox).err();
                 outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
@@ -240,6 +272,9 @@ impl Broker {
                 Ok(())
             }
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
+            (Request::Remembered { .. } | Request::Tied { .. } | Request::Announced, _) => {
+                Err(Refusal::OutOfPlace)
+            }
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
             }
@@ -259,7 +294,8 @@ impl Broker {
                 let (key, from) = self.place(port, address)?;
                 let charge = self.charge_publisher(peer, port.node, &key)?;
                 let new = NewPublisher { port, key, from, payload, delivery, history, ring };
-                self.topics.open_publisher(new, outbox)?;
+                let pids = |port: PortId| self.peers.pid_of(port.node);
+                self.topics.open_publisher(new, &pids, outbox)?;
                 (port, charge)
             }
             (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
@@ -270,7 +306,8 @@ impl Broker {
                 };
                 self.check_mode(&key)?;
                 let charge = self.charge_subscriber(peer, port.node, &key)?;
-                self.topics.open_subscriber(port, key, payload, outbox)?;
+                let pids = |port: PortId| self.peers.pid_of(port.node);
+                self.topics.open_subscriber(port, key, payload, &pids, outbox)?;
                 (port, charge)
             }
             (Request::OpenService { port, role, service, payload }, _) => {
@@ -278,7 +315,7 @@ impl Broker {
                 self.open_service(port, role, service, payload, outbox)?;
                 (port, charge)
             }
-            (Request::OpenShared { port, region, payload }, _) => {
+            (Request::OpenShared { port, region, payload, .. }, _) => {
                 let charge = self.charge_participant(peer, &region)?;
                 self.open_shared(port, region, payload, outbox)?;
                 (port, charge)
@@ -295,10 +332,20 @@ impl Broker {
         peer: PeerId,
         node: NodeId,
         name: String,
+        returns_from: Option<BrokerId>,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
+        if returns_from == Some(self.own.broker) {
+            return Err(Refusal::LetGo);
+        }
         self.peers.introduce(peer, node, name)?;
-        outbox.tell(node, Event::Welcome { broker_pid: self.own.pid });
+        let Identity { credentials, broker, pid_namespace } = self.own;
+        outbox.tell(node, Event::Welcome { broker_pid: credentials.pid, broker, pid_namespace });
+        if returns_from.is_some() {
+            self.returning.begin(peer);
+        } else {
+            self.no_longer_expected(node);
+        }
         Ok(())
     }
 
@@ -338,18 +385,15 @@ impl Broker {
         outbox: &mut Outbox,
     ) -> Result<(), OpenError> {
         self.services.check_open(port, &service, payload.as_ref())?;
-        let incoming = payload.as_ref().map(|payload| match role {
-            Role::Client => payload.response.clone(),
-            Role::Server => payload.request.clone(),
-        });
-        self.topics.open_subscriber(port, Key::Direct(port), incoming, outbox)?;
-        let pid_of = |port: PortId| self.peers.pid_of(port.node);
-        self.services.open(port, role, service, payload, pid_of, outbox);
+        let incoming = payload.as_ref().map(|payload| payload.sent_to(role).clone());
+        let pids = |port: PortId| self.peers.pid_of(port.node);
+        self.topics.open_subscriber(port, Key::Direct(port), incoming, &pids, outbox)?;
+        self.services.open(port, role, service, payload, &pids, outbox);
         Ok(())
     }
 
     /// Refuses a region with a single writer where there is one of that name for several.
-    fn check_mode(&self, key: &Key) -> Result<(), OpenError> {
+    pub(super) fn check_mode(&self, key: &Key) -> Result<(), OpenError> {
         match key {
             Key::Region(name) if self.shared.has(name) => {
                 Err(OpenError::ModeMismatch { region: name.to_string(), shared: true })
@@ -358,15 +402,21 @@ impl Broker {
         }
     }
 
-    fn keep(&mut self, peer: PeerId, region: String, keep: bool) -> Result<(), KeepError> {
+    fn keep(
+        &mut self,
+        peer: PeerId,
+        region: String,
+        keep: bool,
+        outbox: &mut Outbox,
+    ) -> Result<(), KeepError> {
         if keep && !self.keeps_regions {
             return Err(KeepError::Embedded);
         }
         if keep {
             self.quota.keep_region(peer, &region)?;
         }
-        let found =
-            self.shared.keep(&region, keep) || self.topics.keep(&Key::Region(region.as_str().into()), keep);
+        let key = Key::Region(region.as_str().into());
+        let found = self.shared.keep(&region, keep, outbox) || self.topics.keep(&key, keep, outbox);
         if !(keep && found) {
             self.quota.release_region(&region);
         }
@@ -383,15 +433,25 @@ impl Broker {
         if self.topics.has(&Key::Region(region.as_str().into())) {
             return Err(OpenError::ModeMismatch { region, shared: false });
         }
-        let pid_of = |port: PortId| self.peers.pid_of(port.node);
-        self.shared.open(port, region, payload, pid_of, outbox)
+        let Self { peers, returning, shared, .. } = self;
+        let pids = |port: PortId| returning.pid_of(port.node).unwrap_or_else(|| peers.pid_of(port.node));
+        shared.open(port, region, payload, &pids, outbox)
     }
 
     fn close(&mut self, port: PortId, outbox: &mut Outbox) {
+        self.untie(port, None, outbox);
         self.evicted.publisher_ended(port);
         self.services.close(port, outbox);
         self.shared.close(port, outbox);
         self.topics.close(port, outbox);
+    }
+
+    /// The process of a node, also of one that has not come back yet, or 0.
+    pub(super) fn pid_of(&self, node: NodeId) -> u32 {
+        match self.peers.pid_of(node) {
+            0 => self.returning.pid_of(node).unwrap_or(0),
+            pid => pid,
+        }
     }
 
     /// Whether a peer is told anything.
@@ -400,7 +460,12 @@ impl Broker {
     }
 
     pub(super) fn deliver(&mut self, outbox: Outbox) {
+        let is_gathering = self.is_gathering();
         for (node, event, descriptor) in outbox.0 {
+            // Not everyone who was there has come back: told once they have.
+            if is_gathering && matches!(event, Event::Settled { .. }) {
+                continue;
+            }
             // A node that ends is not told of its own end.
             if let Some(peer) = self.peers.peer_of(node)
                 && self.is_heard(peer)
@@ -413,7 +478,7 @@ impl Broker {
 }
 
 /// The port in whose name a request speaks.
-fn own_port(request: &Request) -> Option<PortId> {
+pub(super) fn own_port(request: &Request) -> Option<PortId> {
     match request {
         Request::OpenPublisher { publisher: port, .. }
         | Request::AddSegment { publisher: port, .. }
@@ -426,6 +491,16 @@ fn own_port(request: &Request) -> Option<PortId> {
         Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
             Some(route.subscriber)
         }
-        Request::Hello { .. } | Request::Inspect { .. } | Request::Keep { .. } => None,
+        Request::Remembered { subscriber, .. } => Some(*subscriber),
+        Request::Tied { tie, .. } => Some(tie.port()),
+        Request::Hello { .. } | Request::Announced | Request::Inspect { .. } | Request::Keep { .. } => None,
+    }
+}
+
+fn check_descriptor(request: &Request, descriptor: Option<&Descriptor>) -> Result<(), Refusal> {
+    match (request.carries_descriptor(), descriptor.is_some()) {
+        (true, false) => Err(Refusal::DescriptorMissing),
+        (false, true) => Err(Refusal::DescriptorSurplus),
+        _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use rustix::net::{
 };
 
 use super::file_lock::FileLock;
-use super::{Instance, InstanceError};
+use super::{Instance, InstanceError, presence};
 use crate::broker::transport::PacketSocket;
 use crate::limits::{DIRECTORY_TIMEOUT, LISTEN_BACKLOG};
 
@@ -26,6 +26,8 @@ pub struct Seat {
     /// Both are there until the seat is dropped.
     lock: Option<FileLock>,
     directory: Option<OwnedFd>,
+    /// The lock file that this one's took the place of.
+    replaced_lock: Option<OwnedFd>,
     /// A forked child has a copy of the seat, and is no broker.
     process: u32,
 }
@@ -34,6 +36,11 @@ impl Seat {
     /// Where newcomers connect to.
     pub(crate) fn listener(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.listener)
+    }
+
+    /// The lock file that was there before this seat's, in which nodes may still be counted.
+    pub(super) fn replaced_lock(&mut self) -> Option<OwnedFd> {
+        self.replaced_lock.take()
     }
 
     /// Takes the place; the directory is locked, and there was nobody to connect to. With `is_orphaned` there was a
@@ -45,8 +52,10 @@ impl Seat {
     ) -> Result<Self, InstanceError> {
         let failed = |source: Errno| instance.failed("listen on", source);
         let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
+        let mut replaced_lock = None;
         let lock = match lock(instance, &place)? {
             None if is_orphaned => {
+                replaced_lock = Some(presence::open(instance)?);
                 // Under the directory's lock nobody else takes this one for the broker's.
                 unlinkat(place, instance.lock_name(), AtFlags::empty()).map_err(failed)?;
                 lock(instance, &place)?
@@ -68,6 +77,7 @@ impl Seat {
             listener: Arc::new(listener),
             lock: Some(lock),
             directory: directory.release(),
+            replaced_lock,
             process: std::process::id(),
         })
     }

@@ -1,8 +1,7 @@
 //! What a node has open, as its control thread needs it: publishers with the readers attached to them, subscribers
-//! with their inboxes, and everything that would have to be announced again to another broker.
+//! with their inboxes. What another broker would have to be told of them is in `ledger.rs`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::OwnedFd;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use onecopy_memory::hold::ReaderState;
@@ -12,7 +11,7 @@ use onecopy_memory::ring::{Geometry, RingReader};
 use onecopy_memory::segment::View;
 
 use super::lease::SubscriberLease;
-use crate::broker::protocol::{NodeId, PortId, Request, Role, Route};
+use crate::broker::protocol::{NodeId, PortId, Role, Route};
 use crate::error::OpenError;
 use crate::inbox::Inbox;
 use crate::payload_type::PayloadType;
@@ -42,7 +41,7 @@ pub(super) enum Connection {
     Up,
     /// The broker ended it, saying why.
     Refused(crate::broker::protocol::Refusal),
-    /// The broker's process ended.
+    /// The node has ended.
     Gone,
 }
 
@@ -51,10 +50,6 @@ pub(super) enum Connection {
 pub(super) struct PublisherPort {
     pub(super) readers: Arc<Readers>,
     pub(super) opening: Opening,
-    /// What a further broker would have to be told, with the descriptors that go along.
-    pub(super) announcement: Request,
-    pub(super) ring: Arc<OwnedFd>,
-    pub(super) segments: BTreeMap<u32, Arc<OwnedFd>>,
     /// The client or server that publishes, if one does: it waits for its counterparts to listen.
     pub(super) from: Option<PortId>,
 }
@@ -68,8 +63,6 @@ pub(super) struct SubscriberPort {
     /// Publishers that are there already are heard from now on, not from their history on.
     pub(super) skip_history: bool,
     pub(super) opening: Opening,
-    /// What a further broker would have to be told.
-    pub(super) announcement: Request,
     /// Readers that their publishers have not attached yet.
     pub(super) attaching: HashMap<PortId, Attaching>,
     /// Set for a client or a server.
@@ -84,8 +77,6 @@ pub(super) struct Correspondence {
     pub(super) role: Role,
     /// Of the rings that it publishes to its counterparts.
     pub(super) geometry: Geometry,
-    /// The counterparts with their processes.
-    pub(super) peers: HashMap<PortId, u32>,
 }
 
 /// A reader on its way to the subscriber.
@@ -125,8 +116,6 @@ pub(super) struct SharedPort {
     pub(super) living: HashMap<Seat, u32>,
     /// What is to be told of deaths.
     pub(super) region: Option<Arc<SharedRegion>>,
-    /// What a further broker would have to be told.
-    pub(super) announcement: Request,
 }
 
 /// A place in a region that several may write.
