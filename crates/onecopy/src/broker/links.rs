@@ -13,6 +13,8 @@ use super::topics::{Descriptor, Outbox, PidOf, Topic, Topics};
 pub(super) enum Link {
     /// The subscriber was shown the publisher.
     Offered,
+    /// The same, and the publisher knows the subscriber from an earlier broker.
+    OfferedAgain,
     /// The publisher was told where the subscriber's reader state is.
     Requested,
     /// The subscriber was told where to start.
@@ -51,6 +53,16 @@ impl Topics {
     pub(super) fn offer(&mut self, route: Route, pids: PidOf<'_>, outbox: &mut Outbox) {
         if let Some(topic) = self.topic_of(route.subscriber) {
             topic.offer(route, pids, outbox);
+        }
+    }
+
+    /// Shows a subscriber a publisher that knows it already, and whose answer got lost.
+    pub(super) fn offer_again(&mut self, route: Route, pids: PidOf<'_>, outbox: &mut Outbox) {
+        self.offer(route, pids, outbox);
+        let subscriber =
+            self.topic_of(route.subscriber).and_then(|it| it.subscribers.get_mut(&route.subscriber));
+        if let Some(link) = subscriber.and_then(|subscriber| subscriber.links.get_mut(&route.publisher)) {
+            *link = Link::OfferedAgain;
         }
     }
 
@@ -94,7 +106,7 @@ impl Topics {
         let Some(link) = topic.subscriber(route.subscriber)?.links.get_mut(&route.publisher) else {
             return Ok(());
         };
-        if *link == Link::Offered {
+        if matches!(link, Link::Offered | Link::OfferedAgain) {
             *link = Link::Requested;
             outbox.tell_with(route.publisher.node, event, readers);
             topic.publisher_met(route, outbox);

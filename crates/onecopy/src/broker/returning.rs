@@ -282,6 +282,8 @@ impl Broker {
         let mut routes: BTreeSet<Route> =
             halves.readers.union(&halves.sources.keys().copied().collect()).copied().collect();
         routes.extend(self.topics.routes_of(node));
+        let (peers, returning) = (&self.peers, &self.returning);
+        let pids = |port: PortId| returning.pid_of(port.node).unwrap_or_else(|| peers.pid_of(port.node));
         for route in routes {
             let is_read = halves.readers.contains(&route);
             let source = halves.sources.get(&route).copied();
@@ -289,11 +291,8 @@ impl Broker {
                 self.topics.is_possible(route, |from, to| self.services.are_counterparts(from, to));
             match (is_possible, is_read, source) {
                 (true, true, Some((true, segments))) => self.topics.resume(route, segments, outbox),
-                (true, true, Some((false, _))) | (true, false, Some((false, _)) | None) => {
-                    let (peers, returning) = (&self.peers, &self.returning);
-                    let pids = |port: PortId| returning.pid_of(port.node).unwrap_or(peers.pid_of(port.node));
-                    self.topics.offer(route, &pids, outbox);
-                }
+                (true, true, Some((false, _))) => self.topics.offer_again(route, &pids, outbox),
+                (true, false, Some((false, _)) | None) => self.topics.offer(route, &pids, outbox),
                 (_, is_read, source) => {
                     if is_read {
                         outbox.tell(route.publisher.node, Event::SubscriberGone { route });

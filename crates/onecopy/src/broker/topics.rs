@@ -432,7 +432,10 @@ impl Topic {
     fn leave_remains(&mut self, writer: PortId, ring: Descriptor, outbox: &mut Outbox) {
         if let Some(payload) = &self.payload {
             for (subscriber, record) in &self.subscribers {
-                if matches!(record.links.get(&writer), Some(Link::Offered | Link::Requested)) {
+                if matches!(
+                    record.links.get(&writer),
+                    Some(Link::Offered | Link::OfferedAgain | Link::Requested)
+                ) {
                     let event = Event::Remains { subscriber: *subscriber, payload: payload.clone() };
                     outbox.tell_with(subscriber.node, event, &ring);
                 }
@@ -460,7 +463,8 @@ impl Topic {
         for (port, publisher) in &self.publishers {
             for subscriber in &publisher.awaited {
                 let link = self.subscribers.get(subscriber).and_then(|record| record.links.get(port));
-                assert_eq!(link, Some(&Link::Offered), "{port} waits for {subscriber} in vain");
+                let is_offered = matches!(link, Some(Link::Offered | Link::OfferedAgain));
+                assert!(is_offered, "{port} waits for {subscriber} in vain");
             }
         }
     }

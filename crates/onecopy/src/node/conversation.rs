@@ -64,7 +64,7 @@ impl Conversation {
         (before, now): (Welcome, Welcome),
         presence: &Presence,
     ) -> bool {
-        let ledger = self.ledger();
+        let mut ledger = self.ledger();
         let knowledge = Knowledge {
             is_there: &|node| presence.sees(node),
             version_of: &version_of,

@@ -261,7 +261,10 @@ impl Ledger {
 
     /// Everything, for a broker that knows nothing: what other brokers knew, the end of the announcement, and then what
     /// none has answered yet.
-    pub(crate) fn announcement(&self, knowledge: &Knowledge<'_>) -> Vec<Letter> {
+    pub(crate) fn announcement(&mut self, knowledge: &Knowledge<'_>) -> Vec<Letter> {
+        // Whoever has no seat yet is told anew who has one.
+        let unseated = self.participants.values_mut().filter(|participant| participant.seat.is_none());
+        unseated.for_each(|participant| participant.living.clear());
         let mut known = Vec::new();
         let mut asked = Vec::new();
         for (port, publisher) in &self.publishers {

@@ -72,6 +72,10 @@ impl Membership {
         tracing::info!(node = %session.node, broker_pid, is_broker = server.is_some(), "goes on with another broker");
         session.keep_server(server);
         let socket = Arc::new(socket);
+        let mut ports = session.ports();
+        let unseated = ports.shared.values_mut().filter(|shared| shared.seated.is_none());
+        unseated.for_each(|shared| shared.living.clear());
+        drop(ports);
         let questions = session.inspections.open_questions();
         // What others of the last broker's nodes can be seen from the place where they were counted.
         let goes_on = session.conversation.go_on(&socket, questions, (self.welcome, welcome), &self.presence);
