@@ -26,13 +26,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 pub use error::InstanceError;
 use file_lock::FileLock;
 pub use presence::Presence;
-pub(crate) use presence::Roll;
 pub use seat::Seat;
 
-use crate::broker::Process;
 use crate::broker::protocol::{BrokerId, Event, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::broker::{Process, Roll};
 use crate::limits::{
     DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
 };
@@ -418,7 +417,8 @@ impl Instance {
     }
 
     fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
-        let roll = Roll::call(self, seat.replaced_lock())?;
+        let files = seat.replaced_lock().into_iter().chain([presence::open(self)?]).collect();
+        let roll = Roll::call(files).map_err(|source| self.failed("see who is in", source))?;
         let mut server =
             Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))?;
         server.gather(roll);

@@ -10,8 +10,8 @@ use rustix::process::Pid;
 
 use super::ids::NodeId;
 use super::process::Process;
+use super::roll::Roll;
 use super::state::Broker;
-use crate::instance::Roll;
 use crate::limits::{GATHERING_LOOK, GATHERING_TIMEOUT};
 
 /// Who is waited for.

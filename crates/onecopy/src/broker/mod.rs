@@ -12,7 +12,7 @@
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
-//! | `absentees.rs` | who is waited for, and how its end is noticed |
+//! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
@@ -35,6 +35,7 @@ pub mod quota;
 mod refusal;
 mod reopening;
 mod returning;
+mod roll;
 pub mod server;
 mod services;
 mod shared_regions;
@@ -48,4 +49,5 @@ pub mod transport;
 pub use codec::check_node_name;
 pub use peers::PeerId;
 pub(crate) use process::Process;
+pub(crate) use roll::{Roll, is_counted};
 pub use topics::Descriptor;

@@ -24,9 +24,9 @@ use super::peers::PeerId;
 use super::process::{Process, pid_namespace};
 use super::protocol::{BrokerId, Refusal, Request};
 use super::quota::Limits;
+use super::roll::Roll;
 use super::state::{Broker, Identity, Output};
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
-use crate::instance::Roll;
 use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,

@@ -1,12 +1,11 @@
 //! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
 //! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
 //!
-//! A broker that takes over so learns which nodes its predecessor knew, and whether one that does not come back has ended.
-//! (`flock`, by which the broker holds the same file, and locks of bytes have nothing to do with each other.)
+//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). (`flock`, by which the broker holds the same file, and locks of bytes have nothing to do with each other.)
 
 use std::os::fd::OwnedFd;
 
-use onecopy_memory::range_lock::{is_byte_locked, lock_byte, locked_bytes, unlock_byte};
+use onecopy_memory::range_lock::{lock_byte, unlock_byte};
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
@@ -37,7 +36,7 @@ impl Presence {
 
     /// Whether another node is there, as far as can be seen from the file that this one was counted in.
     pub(crate) fn sees(&self, node: NodeId) -> bool {
-        is_there(&self.file, node)
+        crate::broker::is_counted(&self.file, node)
     }
 }
 
@@ -50,48 +49,6 @@ impl Drop for Presence {
             tracing::debug!(%error, "a byte was not locked");
         }
     }
-}
-
-/// All who are there.
-#[derive(Debug)]
-pub(crate) struct Roll {
-    /// The lock file, and one that was replaced by it.
-    files: Vec<OwnedFd>,
-    seen: std::collections::BTreeSet<NodeId>,
-}
-
-impl Roll {
-    /// Those who are counted in the lock file of `instance`, and in an earlier one.
-    pub(super) fn call(instance: &Instance, replaced: Option<OwnedFd>) -> Result<Self, InstanceError> {
-        let failed = |source: std::io::Error| instance.failed("see who is in", source);
-        let files: Vec<OwnedFd> = replaced.into_iter().chain([open(instance)?]).collect();
-        let mut seen = std::collections::BTreeSet::new();
-        for file in &files {
-            seen.extend(
-                locked_bytes(file, 0..NodeId::POSITIONS_END).map_err(failed)?.into_iter().map(NodeId),
-            );
-        }
-        Ok(Self { files, seen })
-    }
-
-    /// Those who were there when this was made.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.seen.iter().copied()
-    }
-
-    /// Whether a node was there once, and is no more.
-    pub(crate) fn has_ended(&mut self, node: NodeId) -> bool {
-        if self.files.iter().any(|file| is_there(file, node)) {
-            self.seen.insert(node);
-            return false;
-        }
-        self.seen.contains(&node)
-    }
-}
-
-fn is_there(file: &OwnedFd, node: NodeId) -> bool {
-    // What can't be found out is taken for alive: nothing happens then.
-    is_byte_locked(file, node.as_position()).unwrap_or(true)
 }
 
 pub(super) fn open(instance: &Instance) -> Result<OwnedFd, InstanceError> {
