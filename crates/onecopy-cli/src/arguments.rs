@@ -4,7 +4,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, region, serve, service, status, topic};
+use crate::commands::{call, completions, demo, region, serve, service, status, stop, topic};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -26,7 +26,7 @@ Examples:
 Instances:
   Programs find each other in an instance: a socket and a lock in $ONECOPY_RUNTIME_DIR, else
   $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID. There is nothing to start: the first program runs the instance's
-  broker along. The instance ends for newcomers with that program; `onecopy serve` runs a broker that stays.
+  broker along, and when it ends another one takes over. `onecopy serve` runs a broker that stays.
 
 Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Region(region::Command),
     Status(status::Arguments),
     Serve(serve::Arguments),
+    Stop(stop::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.
     #[command(hide = true)]

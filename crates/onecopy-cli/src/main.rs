@@ -17,6 +17,7 @@ mod region_json;
 mod scope;
 mod service_json;
 mod signals;
+mod systemd;
 mod values;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ mod error;
 mod file_lock;
 mod presence;
 mod seat;
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,9 @@ pub use error::InstanceError;
 use file_lock::FileLock;
 pub use presence::Presence;
 pub use seat::Seat;
+pub use succession::{Stopped, Survivor};
 
-use crate::broker::protocol::{BrokerId, Event, NodeId, Request};
+use crate::broker::protocol::{BrokerId, Event, NodeId, Refusal, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::broker::{Process, Roll};
@@ -210,24 +212,58 @@ impl Instance {
         }
     }
 
-    /// Becomes the broker.
+    /// Becomes the broker: one that runs on its own, and keeps regions. A broker inside a program makes room for it.
     ///
     /// # Errors
     ///
-    /// [`InstanceError::AlreadyServed`] if there is one, else as for [`connect_or_serve`](Self::connect_or_serve).
+    /// [`InstanceError::AlreadyServed`] if there is another one that runs on its own, else as for
+    /// [`connect_or_serve`](Self::connect_or_serve).
     pub fn serve(&self) -> Result<Server, InstanceError> {
-        match self.find_place()? {
-            Place::Taken(socket) => {
-                let credentials =
-                    socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
-                Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid: credentials.pid })
+        self.serve_instead(false)
+    }
+
+    /// The same, and if there is another one that runs on its own, takes its place, with all that it keeps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect_or_serve`](Self::connect_or_serve).
+    pub fn replace(&self) -> Result<Server, InstanceError> {
+        self.serve_instead(true)
+    }
+
+    /// Becomes the broker on a socket that somebody else listens on already (systemd, say) and keeps afterwards. It must be
+    /// of type `SOCK_SEQPACKET`, at [`Self::socket_path`].
+    ///
+    /// # Errors
+    ///
+    /// If it is another socket, or if somebody else is the broker.
+    pub fn serve_on(&self, listener: OwnedFd) -> Result<Server, InstanceError> {
+        self.create_directory()?;
+        let mut server = self.server(Seat::adopt(self, listener)?)?;
+        server.keep_regions();
+        Ok(server)
+    }
+
+    fn serve_instead(&self, replaces: bool) -> Result<Server, InstanceError> {
+        let mut attempts_left = HANDSHAKE_ATTEMPTS;
+        let (seat, heirlooms) = loop {
+            attempts_left -= 1;
+            match self.find_place()? {
+                Place::Ours(seat) => break (*seat, Vec::new()),
+                Place::Taken(socket) => match self.take_over(&socket, replaces) {
+                    // It was just ending when we came.
+                    Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
+                    Err(InstanceError::Refused(Refusal::AlreadyServed { pid })) => {
+                        return Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid });
+                    }
+                    taken_over => break taken_over?,
+                },
             }
-            Place::Ours(seat) => {
-                let mut server = self.server(*seat)?;
-                server.keep_regions();
-                Ok(server)
-            }
-        }
+        };
+        let mut server = self.server(seat)?;
+        server.keep_regions();
+        server.inherit(heirlooms);
+        Ok(server)
     }
 
     /// Finds the broker or becomes it (on a thread of its own), and introduces a node to it.
@@ -419,8 +455,7 @@ impl Instance {
     fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
         let files = seat.replaced_lock().into_iter().chain([presence::open(self)?]).collect();
         let roll = Roll::call(files).map_err(|source| self.failed("see who is in", source))?;
-        let mut server =
-            Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))?;
+        let mut server = Server::new(seat.into_place()).map_err(|source| self.failed("serve", source))?;
         server.gather(roll);
         Ok(server)
     }

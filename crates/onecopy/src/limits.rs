@@ -208,3 +208,7 @@ pub const GATHERING_LOOK: Duration = Duration::from_millis(5);
 pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
 /// See [`REJOIN_DELAY_MIN`].
 pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
+/// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,6 +7,7 @@ pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod topic;
 
 use crate::arguments::{Arguments, Command};
@@ -26,6 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
+        Command::Stop(arguments) => stop::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

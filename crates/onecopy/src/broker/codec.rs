@@ -130,6 +130,9 @@ impl Request {
             | Self::Remembered { .. }
             | Self::Tied { .. }
             | Self::Announced
+            | Self::TakeOver { .. }
+            | Self::Taken
+            | Self::Stop
             | Self::Attach { .. }
             | Self::Attached { .. }
             | Self::MaySleep { .. }
@@ -180,7 +183,7 @@ impl Event {
                 topic_name::check(service)?;
                 check_node_name(node_name)?;
             }
-            Self::RegionInfo { name, payload, .. } => {
+            Self::RegionInfo { name, payload, .. } | Self::Heirloom { region: name, payload, .. } => {
                 topic_name::check(name)?;
                 check_payload(payload.as_ref())?;
             }
@@ -189,6 +192,9 @@ impl Event {
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
             | Self::Kept { .. }
+            | Self::Place { .. }
+            | Self::Lock
+            | Self::Yours
             | Self::RegionKept { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }

@@ -14,6 +14,7 @@
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
 //! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
@@ -24,11 +25,13 @@ mod absentees;
 mod codec;
 mod connection;
 mod evicted;
+mod handing_over;
 mod ids;
 mod inspection;
 mod links;
 mod passed;
 mod peers;
+mod place;
 mod process;
 pub mod protocol;
 pub mod quota;
@@ -47,6 +50,7 @@ mod topics;
 pub mod transport;
 
 pub use codec::check_node_name;
+pub(crate) use handing_over::Heirloom;
 pub use peers::PeerId;
 pub(crate) use process::Process;
 pub(crate) use roll::{Roll, is_counted};

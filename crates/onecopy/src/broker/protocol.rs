@@ -105,6 +105,17 @@ pub enum Request {
         /// The broker that knew this node before. What it has open follows, up to [`Request::Announced`].
         returns_from: Option<BrokerId>,
     },
+    /// Instead of [`Request::Hello`]: I run on my own, and take your place. Answered with [`Event::Place`] and
+    /// [`Event::Lock`], or refused.
+    TakeOver {
+        /// Even if you run on your own as well.
+        replaces: bool,
+    },
+    /// I have your place. You go on until you say [`Event::Yours`].
+    Taken,
+    /// Instead of [`Request::Hello`]: end. Answered with the nodes there are, or refused by a broker that runs inside a
+    /// program and ends with it.
+    Stop,
     /// I publish. With the memory of the ring, or of the region, as descriptor.
     OpenPublisher {
         /// The new port.
@@ -253,6 +264,24 @@ pub enum Event {
         /// In which name space the processes that it tells of have their numbers.
         pid_namespace: u64,
     },
+    /// To the one who takes over: the socket where I listen, as descriptor.
+    Place {
+        /// Whoever is the broker made it, and removes it in the end; otherwise it is there for longer (systemd's).
+        is_ours: bool,
+    },
+    /// To the one who takes over: what I hold locked, as descriptor. The lock is never free in between.
+    Lock,
+    /// To the one who takes over: a region that is kept, and that nobody has open. With its memory as descriptor.
+    Heirloom {
+        /// The region's name.
+        region: String,
+        /// What its value is.
+        payload: Option<PayloadType>,
+        /// Several may write it.
+        shared: bool,
+    },
+    /// To the one who takes over: I have ended.
+    Yours,
     /// You broke the rules; the connection is closed behind this packet.
     Refused {
         /// Which rule.
@@ -543,7 +572,10 @@ impl Event {
             | Self::Segment { .. }
             | Self::Attach { .. }
             | Self::Remains { .. }
-            | Self::SharedMemory { .. } => true,
+            | Self::SharedMemory { .. }
+            | Self::Place { .. }
+            | Self::Lock
+            | Self::Heirloom { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,
             Self::RegionInfo { memory, .. } => *memory,

@@ -242,6 +242,15 @@ impl Quota {
         Ok(())
     }
 
+    /// The same for what another broker kept.
+    pub(super) fn inherit_region(&mut self, uid: u32, name: &str) -> Result<(), Exceeded> {
+        let user = Arc::clone(self.users.entry(uid).or_default());
+        let amounts = Amounts { descriptors: 1, ..Amounts::default() };
+        let charge = self.charge(&Arc::default(), &user, amounts)?;
+        self.kept_regions.insert(name.to_owned(), charge);
+        Ok(())
+    }
+
     /// Gives back what [`keep_region`](Self::keep_region) counted.
     pub(super) fn release_region(&mut self, name: &str) {
         self.kept_regions.remove(name);

@@ -218,6 +218,20 @@ pub enum Refusal {
         /// The segment.
         index: u32,
     },
+    /// There is a broker that runs on its own already.
+    #[error(
+        "process {pid} serves this instance already; `onecopy serve --replace` takes its place, `onecopy stop` ends it"
+    )]
+    AlreadyServed {
+        /// Its process.
+        pid: u32,
+    },
+    /// The broker runs inside a program and ends with it.
+    #[error("the broker runs inside process {pid}, and ends with it or when it goes on without")]
+    Embedded {
+        /// The process.
+        pid: u32,
+    },
     /// The node comes back to the very broker that it has left, which has told everyone of its end.
     #[error("the broker had let go of this node, and has told the others so; open a new node")]
     LetGo,

@@ -4,7 +4,6 @@
 //! the others are served: a peer that does not read is let go of once too much waits for it, one that floods gets its
 //! turn like everybody else, and when open files run out, it is the one who has most of them that goes.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +18,11 @@ use rustix::net::{SocketFlags, accept_with};
 
 use super::absentees::{self, Absentees};
 use super::connection::{Blocked, Connection, Queued, refuse};
+use super::handing_over::Heirloom;
 use super::passed::{self, Kind};
 use super::peers::PeerId;
+use super::place::Ending;
+pub use super::place::{Ended, Place};
 use super::process::{Process, pid_namespace};
 use super::protocol::{BrokerId, Refusal, Request};
 use super::quota::Limits;
@@ -77,8 +79,8 @@ const FIRST_PEER: u64 = 1;
 /// Dropped, before or after, it removes its socket while it still holds the lock.
 #[derive(Debug)]
 pub struct Server {
-    broker: Broker,
-    connections: BTreeMap<PeerId, Connection>,
+    pub(super) broker: Broker,
+    pub(super) connections: BTreeMap<PeerId, Connection>,
     next_peer: u64,
     epoll: OwnedFd,
     stop: StopHandle,
@@ -91,9 +93,10 @@ pub struct Server {
     /// Some may not be listened to.
     is_anybody_paused: bool,
     absentees: Absentees,
-    listener: Arc<OwnedFd>,
+    /// It is to end when what is under way has been sent.
+    ending: Option<Ending>,
     /// The broker's place in its instance, given up when the server is dropped.
-    _seat: Box<dyn Any + Send>,
+    pub(super) place: Place,
 }
 
 /// Ends a [`Server`] from another thread.
@@ -115,7 +118,7 @@ impl StopHandle {
 #[derive(Debug)]
 pub struct ServerThread {
     stop: StopHandle,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<io::Result<Ended>>>,
     /// A forked child has a copy of this, and no such thread.
     process: u32,
 }
@@ -137,7 +140,8 @@ impl ServerThread {
         }
         self.stop.stop();
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")))
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")));
+        ended.map(drop)
     }
 }
 
@@ -155,25 +159,20 @@ impl Server {
         self.broker.keep_regions();
     }
 
-    /// A server for those who connect to `listener`, for the user that this process runs as. It keeps `seat` while it
-    /// lives.
+    /// A server for those who connect to its place, for the user that this process runs as.
     ///
     /// # Errors
     ///
     /// When the process is out of descriptors; four are needed.
-    pub fn new(listener: Arc<OwnedFd>, seat: Box<dyn Any + Send>) -> io::Result<Self> {
-        Self::for_user(listener, seat, Credentials::own())
+    pub fn new(place: Place) -> io::Result<Self> {
+        Self::for_user(place, Credentials::own())
     }
 
-    pub(crate) fn for_user(
-        listener: Arc<OwnedFd>,
-        seat: Box<dyn Any + Send>,
-        own: Credentials,
-    ) -> io::Result<Self> {
+    pub(crate) fn for_user(place: Place, own: Credentials) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
-        epoll::add(&epoll, &listener, Source::Listener.number(), EventFlags::IN)?;
+        epoll::add(&epoll, &place.listener, Source::Listener.number(), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files_max();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
@@ -191,14 +190,19 @@ impl Server {
             in_flight: BTreeSet::new(),
             is_anybody_paused: false,
             absentees: Absentees::default(),
-            listener,
-            _seat: seat,
+            ending: None,
+            place,
         })
     }
 
     /// Waits for the nodes on the roll, which another broker knew, before anybody else may open something.
     pub(crate) fn gather(&mut self, roll: Roll) {
         self.absentees.gather(roll, &mut self.broker);
+    }
+
+    /// Keeps what the last broker kept.
+    pub(crate) fn inherit(&mut self, heirlooms: Vec<Heirloom>) {
+        self.broker.inherit(heirlooms);
     }
 
     /// What ends [`run`](Self::run).
@@ -218,12 +222,12 @@ impl Server {
         Ok(ServerThread { stop, thread: Some(thread), process: std::process::id() })
     }
 
-    /// Serves until it is stopped.
+    /// Serves until it is stopped, or another broker takes its place.
     ///
     /// # Errors
     ///
     /// When epoll fails, for which the kernel has no reason to give on descriptors that it accepted before.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
             ready.clear();
@@ -233,7 +237,10 @@ impl Server {
             retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()))?;
             for event in &ready {
                 match Source::numbered(event.data) {
-                    Source::Stop => return self.finish_what_was_sent(),
+                    Source::Stop => {
+                        self.finish_what_was_sent();
+                        return Ok(Ended::Stopped);
+                    }
                     Source::Listener => {
                         self.accept()?;
                         continue;
@@ -247,6 +254,14 @@ impl Server {
             }
             self.retry_in_flight();
             self.look_for_absent();
+            if let Some(ending) = self.ending.take()
+                && self.end(ending)
+            {
+                return Ok(match ending {
+                    Ending::HandedOver(_) => Ended::Replaced,
+                    Ending::Stopped(_) => Ended::Stopped,
+                });
+            }
         }
     }
 
@@ -263,12 +278,11 @@ impl Server {
 
     /// Passes on what nodes sent before the stop. The last words of the very process that stops are among it: a segment
     /// that its publisher added, and that subscribers need for its last messages.
-    fn finish_what_was_sent(&mut self) -> io::Result<()> {
+    fn finish_what_was_sent(&mut self) {
         let peers: Vec<PeerId> = self.connections.keys().copied().collect();
         for peer in peers {
             self.serve(peer, EventFlags::IN | EventFlags::HUP);
         }
-        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -289,7 +303,7 @@ impl Server {
 
     fn accept_one(&self) -> rustix::io::Result<PacketSocket> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        accept_with(&self.listener, flags).map(PacketSocket::from)
+        accept_with(&self.place.listener, flags).map(PacketSocket::from)
     }
 
     /// Out of descriptors: tells one newcomer so, or else leaves newcomers waiting until something else happens,
@@ -306,7 +320,7 @@ impl Server {
     fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
         if self.accepting != accepting {
             let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
-            epoll::modify(&self.epoll, &self.listener, Source::Listener.number(), flags)?;
+            epoll::modify(&self.epoll, &self.place.listener, Source::Listener.number(), flags)?;
             self.accepting = accepting;
         }
         Ok(())
@@ -356,7 +370,7 @@ impl Server {
         // Who has ended is heard out, since nothing follows.
         let has_ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let mut left = PACKETS_PER_TURN;
-        while left > 0 {
+        while left > 0 && self.ending.is_none() {
             if !has_ended && self.broker.is_paused(peer) {
                 self.is_anybody_paused = true;
                 self.update_interest(peer);
@@ -435,12 +449,15 @@ impl Server {
                     self.enqueue(peer, Queued { bytes: event.encode(), descriptor, solicited });
                 }
                 Output::Disconnect { peer, reason } => self.disconnect(peer, reason),
+                Output::ShowPlace { peer } => self.show_place(peer),
+                Output::Yield { peer } => self.ending = Some(Ending::HandedOver(peer)),
+                Output::End { peer } => self.ending = Some(Ending::Stopped(peer)),
             }
         }
         performed
     }
 
-    fn enqueue(&mut self, peer: PeerId, packet: Queued) {
+    pub(super) fn enqueue(&mut self, peer: PeerId, packet: Queued) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         if !packet.solicited && connection.is_too_slow(MAX_QUEUED_PACKETS, self.max_queued_descriptors) {
             let queued = connection.queued() as u64;
@@ -455,7 +472,7 @@ impl Server {
     /// Sends what is queued for a peer as far as there is room, and has epoll report room exactly as long as that is what
     /// it waits for: reported for an empty queue, or for one that waits for something else, it would keep this thread
     /// spinning.
-    fn flush(&mut self, peer: PeerId) {
+    pub(super) fn flush(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         let Ok(blocked) = connection.send_queued() else { return self.forget(peer) };
         connection.blocked = blocked;
@@ -491,7 +508,7 @@ impl Server {
         }
     }
 
-    fn forget(&mut self, peer: PeerId) {
+    pub(super) fn forget(&mut self, peer: PeerId) {
         self.remove(peer);
         self.broker.handle_gone(peer);
     }

@@ -216,6 +216,13 @@ impl SharedRegions {
         }
     }
 
+    /// Keeps a region that another broker kept.
+    pub(super) fn inherit(&mut self, name: &str, payload: Option<PayloadType>, memory: Descriptor) {
+        let region = self.by_name.entry(name.into()).or_default();
+        (region.payload, region.memory, region.kept) = (payload, Some(memory), true);
+        region.incarnation = INCARNATIONS_SKIPPED;
+    }
+
     /// Keeps a region, or lets go of it; `false` if there is none.
     pub(super) fn keep(&mut self, name: &str, keep: bool, outbox: &mut Outbox) -> bool {
         let Some(region) = self.by_name.get_mut(name) else { return false };

@@ -41,6 +41,21 @@ pub enum Output {
         /// Why.
         reason: Refusal,
     },
+    /// Send [`Event::Place`] and [`Event::Lock`], and go on.
+    ShowPlace {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// End, and leave the place to this peer.
+    Yield {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// End, and tell this peer who was there.
+    End {
+        /// Whom.
+        peer: PeerId,
+    },
 }
 
 /// Who the broker is.
@@ -64,7 +79,7 @@ impl From<Credentials> for Identity {
 /// Everything that the broker knows.
 #[derive(Debug)]
 pub struct Broker {
-    own: Identity,
+    pub(super) own: Identity,
     pub(super) peers: Peers,
     pub(super) topics: Topics,
     pub(super) services: Services,
@@ -73,6 +88,8 @@ pub struct Broker {
     pub(super) quota: Quota,
     pub(super) returning: Returning,
     pub(super) keeps_regions: bool,
+    /// Who was shown the broker's place.
+    pub(super) successor: Option<PeerId>,
     pub(super) outputs: VecDeque<Output>,
 }
 
@@ -86,8 +103,20 @@ impl Broker {
     /// The same, where nobody gets more than `limits` say.
     pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
         let (peers, topics, services, shared, evicted, returning, outputs) = Default::default();
-        let (own, quota, keeps_regions) = (own.into(), Quota::new(limits), false);
-        Self { own, peers, topics, services, shared, evicted, quota, returning, keeps_regions, outputs }
+        let (own, quota, keeps_regions, successor) = (own.into(), Quota::new(limits), false, None);
+        Self {
+            own,
+            peers,
+            topics,
+            services,
+            shared,
+            evicted,
+            quota,
+            returning,
+            keeps_regions,
+            successor,
+            outputs,
+        }
     }
 
     /// Makes it keep regions that nobody has open, if it is asked to: for a broker that runs on its own.
@@ -201,6 +230,9 @@ impl Broker {
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
         check_descriptor(&request, descriptor.as_ref())?;
+        if let Some(handled) = self.handle_succession(peer, &request) {
+            return handled;
+        }
         if let Request::Hello { node, name, returns_from } = request {
             return self.hello(peer, node, name, returns_from, outbox);
         }
@@ -272,9 +304,15 @@ impl Broker {
                 Ok(())
             }
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
-            (Request::Remembered { .. } | Request::Tied { .. } | Request::Announced, _) => {
-                Err(Refusal::OutOfPlace)
-            }
+            (
+                Request::Remembered { .. }
+                | Request::Tied { .. }
+                | Request::Announced
+                | Request::TakeOver { .. }
+                | Request::Taken
+                | Request::Stop,
+                _,
+            ) => Err(Refusal::OutOfPlace),
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
             }
@@ -493,7 +531,13 @@ pub(super) fn own_port(request: &Request) -> Option<PortId> {
         }
         Request::Remembered { subscriber, .. } => Some(*subscriber),
         Request::Tied { tie, .. } => Some(tie.port()),
-        Request::Hello { .. } | Request::Announced | Request::Inspect { .. } | Request::Keep { .. } => None,
+        Request::Hello { .. }
+        | Request::TakeOver { .. }
+        | Request::Taken
+        | Request::Stop
+        | Request::Announced
+        | Request::Inspect { .. }
+        | Request::Keep { .. } => None,
     }
 }
 

@@ -247,6 +247,13 @@ impl Topics {
         true
     }
 
+    /// Keeps a region that another broker kept.
+    pub(super) fn inherit(&mut self, key: Key, payload: Option<PayloadType>, memory: Descriptor) {
+        let topic = self.by_key.entry(key).or_default();
+        (topic.payload, topic.remains, topic.kept) = (payload, Some(memory), true);
+        topic.delivery = Some(Delivery::Overwrite);
+    }
+
     /// Whether anybody has it open.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.by_key.contains_key(key)

@@ -371,6 +371,9 @@ pub(crate) fn is_in_ledger(request: &Request) -> bool {
         | Request::Remembered { .. }
         | Request::Tied { .. }
         | Request::Announced
+        | Request::TakeOver { .. }
+        | Request::Taken
+        | Request::Stop
         | Request::Hello { .. } => true,
         // Questions are asked anew by those who wait for the answer.
         Request::Inspect { .. } | Request::Keep { .. } => true,

@@ -288,6 +288,9 @@ impl World {
                         role.broker.handle_gone(peer);
                     }
                 }
+                Output::ShowPlace { .. } | Output::Yield { .. } | Output::End { .. } => {
+                    unreachable!("no node asks for that")
+                }
             }
         }
     }

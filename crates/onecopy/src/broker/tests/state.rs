@@ -48,6 +48,7 @@ fn told(broker: &mut Broker) -> Vec<(u64, Event)> {
         .map(|output| match output {
             Output::Send { peer, event, .. } => (peer.0, event),
             Output::Disconnect { peer, reason } => (peer.0, Event::Refused { reason }),
+            other => panic!("nobody asked for that: {other:?}"),
         })
         .collect()
 }
