@@ -13,8 +13,8 @@ use std::path::Path;
 use common::{Child, LONG, Stage, directory, node_in};
 use onecopy::Node;
 
-const ROUNDS: usize = 100;
-const TOPICS: usize = 10_000;
+const ROUNDS: usize = 20;
+const TOPICS: usize = 1000;
 
 #[test]
 fn child() {
@@ -72,7 +72,12 @@ fn possessions() -> Possessions {
 
 /// Waits until everything that is on its way has gone, which takes as long as it takes.
 fn until_back_at(before: &Possessions, node: &Node, mut look: impl FnMut()) {
+    let mut n = 0;
     loop {
+        n += 1;
+        if n % 2000 == 0 {
+            eprintln!("{n}: {:?} {before:?}", possessions());
+        }
         node.inventory().unwrap();
         look();
         let now = possessions();

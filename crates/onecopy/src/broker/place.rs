@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
 use super::connection::Queued;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal};
@@ -89,7 +92,25 @@ impl Server {
             self.forget(peer);
         } else if let Ending::HandedOver(_) = ending {
             self.place.given_away.store(true, Ordering::Relaxed);
+            self.wait_until_taken(peer);
         }
         is_said
+    }
+
+    /// Stays until the successor has made the kernel say that it is the one who listens: whoever connects and finds that the
+    /// process which listens has ended would take the place for abandoned. So this process must not end before, and
+    /// nobody's connection, as they come back at once. The successor closes its connection then, or by its death.
+    fn wait_until_taken(&self, successor: PeerId) {
+        let Some(connection) = self.connections.get(&successor) else { return };
+        loop {
+            let mut polled = [
+                PollFd::new(&connection.socket, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.stop_signal(), PollFlags::IN),
+            ];
+            match rustix::event::poll(&mut polled, None) {
+                Err(Errno::INTR) => {}
+                _ => return,
+            }
+        }
     }
 }

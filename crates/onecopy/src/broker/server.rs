@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -203,6 +203,11 @@ impl Server {
     /// Keeps what the last broker kept.
     pub(crate) fn inherit(&mut self, heirlooms: Vec<Heirloom>) {
         self.broker.inherit(heirlooms);
+    }
+
+    /// Readable once it was stopped.
+    pub(super) fn stop_signal(&self) -> BorrowedFd<'_> {
+        self.stop.signal.as_fd()
     }
 
     /// What ends [`run`](Self::run).

@@ -74,6 +74,7 @@ impl Instance {
                 _ => return Err(InstanceError::NotABroker { path: self.socket_path() }),
             }
         }
+        // The other side ends when it finds this connection closed, which is after that.
         Ok((Seat::inherit(self, listener, lock, is_ours)?, heirlooms))
     }
 
