@@ -13,8 +13,8 @@ use std::path::Path;
 use common::{Child, LONG, Stage, directory, node_in};
 use onecopy::Node;
 
-const ROUNDS: usize = 20;
-const TOPICS: usize = 1000;
+const ROUNDS: usize = 100;
+const TOPICS: usize = 10_000;
 
 #[test]
 fn child() {
@@ -41,12 +41,21 @@ fn come(stage: &Stage) {
     drop(held);
 }
 
-#[derive(Debug, PartialEq, Eq, Clone)]
+#[derive(Debug)]
 struct Possessions {
     descriptors: usize,
     threads: usize,
     mappings: usize,
     memory: usize,
+}
+
+impl Possessions {
+    fn is_within(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.mappings <= before.mappings
+            && self.memory <= before.memory
+    }
 }
 
 fn possessions() -> Possessions {
@@ -72,16 +81,12 @@ fn possessions() -> Possessions {
 
 /// Waits until everything that is on its way has gone, which takes as long as it takes.
 fn until_back_at(before: &Possessions, node: &Node, mut look: impl FnMut()) {
-    let mut n = 0;
     loop {
-        n += 1;
-        if n % 2000 == 0 {
-            eprintln!("{n}: {:?} {before:?}", possessions());
-        }
         node.inventory().unwrap();
         look();
         let now = possessions();
-        if now == *before {
+        // Something may have been on its way out when `before` was counted.
+        if now.is_within(before) {
             return;
         }
         assert!(now.descriptors < before.descriptors + 200, "{now:?} after {before:?}");
