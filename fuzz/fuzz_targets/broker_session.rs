@@ -245,22 +245,7 @@ impl Session {
                 let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
                 (port.node, Request::OfferShared { port, succeeds, version })
             }
-            19..=22 => {
-                let tie = self.any_tie(port, input)?;
-                let (pid, is_there) = (input.int_in_range(0..=2)?, input.arbitrary()?);
-                (tie.port().node, Request::Tied { tie, pid, is_there })
-            }
-            23 => (port.node, Request::Remembered { subscriber: port, version: input.int_in_range(0..=3)? }),
-            24 => (port.node, Request::Announced),
-            25 => match input.int_in_range(0..=2_u8)? {
-                0 => (port.node, Request::TakeOver { replaces: input.arbitrary()? }),
-                1 => (port.node, Request::Taken),
-                _ => (port.node, Request::Stop),
-            },
-            18 => {
-                let region = any_text(input)?.to_owned();
-                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
-            }
+            19..=25 => self.any_return(port, input)?,
             5 => (
                 port.node,
                 Request::AddSegment {
@@ -289,6 +274,28 @@ impl Session {
             _ => {
                 let topic = if input.arbitrary()? { Some(any_text(input)?.to_owned()) } else { None };
                 (port.node, Request::Inspect { request: 7, topic, rings: input.arbitrary()? })
+            }
+        })
+    }
+
+    /// What belongs into an announcement, or is said by those who want the broker's place.
+    fn any_return(&self, port: PortId, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
+        Ok(match input.int_in_range(0..=6_u8)? {
+            0..=3 => {
+                let tie = self.any_tie(port, input)?;
+                let (pid, is_there) = (input.int_in_range(0..=2)?, input.arbitrary()?);
+                (tie.port().node, Request::Tied { tie, pid, is_there })
+            }
+            4 => (port.node, Request::Remembered { subscriber: port, version: input.int_in_range(0..=3)? }),
+            5 => (port.node, Request::Announced),
+            _ => match input.int_in_range(0..=2_u8)? {
+                0 => (port.node, Request::TakeOver { replaces: input.arbitrary()? }),
+                1 => (port.node, Request::Taken),
+                _ => (port.node, Request::Stop),
+            },
+            18 => {
+                let region = any_text(input)?.to_owned();
+                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
             }
         })
     }

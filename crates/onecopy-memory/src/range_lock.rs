@@ -31,6 +31,7 @@ const SEEK_SET: i16 = 0;
 /// One past the last byte that can be locked here.
 pub const BYTES_END: u64 = i64::MAX as u64;
 
+// SAFETY: this is the declaration of the C library's `fcntl` for every target of this crate.
 unsafe extern "C" {
     fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
 }

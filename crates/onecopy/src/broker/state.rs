@@ -242,6 +242,16 @@ impl Broker {
         {
             return Err(Refusal::ForeignPort { port, node });
         }
+        self.perform((peer, node), request, descriptor, outbox)
+    }
+
+    fn perform(
+        &mut self,
+        (peer, node): (PeerId, NodeId),
+        request: Request,
+        descriptor: Option<Descriptor>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
         match (request, descriptor) {
             // Clients and servers subscribe to it by being there, and nobody else may.
             (Request::OpenSubscriber { subscriber: port, address: Address::Direct { .. }, .. }, _) => {
