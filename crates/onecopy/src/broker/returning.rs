@@ -112,6 +112,14 @@ impl Returning {
         untied
     }
 
+    /// A node has ended: its half of ties counts no more, whether it had such ports or not.
+    pub(super) fn untie_node(&mut self, node: NodeId) {
+        self.absent.retain(|_, absent| {
+            absent.ties.retain(|tie| tie.port().node != node);
+            !absent.ties.is_empty()
+        });
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.announcements.is_empty() && self.absent.is_empty()
     }
@@ -228,7 +236,7 @@ impl Broker {
         let others = self.returning.absent.remove(&node).map(|absent| absent.ties).unwrap_or_default();
         others.iter().for_each(|tie| halves.add(*tie));
         for (tie, other) in ties {
-            self.take_tie(peer, tie, other, &mut halves);
+            self.take_tie(tie, other, &mut halves);
         }
         self.settle_services(node, &halves, &mut outbox);
         self.settle_routes(node, &halves, &mut outbox);
@@ -245,15 +253,11 @@ impl Broker {
     }
 
     /// Half a tie: to be settled now if the other side is here, or has ended, and otherwise later.
-    fn take_tie(&mut self, peer: PeerId, tie: Tie, Other { pid, is_there }: Other, halves: &mut Halves) {
+    fn take_tie(&mut self, tie: Tie, Other { pid, is_there }: Other, halves: &mut Halves) {
         let node = tie.other_node();
         let is_here = self.peers.peer_of(node).is_some_and(|peer| !self.returning.is_announcing(peer));
         if is_here || !(is_there || self.peers.peer_of(node).is_some()) {
             return halves.add(tie);
-        }
-        match self.charge_announcement(peer, false) {
-            Ok(charge) => self.quota.keep(peer, tie.port(), charge),
-            Err(_) => return halves.add(tie),
         }
         let absent = self.returning.absent.entry(node).or_default();
         absent.pid = absent.pid.max(pid);

@@ -175,6 +175,7 @@ impl Broker {
         for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
             self.close(port, &mut outbox);
         }
+        self.returning.untie_node(node);
         self.deliver(outbox);
         self.no_longer_expected(node);
     }
