@@ -1,5 +1,7 @@
 //! A broker that runs on its own takes over from one inside a program, is replaced, and is stopped; programs go on.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod common;
 
 use std::os::unix::net::UnixDatagram;
