@@ -102,7 +102,8 @@ pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
 /// assert_eq!(locked_bytes(&other, 0..100)?, [7]);
 /// drop(one);
 /// assert!(locked_bytes(&other, 0..100)?.is_empty());
-/// # std::fs::remove_file(path)
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn locked_bytes(file: impl AsFd, range: Range<u64>) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
