@@ -19,13 +19,22 @@ pub(crate) enum Peer {
     Pipe,
     /// mmap-sync, values in memory-mapped files
     MmapSync,
+    /// samtools, which looks through the whole file
+    Samtools,
     /// This project
     Onecopy,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Raw, Self::Iceoryx2, Self::UnixSocket, Self::Pipe, Self::MmapSync, Self::Onecopy];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Raw,
+        Self::Iceoryx2,
+        Self::UnixSocket,
+        Self::Pipe,
+        Self::MmapSync,
+        Self::Samtools,
+        Self::Onecopy,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -34,6 +43,7 @@ impl Peer {
             Self::UnixSocket => "unix-socket",
             Self::Pipe => "pipe",
             Self::MmapSync => "mmap-sync",
+            Self::Samtools => "samtools",
             Self::Onecopy => "onecopy",
         }
     }
@@ -64,6 +74,24 @@ pub(crate) enum Unit {
     /// Memory; less is better
     #[serde(rename = "B")]
     Bytes,
+    /// Memory in larger units; less is better
+    #[serde(rename = "MiB")]
+    Mebibytes,
+    /// Time of a whole operation; less is better
+    #[serde(rename = "s")]
+    Seconds,
+    /// The same
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Rate of anything; more is better
+    #[serde(rename = "1/s")]
+    PerSecond,
+    /// How much of all; more is better
+    #[serde(rename = "%")]
+    Percent,
+    /// How many; less is better
+    #[serde(rename = "positions")]
+    Positions,
 }
 
 /// The order that the first process gives to the second.

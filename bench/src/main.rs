@@ -7,7 +7,9 @@
 mod byte_stream;
 mod cell;
 mod child;
+mod datasets;
 mod endpoint;
+mod genome;
 mod iceoryx2_node;
 mod idle;
 mod interleave;
@@ -51,6 +53,18 @@ enum Command {
     Services(interleave::Options),
     /// The latest value of a region, from its writer to its readers
     Regions(interleave::Options),
+    /// A dataset, from its publisher to its readers
+    Datasets(interleave::Options),
+    /// Reads by name, and positions of one assembly in another
+    Genome(genome::Options),
+    /// A process that uses a shared index
+    #[command(hide = true)]
+    GenomeReader {
+        /// Where the instances are
+        instances: std::path::PathBuf,
+        /// The BAM file
+        bam: std::path::PathBuf,
+    },
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -66,12 +80,16 @@ fn main() -> anyhow::Result<()> {
         Command::Topics(options) => topics::run(&options),
         Command::Services(options) => services::run(&options),
         Command::Regions(options) => regions::run(&options),
+        Command::Datasets(options) => datasets::run(&options),
+        Command::Genome(options) => genome::run(&options),
+        Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;
             match suite.as_str() {
                 topics::NAME => child::serve(job, topics::answer),
                 services::NAME => child::serve(job, services::answer),
+                datasets::NAME => child::serve(job, datasets::answer),
                 regions::NAME => child::serve(job, regions::answer),
                 _ => bail!("there is no subject {suite}"),
             }

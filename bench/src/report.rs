@@ -31,7 +31,9 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(row: &Row, peer: Peer, regime: Regime, summary: &Summary) -> Self {
-        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+        let parts =
+            if matches!(row.unit, Unit::Seconds | Unit::Milliseconds | Unit::Percent) { 1e4 } else { 10.0 };
+        let tenths = |value: f64| (value * parts).round() / parts;
         let percentile =
             |index: usize| summary.percentiles.and_then(|all| all.get(index).copied()).map(tenths);
         Self {
@@ -188,6 +190,12 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::Nanoseconds => "ns",
         Unit::MessagesPerSecond => "messages/s",
         Unit::Bytes => "B",
+        Unit::Mebibytes => "MiB",
+        Unit::Seconds => "s",
+        Unit::Milliseconds => "ms",
+        Unit::PerSecond => "1/s",
+        Unit::Percent => "%",
+        Unit::Positions => "positions",
     }
 }
 
@@ -196,6 +204,7 @@ fn figure(value: f64) -> String {
     match value {
         value if value >= 1e7 => format!("{:.2} M", value / 1e6),
         value if value >= 1e5 => format!("{:.1} k", value / 1e3),
+        value if value < 1.0 => format!("{value:.3}"),
         value => format!("{value:.1}"),
     }
 }

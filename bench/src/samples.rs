@@ -101,8 +101,8 @@ impl Summary {
         // "99 % are at least this good": good is below for a time, above for a rate.
         let (quantiles, scale) = match unit {
             Unit::Nanoseconds => ([0.5, 0.99, 0.999], PICOSECONDS),
-            Unit::MessagesPerSecond => ([0.5, 0.01, 0.001], 1.0),
-            Unit::Bytes => return Ok(Some(Self { mean, percentiles: None })),
+            Unit::MessagesPerSecond | Unit::PerSecond => ([0.5, 0.01, 0.001], 1.0),
+            _ => return Ok(Some(Self { mean, percentiles: None })),
         };
         let at = |quantile| all.value_at_quantile(quantile) as f64 / scale;
         Ok(Some(Self { mean, percentiles: (!all.is_empty()).then(|| quantiles.map(at)) }))

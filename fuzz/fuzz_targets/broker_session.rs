@@ -198,7 +198,7 @@ impl Session {
     /// A request, and the node in whose name it speaks.
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
-        Ok(match input.int_in_range(0..=25_u8)? {
+        Ok(match input.int_in_range(0..=28_u8)? {
             0 => (
                 port.node,
                 Request::Hello { node: port.node, name: any_text(input)?.to_owned(), returns_from: None },
@@ -246,6 +246,7 @@ impl Session {
                 (port.node, Request::OfferShared { port, succeeds, version })
             }
             19..=25 => self.any_return(port, input)?,
+            26..=28 => (port.node, any_dataset_request(port, input)?),
             5 => (
                 port.node,
                 Request::AddSegment {
@@ -335,6 +336,20 @@ impl Session {
         }
         input.choose(&self.routes).copied()
     }
+}
+
+fn any_dataset_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Request> {
+    let dataset = any_text(input)?.to_owned();
+    Ok(match input.int_in_range(0..=3_u8)? {
+        0 => Request::PublishDataset { port, dataset },
+        1 => Request::OpenDataset { port, dataset, wait: input.arbitrary()? },
+        2 => {
+            let (version, latest) = (input.int_in_range(0..=3)?, input.int_in_range(0..=3)?);
+            let (publishes, memory) = (input.arbitrary()?, input.arbitrary()?);
+            Request::ReopenDataset { port, dataset, publishes, version, latest, memory }
+        }
+        _ => Request::KeepDataset { request: 7, dataset, keep: input.arbitrary()? },
+    })
 }
 
 /// Whatever the broker says, a node can read.

@@ -95,7 +95,7 @@ fn cell(bench: &str, payload: usize, peer: Peer) -> Option<Cell> {
         Peer::Iceoryx2 => iceoryx2::cell(bench, payload),
         Peer::MmapSync => mmap_sync::cell(bench, payload),
         Peer::Onecopy => onecopy::cell(bench, payload),
-        Peer::UnixSocket | Peer::Pipe => None,
+        Peer::UnixSocket | Peer::Pipe | Peer::Samtools => None,
     }
 }
 

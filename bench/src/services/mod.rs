@@ -33,7 +33,7 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
         Peer::Iceoryx2 => iceoryx2::cell(bench),
         Peer::UnixSocket => unix_socket::cell(bench),
         Peer::Onecopy => onecopy::cell(bench),
-        Peer::Pipe | Peer::MmapSync => None,
+        Peer::Pipe | Peer::MmapSync | Peer::Samtools => None,
     }
 }
 

@@ -48,7 +48,7 @@ fn cell(bench: &str, peer: Peer) -> Option<Cell> {
         Peer::UnixSocket => unix_socket::cell(bench),
         Peer::Pipe => pipe::cell(bench),
         Peer::Onecopy => onecopy::cell(bench),
-        Peer::MmapSync => None,
+        Peer::MmapSync | Peer::Samtools => None,
     }
 }
 

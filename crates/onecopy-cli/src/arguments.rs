@@ -4,7 +4,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::commands::{call, completions, demo, region, serve, service, status, stop, topic};
+use crate::commands::{
+    call, completions, dataset, demo, genome, region, serve, service, status, stop, topic,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -21,6 +23,8 @@ Examples:
   echo hello | onecopy call upper              ask it
   onecopy region edit settings                 change a value that everyone sees
   onecopy region watch settings                see it change
+  onecopy dataset publish index index.bin &    load a file once, for all who read it
+  onecopy genome index reads.bam               find reads by name
   onecopy status                               who is there?
 
 Instances:
@@ -32,26 +36,37 @@ Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
   1    failed; standard error says why
   2    the command line makes no sense
-  3    no broker runs the instance, nobody has the topic, service or region open, or nobody serves it
+  3    no broker runs the instance, nobody has the topic, service, region or dataset open,
+       or nobody serves it
   4    nothing came within --timeout or --deadline
   5    the server answered that it could not do it; standard error has what it says
   6    the server ended, or dropped the request, before it had answered in full
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`
-  130  a signal ended the demo, a call, the commands of a service or the input of a region early";
+  8    the dataset is not what was published: its file was changed, or `onecopy dataset verify` found other bytes
+  9    a name is not in the BAM file: `onecopy genome get`
+  130  a signal ended the demo, a call, the commands of a service or the input of a region or the loading
+       of a dataset early";
 
 /// One copy of your data, shared by every process that needs it.
 ///
-/// onecopy moves messages, requests, responses and shared values between processes of one machine through shared memory. Each is
-/// written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
+/// onecopy moves messages, requests, responses, shared values and datasets between processes of one machine through shared
+/// memory. Each is written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
 #[derive(Debug, Parser)]
 #[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
 pub(crate) struct Arguments {
     /// The instance to join or to look at
-    #[arg(long, global = true, value_name = "NAME", default_value = onecopy::instance::DEFAULT_INSTANCE)]
+    #[arg(long, global = true, display_order = 900, value_name = "NAME", default_value = onecopy::instance::DEFAULT_INSTANCE)]
     pub(crate) instance: String,
 
     /// What to tell on standard error: off, error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn", hide_default_value = false)]
+    #[arg(
+        long,
+        global = true,
+        display_order = 901,
+        value_name = "LEVEL",
+        default_value = "warn",
+        hide_default_value = false
+    )]
     pub(crate) log: LevelFilter,
 
     #[command(subcommand)]
@@ -71,6 +86,12 @@ pub(crate) enum Command {
     /// Read, write, edit and watch values that everyone sees
     #[command(subcommand)]
     Region(region::Command),
+    /// Publish files for many to read, and look at datasets
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// Find reads by name, and positions of one assembly in another
+    #[command(subcommand)]
+    Genome(genome::Command),
     Status(status::Arguments),
     Serve(serve::Arguments),
     Stop(stop::Arguments),

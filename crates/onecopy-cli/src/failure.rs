@@ -5,6 +5,7 @@ use std::io;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
+use onecopy::dataset::DatasetError;
 use onecopy::region::RegionError;
 use onecopy::service::CallError;
 
@@ -57,14 +58,25 @@ pub(crate) enum Failure {
     /// The region's values all have one size.
     #[error("values of region {name:?} are {payload}: their size is fixed")]
     FixedSize { name: String, payload: String },
-    /// There is no broker to keep the region.
+    /// A dataset that can't be published, opened or read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// There is no broker to keep the region or the dataset.
     #[error(
-        "region {name:?} is not created: --keep needs `onecopy serve`, which keeps regions while nobody has them open, and no broker runs"
+        "{what} {name:?} is not there: --keep needs `onecopy serve`, which keeps it while nobody has it open, and no broker runs"
     )]
-    NothingKeeps { name: String },
-    /// The region lives by those who have it open only.
-    #[error("region {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
-    NotKept { name: String, writer: String },
+    NothingKeeps { what: &'static str, name: String },
+    /// What is to be created is there.
+    #[error(
+        "region {name:?} exists already: `onecopy region write {name}` gives it another value, `onecopy region info {name}` shows it"
+    )]
+    RegionExists { name: String },
+    /// The region or the dataset lives by those who have it open only.
+    #[error("{what} {name:?} is not kept: it ends by itself when the last process closes it{writer}")]
+    NotKept { what: &'static str, name: String, writer: String },
+    /// Options that contradict each other.
+    #[error("{0}")]
+    CommandLine(&'static str),
     /// The editor did not end well.
     #[error(
         "the editor ended with {status}, so nothing was written (VISUAL and EDITOR choose another editor)"
@@ -73,6 +85,18 @@ pub(crate) enum Failure {
     /// Edited text could not be written, for a reason that has its own exit code.
     #[error("{}; the text is kept in {path}: {advice}", reason.explanation())]
     TextKept { reason: Box<Failure>, path: String, advice: String },
+    /// A genome file that can't be used.
+    #[error(transparent)]
+    Genome(#[from] onecopy_genome::GenomeError),
+    /// The process in the background has ended instead of sharing an index.
+    #[error("the index is not shared: the process that should share it ended with {status}")]
+    NotShared { status: ExitStatus },
+    /// Nobody shares an index that was to be used.
+    #[error("nobody shares the index of {bam}: `onecopy genome share {bam}` does")]
+    NobodyShares { bam: String },
+    /// Names that no read has.
+    #[error("{count} of the names are not in {bam}")]
+    NoRead { count: u64, bam: String },
     /// Something of the library.
     #[error(transparent)]
     Library(#[from] onecopy::Error),
@@ -129,12 +153,17 @@ impl Failure {
             | Self::NoService { .. }
             | Self::NoServer { .. }
             | Self::NothingKeeps { .. }
-            | Self::Region(RegionError::NotFound { .. }) => 3,
+            | Self::NobodyShares { .. }
+            | Self::Region(RegionError::NotFound { .. })
+            | Self::Dataset(DatasetError::NotFound { .. }) => 3,
             Self::Timeout { .. } | Self::Call(CallError::Timeout | CallError::DeadlinePassed) => 4,
             Self::Call(CallError::Failed(_)) => 5,
             Self::Call(CallError::PeerDied { .. } | CallError::Unanswered) => 6,
             Self::Region(RegionError::Conflict { .. }) => 7,
+            Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
+            Self::CommandLine(_) => 2,
             Self::TextKept { reason, .. } => return reason.exit_code(),
+            Self::NoRead { .. } => 9,
             // The shell's code for a command that is not there, or can't be run.
             Self::NotStarted { .. } => 127,
             Self::Interrupted => 130,

@@ -1,18 +1,21 @@
-//! The `onecopy` command: publish and subscribe, call and serve, read and write regions from a shell, look at who is there,
-//! and a demonstration.
+//! The `onecopy` command: publish and subscribe, call and serve, read and write regions, publish datasets from a shell,
+//! look at who is there, and a demonstration.
 //!
 //! One file a command under `commands/`; what they share is beside this file, one noun each.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod commands;
+mod dataset_json;
 mod failure;
+mod help;
 mod input;
 mod inventory_json;
 mod output;
 mod own_program;
 mod payload_output;
 mod payload_size;
+mod progress;
 mod region_json;
 mod scope;
 mod service_json;
@@ -22,13 +25,17 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let command = help::with_whole_paragraphs(Arguments::command());
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(arguments.log)

@@ -1,5 +1,7 @@
 //! Which instance a command speaks of, and whether it may start it.
 
+use std::sync::OnceLock;
+
 use onecopy::Node;
 use onecopy::instance::Instance;
 
@@ -23,12 +25,22 @@ impl Scope {
         Self { instance }
     }
 
+    pub(crate) fn instance_name(&self) -> &str {
+        &self.instance
+    }
+
     pub(crate) fn instance(&self) -> Result<Instance, Failure> {
         Ok(Instance::from_env(&self.instance)?)
     }
 
     /// Joins the instance, or founds it. `name` is what `onecopy status` shows.
     pub(crate) fn join(&self, name: &str) -> Result<Node, Failure> {
+        // It may become the broker of many.
+        raise_open_files();
+        self.open(name)
+    }
+
+    fn open(&self, name: &str) -> Result<Node, Failure> {
         Ok(Node::builder().instance(&self.instance).name(name).open()?)
     }
 
@@ -47,8 +59,23 @@ impl Scope {
         let socket = instance.connect()?.ok_or_else(absent)?;
         let credentials = socket.peer_credentials().map_err(Failure::system("ask who the broker is"))?;
         drop(socket);
-        let node = self.join(name)?;
+        let node = self.open(name)?;
         // The broker ended between the two, and this node took its place.
         if node.is_broker() { Err(absent()) } else { Ok(Visit { node, broker_pid: credentials.pid }) }
     }
+}
+
+/// Lets this program have as many files open as it may. What it could have before is remembered for programs that it starts.
+pub(crate) fn raise_open_files() {
+    match onecopy::open_files::raise_limit() {
+        Ok(before) => drop(OPEN_FILES_BEFORE.set(before)),
+        Err(error) => tracing::debug!(%error, "the limit of open files stays as it is"),
+    }
+}
+
+static OPEN_FILES_BEFORE: OnceLock<u64> = OnceLock::new();
+
+/// The limit of open files that this program was started with.
+pub(crate) fn open_files_before() -> u64 {
+    OPEN_FILES_BEFORE.get().copied().unwrap_or_else(onecopy::open_files::limit)
 }

@@ -17,6 +17,8 @@ fn help_tells_exit_codes_and_examples() {
         "topic",
         "call",
         "service",
+        "genome",
+        "dataset",
         "status",
         "serve",
     ] {
@@ -34,9 +36,20 @@ fn help_tells_exit_codes_and_examples() {
         &["topic", "info"],
         &["topic", "hz"],
         &["call"],
+        &["genome", "index"],
+        &["genome", "get"],
+        &["genome", "convert"],
+        &["genome", "share"],
+        &["genome", "unshare"],
         &["service", "run"],
         &["service", "list"],
         &["service", "info"],
+        &["dataset", "publish"],
+        &["dataset", "list"],
+        &["dataset", "info"],
+        &["dataset", "cat"],
+        &["dataset", "verify"],
+        &["dataset", "remove"],
     ] {
         let help = world.run(&[command, &["--help"]].concat());
         assert_eq!(help.status.code(), Some(0));

@@ -271,7 +271,9 @@ fn an_editor_changes_the_value() {
     assert_eq!(read(&world, "app/mode"), b"fast", "the added end of line is gone");
     assert!(kept_text(&world).is_none());
     let seen = version(&world, "app/mode");
-    for (script, code, word) in [("true", 0, "unchanged"), ("exit 3", 1, "exit status: 3")] {
+    for (script, code, word) in
+        [("true", 0, "unchanged"), ("exit 3", 1, "exit status: 3"), ("rm $1", 1, "cannot read")]
+    {
         let output = edit(&world, &["app/mode"], script);
         assert_eq!(output.status.code(), Some(code));
         assert!(text(&output.stderr).contains(word), "{output:?}");

@@ -62,6 +62,10 @@ fn a_running_broker_is_replaced_with_what_it_keeps() {
     let first = world.start(&["serve"], "serves at");
     let create = world.run_with_input(&["region", "create", "settings", "--keep"], b"blue");
     assert!(create.status.success(), "{}", text(&create.stderr));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "red").unwrap();
+    let publish = world.run(&["dataset", "publish", "index", file.path().to_str().unwrap(), "--keep"]);
+    assert!(publish.status.success(), "{}", text(&publish.stderr));
     let mut pair = Pair::start(&world);
     pair.say("before");
     let refused = world.run(&["serve"]);
@@ -74,6 +78,7 @@ fn a_running_broker_is_replaced_with_what_it_keeps() {
     pair.say("after");
     assert_eq!(broker_of(&world), u64::from(second.id()));
     assert_eq!(text(&world.run(&["region", "read", "settings"]).stdout).trim_end(), "blue");
+    assert_eq!(text(&world.run(&["dataset", "cat", "index"]).stdout), "red");
 }
 
 #[test]

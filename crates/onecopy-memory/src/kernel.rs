@@ -5,8 +5,9 @@
 //! | `futex_waitv` | 5.16 | a doorbell (socket pair) per ring, and `poll` |
 //! | `membarrier(GLOBAL_EXPEDITED)` | 4.16, may be filtered in containers | a full fence on both sides |
 //! | memfd no-exec seal | 6.3 | a memfd without it |
+//! | `MADV_COLLAPSE` | 6.1 | ordinary pages behind a dataset, and a note that says so |
 //!
-//! `ONECOPY_DISABLE=futex_waitv,membarrier,noexec_seal` turns features off: for trying the fall-backs on a new
+//! `ONECOPY_DISABLE=futex_waitv,membarrier,noexec_seal,collapse` turns features off: for trying the fall-backs on a new
 //! kernel, and for living with a broken one.
 
 use std::sync::OnceLock;
@@ -30,6 +31,8 @@ pub struct Features {
     pub membarrier: bool,
     /// Memory that can never be made executable.
     pub noexec_seal: bool,
+    /// Huge pages in place of ordinary ones that are filled.
+    pub collapse: bool,
 }
 
 /// The features of this kernel, detected at the first call.
@@ -42,6 +45,7 @@ pub fn features() -> Features {
             futex_waitv: enabled("futex_waitv") && detect_futex_waitv(),
             membarrier: enabled("membarrier") && register_membarrier(),
             noexec_seal: enabled("noexec_seal") && detect_noexec_seal(),
+            collapse: enabled("collapse") && crate::collapse::is_supported(),
         }
     })
 }

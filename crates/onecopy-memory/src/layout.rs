@@ -30,7 +30,17 @@
 //! copy             0  sequence    version of the value, top bit set while it is being written
 //!                  8  length
 //!                 16  small: the value
+//!
+//! dataset segment  0  SegmentHeader
+//!                 64  DatasetHeader (two lines)
+//!                192  SectionEntries (one line each)
+//!                  …  texts: names of sections and of their types, the path of the file
+//!                  …  content, from a multiple of 4096 on; none where a file is the content
 //! ```
+//!
+//! A dataset is sealed against all writing before anybody else sees it, so its words are plain numbers.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::sync::{AtomicU32, AtomicU64, Futex};
 
@@ -71,6 +81,8 @@ pub enum SegmentKind {
     Readers = 3,
     /// The copies of one value.
     Region = 4,
+    /// Bytes that never change, and what they are.
+    Dataset = 5,
 }
 
 /// Bytes of a [`SegmentHeader`]; what a segment holds begins here.
@@ -263,6 +275,79 @@ pub struct SeatLine {
     pub held: [AtomicU64; HELD_PER_SEAT],
 }
 
+/// What a dataset is.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DatasetHeader {
+    /// Where the content starts in the segment, a multiple of [`CONTENT_ALIGNMENT`]; 0 where a file is the content.
+    pub content_offset: u64,
+    /// Bytes of the content.
+    pub content_bytes: u64,
+    /// [`FLAG_HASHED`], [`FLAG_FILE`].
+    pub flags: u64,
+    /// How many [`SectionEntry`]s follow.
+    pub section_count: u64,
+    /// BLAKE3 of the content, with [`FLAG_HASHED`].
+    pub hash: [u8; 32],
+    /// The file's device.
+    pub device: u64,
+    /// The file's inode.
+    pub inode: u64,
+    /// When the file was last modified: whole seconds since 1970.
+    pub modified_s: i64,
+    /// The rest of that in nanoseconds.
+    pub modified_ns: u64,
+    /// Where the file's path lies in the segment.
+    pub path_offset: u64,
+    /// Bytes of the file's path.
+    pub path_bytes: u64,
+    /// Keeps the header two lines long.
+    pub reserved: [u64; 2],
+}
+
+/// The content's BLAKE3 is known.
+pub const FLAG_HASHED: u64 = 1;
+/// The content is a file.
+pub const FLAG_FILE: u64 = 2;
+/// Where a dataset's header starts in its segment.
+pub const DATASET_HEADER_OFFSET: usize = HEADER_BYTES;
+/// Where the entries of a dataset's sections start in its segment.
+pub const SECTION_ENTRIES_OFFSET: usize = DATASET_HEADER_OFFSET + 2 * LINE_BYTES;
+/// What a dataset's content is aligned to, and so the strictest alignment of a section: a page.
+pub const CONTENT_ALIGNMENT: usize = ALIGNMENT_MAX;
+/// Most sections of a dataset: opening looks at each of them, and is to take less than a millisecond.
+pub const SECTIONS_MAX: usize = 1024;
+/// Longest name of a section or of its type, in bytes.
+pub const SECTION_TEXT_BYTES_MAX: usize = 255;
+/// Longest path of a dataset's file, in bytes: what Linux takes in one call.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Largest content: like [`REGION_BYTES_MAX`], far from overflowing any sum.
+pub const CONTENT_BYTES_MAX: u64 = 1 << 46;
+
+/// A named, typed part of a dataset's content. Entries are in the order of their offsets.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SectionEntry {
+    /// Where it starts within the content.
+    pub offset: u64,
+    /// Its size in bytes, a multiple of an element's.
+    pub bytes: u64,
+    /// Size of an element.
+    pub element_bytes: u64,
+    /// Alignment of an element.
+    pub alignment_bytes: u64,
+    /// Hash of the description of the element's type.
+    pub layout_hash: u64,
+    /// Where its name lies in the segment. The name of its type follows.
+    pub text_offset: u64,
+    /// Bytes of its name.
+    pub name_bytes: u32,
+    /// Bytes of the name of its type.
+    pub type_bytes: u32,
+    /// Keeps the entry one line long.
+    pub reserved: u64,
+}
+
 // loom's atomics are bookkeeping structures; the layout is that of the real ones.
 #[cfg(not(loom))]
 const _: () = {
@@ -284,5 +369,9 @@ const _: () = {
     assert!(REGION_HEADER_OFFSET + size_of::<RegionHeader>() == SEATS_OFFSET);
     assert!(size_of::<SeatLine>() == LINE_BYTES && offset_of!(SeatLine, held) == 8);
     assert!(align_of::<RegionHeader>() == 8 && align_of::<SeatLine>() == 8);
+    assert!(size_of::<DatasetHeader>() == 2 * LINE_BYTES && align_of::<DatasetHeader>() == 8);
+    assert!(offset_of!(DatasetHeader, hash) == 32 && offset_of!(DatasetHeader, device) == LINE_BYTES);
+    assert!(size_of::<SectionEntry>() == LINE_BYTES && align_of::<SectionEntry>() == 8);
+    assert!(SECTION_ENTRIES_OFFSET == 192 && CONTENT_ALIGNMENT.is_power_of_two());
     assert!(SLOTS_OFFSET.is_multiple_of(LINE_BYTES) && SLOT_BYTES_MAX.is_multiple_of(LINE_BYTES));
 };

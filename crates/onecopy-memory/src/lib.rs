@@ -10,6 +10,7 @@
 //! | [`layout`] | every byte that two processes agree on |
 //! | [`ring`] | slots with sequence numbers: one writer, any number of readers |
 //! | [`region`] | copies of one value: its latest version, for everyone |
+//! | [`dataset`] | bytes that nobody can change, with named parts |
 //! | [`pool`] | private allocator of the writer's chunks, within a byte budget |
 //! | [`hold`] | what a reader tells a writer: its cursor, the messages it holds, that it sleeps |
 //! | [`readers`] | the writer's list of attached readers |
@@ -25,6 +26,8 @@
 //! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
 pub mod board;
+mod collapse;
+pub mod dataset;
 pub mod fork;
 pub mod hold;
 pub mod kernel;

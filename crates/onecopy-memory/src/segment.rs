@@ -130,7 +130,7 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
-    fn system(call: &'static str, bytes: usize, error: rustix::io::Errno) -> Self {
+    pub(crate) fn system(call: &'static str, bytes: usize, error: rustix::io::Errno) -> Self {
         use rustix::io::Errno;
         match error {
             Errno::MFILE | Errno::NFILE => Self::TooManyDescriptors(error.into()),
@@ -309,6 +309,18 @@ fn same_layout(ours: u64, theirs: u64) -> Result<(), SegmentError> {
     if ours == theirs { Ok(()) } else { Err(SegmentError::Layout { ours, theirs }) }
 }
 
+/// A memfd of so many bytes, not sealed yet.
+pub(crate) fn new_memory(total_bytes: usize) -> Result<OwnedFd, SegmentError> {
+    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    if crate::kernel::features().noexec_seal {
+        flags |= MemfdFlags::NOEXEC_SEAL;
+    }
+    let fail = |call| move |error| SegmentError::system(call, total_bytes, error);
+    let descriptor = rustix::fs::memfd_create("onecopy", flags).map_err(fail("memfd_create"))?;
+    rustix::fs::ftruncate(&descriptor, total_bytes as u64).map_err(fail("ftruncate"))?;
+    Ok(descriptor)
+}
+
 /// A memfd with its header, mapped writable and then sealed.
 fn create(
     kind: SegmentKind,
@@ -317,13 +329,8 @@ fn create(
     seals: SealFlags,
 ) -> Result<(OwnedFd, Arc<Mapping>), SegmentError> {
     assert!(total_bytes >= HEADER_BYTES, "a segment has at least a header");
-    let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    if crate::kernel::features().noexec_seal {
-        flags |= MemfdFlags::NOEXEC_SEAL;
-    }
     let fail = |call| move |error| SegmentError::system(call, total_bytes, error);
-    let descriptor = rustix::fs::memfd_create("onecopy", flags).map_err(fail("memfd_create"))?;
-    rustix::fs::ftruncate(&descriptor, total_bytes as u64).map_err(fail("ftruncate"))?;
+    let descriptor = new_memory(total_bytes)?;
     let mapping = Mapping::new(descriptor.as_fd(), total_bytes, ProtFlags::READ | ProtFlags::WRITE)
         .map_err(fail("mmap"))?;
     rustix::fs::fcntl_add_seals(&descriptor, seals).map_err(fail("F_ADD_SEALS"))?;
@@ -346,7 +353,17 @@ fn map(
     required: SealFlags,
     protection: ProtFlags,
 ) -> Result<(Arc<Mapping>, u64), SegmentError> {
-    // Only a memfd has seals: anything else fails here, before it is mapped.
+    let total_bytes = check_memory(descriptor, required)?;
+    let mapping = Mapping::new(descriptor.as_fd(), total_bytes, protection)
+        .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
+    let mapping = Arc::new(mapping);
+    let layout_hash = check_header(&mapping, kind)?;
+    Ok((mapping, layout_hash))
+}
+
+/// Checks what a descriptor that came from outside is, before it is mapped, and gives its size.
+pub(crate) fn check_memory(descriptor: &OwnedFd, required: SealFlags) -> Result<usize, SegmentError> {
+    // Only a memfd has seals: anything else fails here.
     let seals = rustix::fs::fcntl_get_seals(descriptor).map_err(|_| SegmentError::NotSealed)?;
     if !seals.contains(required) {
         return Err(SegmentError::NotSealed);
@@ -362,15 +379,11 @@ fn map(
     if total_bytes < HEADER_BYTES {
         return Err(SegmentError::NotASegment);
     }
-    let mapping = Mapping::new(descriptor.as_fd(), total_bytes, protection)
-        .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
-    let mapping = Arc::new(mapping);
-    let layout_hash = check_header(&mapping, kind)?;
-    Ok((mapping, layout_hash))
+    Ok(total_bytes)
 }
 
 /// Reads each field once (its owner may still be writing), checks the copies, and returns the layout hash.
-fn check_header(mapping: &Arc<Mapping>, kind: SegmentKind) -> Result<u64, SegmentError> {
+pub(crate) fn check_header(mapping: &Arc<Mapping>, kind: SegmentKind) -> Result<u64, SegmentError> {
     let window = Window::<SegmentHeader>::new(mapping, 0, 1).ok_or(SegmentError::NotASegment)?;
     let [header] = &*window else { return Err(SegmentError::NotASegment) };
     if header.magic.load(Ordering::Relaxed) != MAGIC {

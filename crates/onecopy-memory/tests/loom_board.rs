@@ -111,3 +111,24 @@ fn once_given_up_a_call_stays_so() {
         assert_eq!(word.load(), 0);
     });
 }
+
+/// A word may tell of something else that was written before it.
+#[test]
+fn whoever_sees_a_word_sees_what_was_done_before_it_was_set() {
+    model::check(3, || {
+        let (board, word) = Board::heap();
+        let done = Arc::new(AtomicBool::new(false));
+        let setting = {
+            let done = Arc::clone(&done);
+            thread::spawn(move || {
+                done.store(true, Ordering::Relaxed);
+                board.set(0, 1);
+                board
+            })
+        };
+        if word.load() == 1 {
+            assert!(done.load(Ordering::Relaxed));
+        }
+        let _kept = setting.join().expect("the client ends");
+    });
+}

@@ -10,6 +10,19 @@ use crate::readiness::Readiness;
 use crate::subscriber::Subscriber;
 
 /// A [`Subscriber`] whose messages can be awaited; from [`Subscriber::into_async`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut publisher, subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// let mut subscriber = subscriber.into_async()?;
+/// publisher.publish(&7)?;
+/// assert_eq!(*subscriber.recv().await?, 7);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct AsyncSubscriber<P: Payload + ?Sized, H: PlainData = ()> {
     subscriber: Subscriber<P, H>,

@@ -35,6 +35,19 @@ pub enum Error {
 }
 
 /// Why a node, a publisher or a subscriber could not be opened.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::OpenError;
+/// let _numbers = node.topic::<u64>("data")?.publisher().open()?;
+/// match node.topic::<f64>("data")?.subscriber().open() {
+///     Err(OpenError::Refused(error)) => println!("{error}"),
+///     _ => unreachable!("the topic carries something else"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -88,6 +101,17 @@ impl OpenError {
 }
 
 /// Why there is no memory for a message.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::LoanError;
+/// let topic = node.topic::<[u8]>("frames")?;
+/// let mut publisher = topic.publisher().budget_bytes(1 << 20).open()?;
+/// assert!(matches!(publisher.loan_slice(4 << 20), Err(LoanError::Budget(_))));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoanError {

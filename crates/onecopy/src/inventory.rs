@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use onecopy_memory::dataset::{Catalog, SealedDataset};
 use onecopy_memory::region::RegionObserver;
 use onecopy_memory::ring::Observer;
 
@@ -23,6 +24,8 @@ pub struct Inventory {
     pub services: Vec<ServiceEntry>,
     /// All regions, by name.
     pub regions: Vec<RegionEntry>,
+    /// All datasets, by name.
+    pub datasets: Vec<DatasetEntry>,
 }
 
 /// A node, as others see it.
@@ -145,8 +148,37 @@ impl RegionEntry {
     }
 }
 
+/// A dataset, as others see it.
+#[derive(Debug)]
+pub struct DatasetEntry {
+    /// Its name.
+    pub name: String,
+    /// Its newest version; `None` if somebody waits for the first one.
+    pub version: Option<u64>,
+    /// The process that published it; `None` if that has let go of it.
+    pub publisher_pid: Option<u32>,
+    /// How many have it open to look at it.
+    pub viewers: u32,
+    /// Whether it stays while nobody has it open.
+    pub is_kept: bool,
+    /// What its newest version says of itself; `None` if that could not be read.
+    pub catalog: Option<Catalog>,
+}
+
 impl Node {
     /// Everything in the instance right now.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let _publisher = node.topic::<[u8]>("frames")?.publisher().history(2).open()?;
+    /// let inventory = node.inventory()?;
+    /// assert_eq!(inventory.nodes[0].pid, std::process::id());
+    /// let frames = &inventory.topics[0].publishers[0];
+    /// assert_eq!((frames.history, frames.messages()), (2, Some(0)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -156,6 +188,14 @@ impl Node {
     }
 
     /// One topic, or `None` if nobody has it open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// assert!(node.topic_entry("nobody/has/it")?.is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -173,7 +213,27 @@ impl Node {
         Ok(assemble(self.ask(Some(name), false)?).services.pop())
     }
 
+    /// One dataset, or `None` if nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub fn dataset_entry(&self, name: &str) -> Result<Option<DatasetEntry>, OpenError> {
+        Ok(assemble(self.ask(Some(name), true)?).datasets.pop())
+    }
+
     /// One region, or `None` if nobody has it open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// gain.write(&2.0)?;
+    /// let entry = node.region_entry("gain")?.ok_or("we have it open")?;
+    /// assert_eq!((entry.version(), entry.capacity_bytes()), (Some(2), Some(8)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -190,6 +250,7 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
     let mut subscribers: BTreeMap<String, Vec<SubscriberEntry>> = BTreeMap::new();
     let mut services = BTreeMap::new();
     let mut regions = Vec::new();
+    let mut datasets = Vec::new();
     for answer in answers {
         match answer {
             Answer::Node { node, name, pid, uid } => {
@@ -225,6 +286,17 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
                 }
             }
             Answer::Kept(_) => {}
+            Answer::Dataset { name, version, publisher, viewers, kept, memory } => {
+                let sealed = memory.and_then(|memory| SealedDataset::open(memory).ok());
+                datasets.push(DatasetEntry {
+                    name,
+                    version: (version > 0).then_some(version),
+                    publisher_pid: publisher.map(|(_, pid)| pid),
+                    viewers,
+                    is_kept: kept,
+                    catalog: sealed.map(|sealed| sealed.catalog().clone()),
+                });
+            }
             Answer::Region { name, payload, shared, writer, readers, kept, memory } => {
                 let observer = memory.and_then(|memory| RegionObserver::open(memory).ok());
                 let writer_pid = writer.map(|(_, pid)| pid);
@@ -250,5 +322,5 @@ fn assemble(answers: Vec<Answer>) -> Inventory {
             delivery,
         })
         .collect();
-    Inventory { nodes, topics, services: services.into_values().collect(), regions }
+    Inventory { nodes, topics, services: services.into_values().collect(), regions, datasets }
 }

@@ -45,6 +45,7 @@ mod async_subscriber;
 mod batch_rest;
 pub mod broker;
 mod content;
+pub mod dataset;
 mod draft;
 mod error;
 mod feed;
@@ -55,6 +56,7 @@ pub mod limits;
 mod loan;
 mod message;
 mod node;
+pub mod open_files;
 mod payload;
 pub mod payload_type;
 mod publisher;
@@ -75,8 +77,8 @@ pub use async_subscriber::AsyncSubscriber;
 pub use broker::protocol::{Delivery, ServiceType};
 pub use error::{Error, LoanError, OpenError, ReceiveError, WaitError};
 pub use inventory::{
-    Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry, SubscriberEntry,
-    TopicEntry,
+    DatasetEntry, Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry,
+    SubscriberEntry, TopicEntry,
 };
 pub use loan::{Batch, Loan};
 pub use message::{KeptMessage, Message};

@@ -134,6 +134,10 @@ pub const PEER_DESCRIPTORS_DIVISOR: u64 = 2;
 /// more: an eighth (`1 / 8`). With less, it is not the peers that there are too many files for.
 pub const OUTSIZED_DESCRIPTORS_DIVISOR: u64 = 8;
 
+/// The part of the limit of open files that the peer with most of them does not get: a sixteenth (`1 / 16`). It is for the
+/// other peers, for what is passed on, and for the program around the broker.
+pub const RESERVED_DESCRIPTORS_DIVISOR: i32 = 16;
+
 /// Ready descriptors that the broker takes from the kernel in one call: more only fill the cache.
 pub const EVENTS_PER_WAIT: usize = 64;
 
@@ -212,3 +216,7 @@ pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 /// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
 /// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
+/// the system calls are few.
+pub(crate) const LOAD_PIECE_BYTES: usize = 1 << 20;

@@ -9,6 +9,18 @@ use crate::payload::{Payload, PlainData};
 use crate::publisher::Publisher;
 
 /// One message being written: derefs to the payload. Dropped without [`Loan::publish`], it was never there.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<[u8]>("log")?.header::<u64>().publisher().open()?;
+/// let mut line = publisher.loan_slice(7)?;
+/// line.copy_from_slice(b"started");
+/// *line.header_mut() = 42;
+/// line.publish()?;
+/// # Ok(()) }
+/// ```
 pub struct Loan<'p, P: Payload + ?Sized, H: PlainData = ()> {
     publisher: &'p mut Publisher<P, H>,
 }
@@ -72,6 +84,19 @@ impl<P: Payload + ?Sized, H: PlainData> Drop for Loan<'_, P, H> {
 }
 
 /// Several messages being written: derefs to a slice of them. Dropped without [`Batch::publish`], they were never there.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+/// let mut batch = publisher.loan_batch(16)?;
+/// for (number, place) in batch.iter_mut().enumerate() {
+///     *place = number as u64;
+/// }
+/// batch.publish()?;
+/// # Ok(()) }
+/// ```
 pub struct Batch<'p, T: PlainData, H: PlainData = ()> {
     publisher: &'p mut Publisher<T, H>,
 }

@@ -16,6 +16,20 @@ use crate::payload::{Payload, PlainData};
 /// A publisher that keeps the protocol never changes a message that is held. A broken or hostile one could change
 /// *values* under your eyes (never sizes, never validity: any bytes are a valid payload); use [`Message::copy`] or
 /// [`Message::to_vec`] before you check and use a value that comes from someone you don't trust.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<[u8]>("log")?;
+/// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// publisher.publish(b"started")?;
+/// let line = subscriber.wait(Duration::from_secs(1))?;
+/// assert_eq!(&*line, b"started");
+/// assert_eq!(line.to_vec(), b"started");
+/// # Ok(()) }
+/// ```
 pub struct Message<'s, P: Payload + ?Sized, H: PlainData = ()> {
     content: &'s mut Content<H>,
     payload: PhantomData<fn() -> Box<P>>,
@@ -66,6 +80,19 @@ impl<'s, P: Payload + ?Sized, H: PlainData> Message<'s, P, H> {
 
 impl<T: PlainData + Copy, H: PlainData> Message<'_, T, H> {
     /// A copy of the payload that nobody else can touch.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+    /// publisher.publish(&7)?;
+    /// let number: u64 = subscriber.wait(Duration::from_secs(1))?.copy();
+    /// assert_eq!(number, 7);
+    /// # Ok(()) }
+    /// ```
     pub fn copy(&self) -> T {
         **self
     }
@@ -104,6 +131,21 @@ impl<P: Payload + ?Sized + fmt::Debug, H: PlainData> fmt::Debug for Message<'_, 
 
 /// A message that no longer needs its subscriber; from [`Message::keep`]. Dropping it, from whichever thread, gives
 /// large memory back to the publisher.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<[u8]>("log")?;
+/// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// publisher.publish(b"started")?;
+/// let first = subscriber.wait(Duration::from_secs(1))?.keep();
+/// publisher.publish(b"goes on")?;
+/// let second = subscriber.wait(Duration::from_secs(1))?;
+/// assert_eq!((&*first, &*second), (&b"started"[..], &b"goes on"[..]));
+/// # Ok(()) }
+/// ```
 pub struct KeptMessage<P: Payload + ?Sized, H: PlainData = ()> {
     content: Content<H>,
     payload: PhantomData<fn() -> Box<P>>,

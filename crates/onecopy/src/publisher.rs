@@ -19,6 +19,16 @@ use crate::payload::{Carries, Payload, PlainData, describe, slice_bytes};
 use crate::sender::Sender;
 
 /// How a publisher is to be set up; from [`crate::Topic::publisher`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<[u8]>("log")?;
+/// let publisher = topic.publisher().reliable().history(100).depth(4096).budget_bytes(64 << 20).open()?;
+/// assert_eq!(publisher.subscribers(), 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct PublisherBuilder<P: Payload + ?Sized, H: PlainData = ()> {
@@ -139,6 +149,17 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     /// Memory for one message, to be written in place and then published. It has the value of an earlier message, or
     /// zeros: write every field.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+    /// let mut number = publisher.loan()?;
+    /// *number = 7;
+    /// number.publish()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LoanError::Full`] on a reliable topic with a subscriber that lags; [`LoanError::Budget`] if subscribers hold
@@ -151,6 +172,22 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
 
     /// Like [`Self::loan`], but waits for subscribers to catch up or to let go.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::LoanError;
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let mut publisher = topic.publisher().reliable().depth(2).open()?;
+    /// let _slow = topic.subscriber().open()?;
+    /// publisher.publish(&1)?;
+    /// publisher.publish(&2)?;
+    /// // The subscriber has read nothing, and nothing may be lost.
+    /// assert!(matches!(publisher.loan_within(Duration::from_millis(1)), Err(LoanError::Timeout)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Budget`] at once if no subscriber can change it.
@@ -160,6 +197,15 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     }
 
     /// Publishes a copy of `value`, with the header's last value.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+    /// publisher.publish(&7)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -173,6 +219,17 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
 
     /// Memory for `count` messages that one call publishes: they share a slot, which is several times cheaper for small
     /// messages. Subscribers receive them one by one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+    /// let mut batch = publisher.loan_batch(3)?;
+    /// batch.copy_from_slice(&[1, 2, 3]);
+    /// batch.publish()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -193,6 +250,21 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     }
 
     /// Publishes copies of all `values`, in batches.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+    /// publisher.publish_batch(&[1, 2, 3])?;
+    /// let mut sum = 0;
+    /// while let Some(number) = subscriber.receive()? {
+    ///     sum += *number;
+    /// }
+    /// assert_eq!(sum, 6);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -220,6 +292,17 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
 impl<T: PlainData, H: PlainData> Publisher<[T], H> {
     /// Memory for one message of `len` elements; see [`Publisher::loan`].
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<[f32]>("scan")?.publisher().open()?;
+    /// let mut scan = publisher.loan_slice(360)?;
+    /// scan.fill(1.5);
+    /// scan.publish()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Publisher::loan`]; [`LoanError::Budget`] also for a message larger than the whole budget.
@@ -246,6 +329,15 @@ impl<T: PlainData, H: PlainData> Publisher<[T], H> {
     }
 
     /// Publishes a copy of `values`, with the header's last value.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<[u8]>("log")?.publisher().open()?;
+    /// publisher.publish(b"started")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -8,6 +8,19 @@ use rustix::event::epoll;
 /// Readable when its [`crate::Subscriber`] may have messages; from [`crate::Subscriber::readiness`].
 ///
 /// It only ever says "look": after it became readable, call [`crate::Subscriber::receive`] until that returns `None`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
+/// let readiness = subscriber.readiness()?;
+/// // For `epoll_ctl`, `poll`, or an event loop of any kind.
+/// assert!(readiness.as_fd().as_raw_fd() >= 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Readiness {
     epoll: OwnedFd,

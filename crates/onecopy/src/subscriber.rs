@@ -22,6 +22,21 @@ use crate::readiness::Readiness;
 use crate::sleep::{self, Sleeper};
 
 /// How a subscriber is to be set up; from [`crate::Topic::subscriber`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let mut publisher = topic.publisher().history(8).open()?;
+/// publisher.publish(&1)?;
+/// let mut late = topic.subscriber().open()?;
+/// assert_eq!(*late.wait(Duration::from_secs(1))?, 1);
+/// let mut from_now_on = topic.subscriber().skip_history().open()?;
+/// assert!(from_now_on.receive()?.is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct SubscriberBuilder<P: Payload + ?Sized, H: PlainData = ()> {
@@ -95,6 +110,20 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     /// What was published before is there at once, with one exception: when a publisher had to add memory for a large
     /// message, that memory reaches its subscribers a few microseconds later.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+    /// assert!(subscriber.receive()?.is_none());
+    /// publisher.publish(&7)?;
+    /// while let Some(number) = subscriber.receive()? {
+    ///     println!("{}", *number);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ReceiveError::Publisher`] once for each publisher found to be broken or hostile; it is dropped, the others go
@@ -105,6 +134,21 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     }
 
     /// The next message; sleeps until there is one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::WaitError;
+    /// let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
+    /// match subscriber.wait(Duration::from_millis(1)) {
+    ///     Ok(number) => println!("{}", *number),
+    ///     Err(WaitError::Timeout) => println!("nothing yet"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -188,6 +232,23 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     }
 
     /// How many messages were overwritten before this subscriber got to them, over all publishers. Exact.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().depth(4).open()?, topic.subscriber().open()?);
+    /// for number in 1..=10 {
+    ///     publisher.publish(&number)?;
+    /// }
+    /// let mut received = 0;
+    /// while subscriber.receive()?.is_some() {
+    ///     received += 1;
+    /// }
+    /// assert_eq!(received + subscriber.lost(), 10);
+    /// # Ok(()) }
+    /// ```
     pub fn lost(&self) -> u64 {
         self.feeds.lost()
     }
@@ -200,6 +261,23 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
     /// A descriptor that is readable when there may be messages: for `poll`, `epoll` and event loops.
     ///
     /// After it became readable, call [`Self::receive`] until it returns `None`; then wait for the descriptor again.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let topic = node.topic::<u64>("counter")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+    /// let readiness = subscriber.readiness()?;
+    /// publisher.publish(&7)?;
+    /// poll(&mut [PollFd::new(&readiness, PollFlags::IN)], None)?;
+    /// while let Some(number) = subscriber.receive()? {
+    ///     assert_eq!(*number, 7);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -75,6 +75,18 @@ impl<P: Payload + ?Sized, H: PlainData> Topic<P, H> {
 }
 
 /// A topic of whatever type, read as bytes; see [`crate::Node::any_topic`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+/// let mut bytes = node.any_topic("counter")?.subscriber().open()?;
+/// publisher.publish(&1)?;
+/// assert_eq!(bytes.wait(Duration::from_secs(1))?.as_bytes(), 1_u64.to_ne_bytes());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct AnyTopic {
     topic: Topic<[u8]>,

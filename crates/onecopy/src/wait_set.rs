@@ -12,6 +12,20 @@ use sealed::SleeperRef;
 /// Something that [`wait_any`] can wait for: a [`Subscriber`] or a [`Server`] of any type.
 ///
 /// Sealed: implemented for these only.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::{Waitable, wait_any};
+/// let mut numbers = node.topic::<u64>("numbers")?.subscriber().open()?;
+/// let mut server = node.service::<u64, u64>("square")?.server().open()?;
+/// node.topic::<u64>("numbers")?.publisher().open()?.publish(&7)?;
+/// let sources: &mut [&mut dyn Waitable] = &mut [&mut numbers, &mut server];
+/// wait_any(sources, Duration::from_secs(1))?;
+/// # Ok(()) }
+/// ```
 pub trait Waitable: sealed::Sealed {}
 
 impl<P: Payload + ?Sized, H: PlainData> Waitable for Subscriber<P, H> {}

@@ -5,10 +5,13 @@
 mod broker_common;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
-use onecopy::broker::protocol::{Event, NodeId, Refusal, Request};
+use onecopy::broker::protocol::{Event, NodeId, OpenError as Refused, Refusal, Request};
 use onecopy::instance::InstanceError;
+use onecopy::open_files::raise_limit;
+use onecopy::{Node, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn open_files() -> usize {
@@ -65,8 +68,39 @@ fn assert_a_full_table_is_named(world: &World) {
     setrlimit(Resource::Nofile, saved).unwrap();
 }
 
+/// A program that is its own broker opens one topic too many: that one is refused, and everything else goes on.
+fn assert_one_topic_too_many_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let saved = getrlimit(Resource::Nofile);
+    let low = Rlimit { current: Some(open_files() as u64 + 128), maximum: saved.maximum };
+    setrlimit(Resource::Nofile, low).unwrap();
+    let node = Node::builder().directory(directory.path()).open().unwrap();
+    let mut publishers = Vec::new();
+    let error = loop {
+        match node.topic::<u64>(&format!("topic/{}", publishers.len())).unwrap().publisher().open() {
+            Ok(publisher) => publishers.push(publisher),
+            Err(error) => break error,
+        }
+    };
+    let is_named = matches!(error, OpenError::Refused(Refused::OutOfDescriptors { .. }));
+    assert!(is_named && error.to_string().contains("ulimit -n"), "{error}");
+    assert!(publishers.len() > 20, "{} publishers took all files", publishers.len());
+    // A subscriber costs no file, and so does not find the door shut.
+    let mut subscriber = node.topic::<u64>("topic/0").unwrap().subscriber().open().unwrap();
+    publishers[0].publish(&7).unwrap();
+    assert_eq!(*subscriber.wait(Duration::from_secs(60)).unwrap(), 7);
+    publishers.truncate(10);
+    let opened = node.topic::<u64>("topic/again").unwrap().publisher().open();
+    assert!(opened.is_ok(), "{:?}", opened.err());
+    drop((publishers, opened));
+    raise_limit().unwrap();
+    assert_eq!(getrlimit(Resource::Nofile).current, saved.maximum);
+    setrlimit(Resource::Nofile, saved).unwrap();
+}
+
 #[test]
 fn descriptors_are_accounted_for() {
+    assert_one_topic_too_many_is_refused();
     let world = World::new();
     assert_nothing_leaks(&world);
     assert_a_full_table_is_named(&world);

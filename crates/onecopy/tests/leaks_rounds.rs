@@ -1,5 +1,5 @@
-//! Nodes that come and go around one that stays, a hundred times each way: started and ended, killed, killed while they are
-//! the broker; and ten thousand topics. What the one that stays has comes back to where it was. The only test of its
+//! Nodes that come and go around one that stays, a hundred times each way: started and ended, and killed;
+//! and ten thousand topics. What the one that stays has comes back to where it was. The only test of its
 //! binary, since it counts what the whole process has.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]

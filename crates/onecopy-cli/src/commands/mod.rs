@@ -2,7 +2,9 @@
 
 pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod dataset;
 pub(crate) mod demo;
+pub(crate) mod genome;
 pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
@@ -24,6 +26,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Call(arguments) => call::run(&arguments, &scope),
         Command::Service(command) => service::run(command, &scope),
         Command::Region(command) => region::run(command, &scope),
+        Command::Dataset(command) => dataset::run(command, &scope),
+        Command::Genome(command) => genome::run(command, &scope),
         Command::ServiceChild(arguments) => service::run_child(&arguments),
         Command::Status(arguments) => status::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),

@@ -5,7 +5,7 @@ use onecopy::broker::server::Ended;
 use onecopy::instance::Instance;
 
 use crate::failure::Failure;
-use crate::scope::Scope;
+use crate::scope::{Scope, raise_open_files};
 use crate::signals::Signals;
 use crate::systemd;
 
@@ -33,6 +33,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let signals = Signals::install()?;
+    raise_open_files();
     let instance = scope.instance()?;
     let server = match systemd::listener().map_err(Failure::system("take the socket of systemd"))? {
         Some(listener) => instance.serve_on(listener)?,

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use crate::dataset_json::{self, DatasetSummary};
 use crate::failure::Failure;
 use crate::inventory_json::TopicSummary;
 use crate::output::{Output, Style, stdout_has_colour, styled};
@@ -21,12 +22,13 @@ JSON: one document
   topics: [{name, payload, delivery, publishers, subscribers, messages, bytes}]
   services: [{name, servers, clients, request, response}]
   regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept}]
+  datasets: [{name, version, backing, content_bytes, sections, publisher_pid, viewers, kept}]
 
 Examples:
   onecopy status
   onecopy --instance lab status --json | jq .broker_pid";
 
-/// Show the instance: its broker, nodes, topics, services and regions
+/// Show the instance: its broker, nodes, topics, services, regions and datasets
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Arguments {
@@ -46,6 +48,7 @@ struct Status {
     topics: Vec<TopicSummary>,
     services: Vec<ServiceSummary>,
     regions: Vec<RegionSummary>,
+    datasets: Vec<DatasetSummary>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,6 +71,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
         topics: Vec::new(),
         services: Vec::new(),
         regions: Vec::new(),
+        datasets: Vec::new(),
     };
     let looked = look(&mut status, scope);
     let mut output = Output::new();
@@ -94,6 +98,7 @@ fn look(status: &mut Status, scope: &Scope) -> Result<(), Failure> {
     status.topics = inventory.topics.iter().map(TopicSummary::from).collect();
     status.services = inventory.services.iter().map(ServiceSummary::from).collect();
     status.regions = region_json::summaries(&inventory.regions);
+    status.datasets = dataset_json::summaries(&inventory.datasets);
     Ok(())
 }
 
@@ -112,7 +117,9 @@ fn print(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let services: Vec<_> = status.services.iter().map(ServiceSummary::cells).collect();
     output.section(&ServiceSummary::HEADINGS, &services, "no services")?;
     let regions: Vec<_> = status.regions.iter().map(RegionSummary::cells).collect();
-    output.section(&RegionSummary::HEADINGS, &regions, "no regions")
+    output.section(&RegionSummary::HEADINGS, &regions, "no regions")?;
+    let datasets: Vec<_> = status.datasets.iter().map(DatasetSummary::cells).collect();
+    output.section(&DatasetSummary::HEADINGS, &datasets, "no datasets")
 }
 
 /// Whether the broker will end with a program that has something else to do.

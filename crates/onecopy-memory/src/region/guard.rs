@@ -98,11 +98,13 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::AllHeld`], or what is wrong with the region.
+    /// [`WriteError`]: readers hold every copy, or what is wrong with the region. Once there is a draft, only its length can
+    /// keep it from being committed.
     pub fn draft(&mut self) -> Result<&mut [u8], WriteError> {
         let words = self.region.words();
         let capacity_bytes = words.geometry.capacity_bytes();
         if self.draft.is_none() {
+            self.current.next_version()?;
             self.draft = Some(if words.geometry.is_small() {
                 let mut bytes = SmallBytes([0; SMALL_BYTES_MAX]);
                 words.read_small(&mut bytes.0[..self.length], true)?;

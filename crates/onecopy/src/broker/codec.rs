@@ -125,6 +125,10 @@ impl Request {
                 check_payload(payload.as_ref())?;
             }
             Self::Keep { region, .. } => topic_name::check(region)?,
+            Self::PublishDataset { dataset, .. }
+            | Self::OpenDataset { dataset, .. }
+            | Self::ReopenDataset { dataset, .. }
+            | Self::KeepDataset { dataset, .. } => topic_name::check(dataset)?,
             Self::AddSegment { .. }
             | Self::OfferShared { .. }
             | Self::Remembered { .. }
@@ -187,7 +191,12 @@ impl Event {
                 topic_name::check(name)?;
                 check_payload(payload.as_ref())?;
             }
+            Self::DatasetInfo { name, .. } | Self::DatasetHeirloom { dataset: name, .. } => {
+                topic_name::check(name)?
+            }
             Self::Welcome { .. }
+            | Self::Dataset { .. }
+            | Self::DatasetVersion { .. }
             | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
@@ -195,7 +204,7 @@ impl Event {
             | Self::Place { .. }
             | Self::Lock
             | Self::Yours
-            | Self::RegionKept { .. }
+            | Self::KeepChanged { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }
             | Self::Parted { .. }
@@ -266,6 +275,7 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
         OpenError::DeliveryMismatch { topic: name, .. }
         | OpenError::HasWriter { region: name, .. }
         | OpenError::ModeMismatch { region: name, .. }
+        | OpenError::NoDataset { dataset: name }
         | OpenError::NoSeat { region: name, .. } => {
             topic_name::check(name)?;
         }
@@ -274,7 +284,10 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
             check_service_type(Some(existing))?;
             check_service_type(Some(requested))?;
         }
-        OpenError::DuplicatePort { .. } | OpenError::NoSuchPeer { .. } | OpenError::OverQuota { .. } => {}
+        OpenError::DuplicatePort { .. }
+        | OpenError::NoSuchPeer { .. }
+        | OpenError::OverQuota { .. }
+        | OpenError::OutOfDescriptors { .. } => {}
     }
     Ok(())
 }

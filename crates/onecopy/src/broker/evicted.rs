@@ -90,6 +90,13 @@ impl Broker {
                 self.quota.release(peer, port);
             }
         }
+        // What a dataset's readers look at never changes, so nobody waits for them to let go.
+        for port in self.datasets.ports_of(node) {
+            self.datasets.close(port);
+            if !seats.contains(&port) {
+                self.quota.release(peer, port);
+            }
+        }
         self.deliver(outbox);
         self.forget_if_empty(peer, node);
         self.no_longer_expected(node);

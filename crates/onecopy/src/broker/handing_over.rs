@@ -17,18 +17,19 @@ use std::sync::Arc;
 
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, Request};
+use super::quota::Kept;
 use super::state::{Broker, Output};
 use super::topics::{Descriptor, Key};
 use super::transport::Credentials;
 use crate::payload_type::PayloadType;
 
-/// A kept region that nobody has open, on its way to the next broker.
+/// What is kept, on its way to the next broker.
 #[derive(Debug)]
-pub(crate) struct Heirloom {
-    pub(crate) region: String,
-    pub(crate) payload: Option<PayloadType>,
-    pub(crate) shared: bool,
-    pub(crate) memory: Descriptor,
+pub(crate) enum Heirloom {
+    /// A region that nobody has open.
+    Region { region: String, payload: Option<PayloadType>, shared: bool, memory: Descriptor },
+    /// A dataset's newest version. Those who have the dataset open may have older ones only.
+    Dataset { dataset: String, version: u64, memory: Descriptor },
 }
 
 impl Broker {
@@ -83,6 +84,12 @@ impl Broker {
                 words.push((Event::Heirloom { region, payload, shared: true }, Some(Arc::clone(memory))));
             }
         }
+        for (name, dataset) in self.datasets.iter().filter(|(_, dataset)| dataset.kept) {
+            if let Some((version, memory)) = &dataset.newest {
+                let event = Event::DatasetHeirloom { dataset: name.to_owned(), version: *version };
+                words.push((event, Some(Arc::clone(memory))));
+            }
+        }
         words.push((Event::Yours, None));
         words
     }
@@ -106,13 +113,26 @@ impl Broker {
 
     /// Keeps what the last broker kept.
     pub(crate) fn inherit(&mut self, heirlooms: Vec<Heirloom>) {
-        for Heirloom { region, payload, shared, memory } in heirlooms {
-            if self.quota.inherit_region(self.own.credentials.uid, &region).is_err() {
-                tracing::warn!(region, "a kept region is too much for this broker's limits");
-            } else if shared {
-                self.shared.inherit(&region, payload, memory);
-            } else {
-                self.topics.inherit(Key::Region(region.as_str().into()), payload, memory);
+        let uid = self.own.credentials.uid;
+        for heirloom in heirlooms {
+            let kept = match &heirloom {
+                Heirloom::Region { region, .. } => Kept::Region(region.clone()),
+                Heirloom::Dataset { dataset, .. } => Kept::Dataset(dataset.clone()),
+            };
+            if self.quota.inherit(uid, kept).is_err() {
+                tracing::warn!(?heirloom, "what was kept is too much for this broker's limits");
+                continue;
+            }
+            match heirloom {
+                Heirloom::Region { region, payload, shared: true, memory } => {
+                    self.shared.inherit(&region, payload, memory);
+                }
+                Heirloom::Region { region, payload, shared: false, memory } => {
+                    self.topics.inherit(Key::Region(region.as_str().into()), payload, memory);
+                }
+                Heirloom::Dataset { dataset, version, memory } => {
+                    self.datasets.inherit(&dataset, version, memory);
+                }
             }
         }
     }

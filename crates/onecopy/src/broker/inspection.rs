@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::datasets::Dataset;
 use super::protocol::{Event, NodeId, PortId, Role};
 use super::services::Service;
 use super::state::Broker;
@@ -50,6 +51,9 @@ impl Broker {
                 memory: memory.is_some(),
             };
             outbox.0.push((asker, event, memory.map(Arc::clone)));
+        }
+        for (name, dataset) in self.datasets.iter().filter(|(name, _)| is_meant(name)) {
+            self.describe_dataset(asker, question, name, dataset, outbox);
         }
         for (name, service) in self.services.iter().filter(|(name, _)| is_meant(name)) {
             self.describe_service(asker, question, name, service, outbox);
@@ -112,6 +116,27 @@ impl Broker {
             writer: writer.map(|(port, _)| (*port, self.peers.pid_of(port.node))),
             readers: count(region.subscribers.len()),
             kept: region.kept,
+            memory: memory.is_some(),
+        };
+        outbox.0.push((asker, event, memory.map(Arc::clone)));
+    }
+
+    fn describe_dataset(
+        &self,
+        asker: NodeId,
+        Question { request, rings }: Question,
+        name: &str,
+        dataset: &Dataset,
+        outbox: &mut Outbox,
+    ) {
+        let memory = dataset.newest.as_ref().map(|(_, memory)| memory).filter(|_| rings);
+        let event = Event::DatasetInfo {
+            request,
+            name: name.to_owned(),
+            version: dataset.version(),
+            publisher: dataset.publisher.map(|port| (port, self.peers.pid_of(port.node))),
+            viewers: count(dataset.viewers()),
+            kept: dataset.kept,
             memory: memory.is_some(),
         };
         outbox.0.push((asker, event, memory.map(Arc::clone)));

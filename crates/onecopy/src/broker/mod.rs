@@ -2,10 +2,11 @@
 //!
 //! | file | one concept |
 //! |---|---|
-//! | `protocol.rs` | what nodes and the broker say to each other |
+//! | `protocol.rs`, `requests.rs`, `events.rs` | what nodes and the broker say to each other |
 //! | `codec.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
+//! | `opening.rs` | what nodes open |
 //! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
 //! | `evicted.rs` | peers that were refused and have not gone yet |
 //! | `quota.rs` | what each peer and each user may take |
@@ -18,17 +19,21 @@
 //! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
+//! | `datasets.rs` | datasets by name: the newest version, and who has it open |
 //! | `inspection.rs` | the answer to those who ask what there is |
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod absentees;
 mod codec;
 mod connection;
+mod datasets;
+mod events;
 mod evicted;
 mod handing_over;
 mod ids;
 mod inspection;
 mod links;
+mod opening;
 mod passed;
 mod peers;
 mod place;
@@ -37,6 +42,7 @@ pub mod protocol;
 pub mod quota;
 mod refusal;
 mod reopening;
+mod requests;
 mod returning;
 mod roll;
 pub mod server;

@@ -20,7 +20,7 @@ use crate::limits;
 pub enum Resource {
     /// Connections, each of which is a node.
     Nodes,
-    /// Publishers, subscribers, clients, servers and participants of regions.
+    /// Publishers, subscribers, clients, servers, and whoever has a region or a dataset open.
     Ports,
     /// Open files of the broker's process.
     Descriptors,
@@ -168,18 +168,25 @@ struct PeerRecord {
     ports: BTreeMap<PortId, Vec<Charge>>,
 }
 
+/// What stays while nobody has it open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kept {
+    Region(String),
+    Dataset(String),
+}
+
 /// Everything that was taken, by whom.
 #[derive(Debug)]
 pub(super) struct Quota {
     limits: Limits,
     users: BTreeMap<u32, Arc<Account>>,
     peers: BTreeMap<PeerId, PeerRecord>,
-    kept_regions: BTreeMap<String, Charge>,
+    kept: BTreeMap<Kept, Charge>,
 }
 
 impl Quota {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, users: BTreeMap::new(), peers: BTreeMap::new(), kept_regions: BTreeMap::new() }
+        Self { limits, users: BTreeMap::new(), peers: BTreeMap::new(), kept: BTreeMap::new() }
     }
 
     /// Lets a peer in, which costs its user the descriptors of the connection.
@@ -230,30 +237,30 @@ impl Quota {
         charges.truncate(1 + segments);
     }
 
-    /// Counts a region that stays while nobody has it open, to the user who wants that.
-    pub(super) fn keep_region(&mut self, peer: PeerId, name: &str) -> Result<(), Exceeded> {
+    /// Counts what stays while nobody has it open, to the user who wants that.
+    pub(super) fn keep_alive(&mut self, peer: PeerId, kept: &Kept) -> Result<(), Exceeded> {
         let Some(record) = self.peers.get(&peer) else { return Ok(()) };
-        if self.kept_regions.contains_key(name) {
+        if self.kept.contains_key(kept) {
             return Ok(());
         }
         let amounts = Amounts { descriptors: 1, ..Amounts::default() };
         let charge = self.charge(&Arc::default(), &record.user, amounts)?;
-        self.kept_regions.insert(name.to_owned(), charge);
+        self.kept.insert(kept.clone(), charge);
         Ok(())
     }
 
     /// The same for what another broker kept.
-    pub(super) fn inherit_region(&mut self, uid: u32, name: &str) -> Result<(), Exceeded> {
+    pub(super) fn inherit(&mut self, uid: u32, kept: Kept) -> Result<(), Exceeded> {
         let user = Arc::clone(self.users.entry(uid).or_default());
         let amounts = Amounts { descriptors: 1, ..Amounts::default() };
         let charge = self.charge(&Arc::default(), &user, amounts)?;
-        self.kept_regions.insert(name.to_owned(), charge);
+        self.kept.insert(kept, charge);
         Ok(())
     }
 
-    /// Gives back what [`keep_region`](Self::keep_region) counted.
-    pub(super) fn release_region(&mut self, name: &str) {
-        self.kept_regions.remove(name);
+    /// Gives back what [`keep_alive`](Self::keep_alive) counted.
+    pub(super) fn release_kept(&mut self, kept: &Kept) {
+        self.kept.remove(kept);
     }
 
     /// Gives back what a port cost that has closed.
@@ -270,8 +277,11 @@ impl Quota {
 
     /// Who has taken most descriptors, and how many.
     fn largest_holder(&self) -> Option<(PeerId, u64)> {
-        let held = |record: &PeerRecord| record.account.descriptors.load(Ordering::Relaxed);
-        self.peers.iter().map(|(peer, record)| (*peer, held(record))).max_by_key(|(_, held)| *held)
+        self.peers.keys().map(|peer| (*peer, self.descriptors_of(*peer))).max_by_key(|(_, held)| *held)
+    }
+
+    fn descriptors_of(&self, peer: PeerId) -> u64 {
+        self.peers.get(&peer).map_or(0, |record| record.account.descriptors.load(Ordering::Relaxed))
     }
 
     /// The number of descriptors that are more than anybody's share when there are too few.
@@ -280,9 +290,7 @@ impl Quota {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
-            && self.kept_regions.is_empty()
-            && self.users.values().all(|user| user.is_empty())
+        self.peers.is_empty() && self.kept.is_empty() && self.users.values().all(|user| user.is_empty())
     }
 
     fn charge(&self, peer: &Arc<Account>, user: &Arc<Account>, amounts: Amounts) -> Result<Charge, Exceeded> {
@@ -332,7 +340,7 @@ impl Broker {
         self.charge_port(peer, service.len(), 0, 0)
     }
 
-    /// A participant of a region, whose memory may be the one that it brings.
+    /// A participant of a region or a dataset, whose memory may be the one that it brings or outlives who brought it.
     pub(super) fn charge_participant(&self, peer: PeerId, region: &str) -> Result<Option<Charge>, OpenError> {
         self.charge_port(peer, region.len(), 0, 1)
     }
@@ -361,6 +369,11 @@ impl Broker {
         let bytes = limits::PORT_BYTES + name_bytes as u64 + counterparts as u64 * limits::ROUTE_BYTES;
         let amounts = Amounts { ports: 1, descriptors, bytes, ..Amounts::default() };
         Ok(self.quota.charge_port(peer, amounts)?)
+    }
+
+    /// Whether nobody has taken more of the broker's open files than this peer.
+    pub fn is_largest_holder(&self, peer: PeerId) -> bool {
+        self.quota.largest_holder().is_some_and(|(_, most)| self.quota.descriptors_of(peer) == most)
     }
 
     /// Lets go of the peer that has taken most of the broker's open files, when they have run out; `false` if none of

@@ -87,6 +87,12 @@ pub enum OpenError {
         /// How many can.
         most: u32,
     },
+    /// Nobody has published the dataset.
+    #[error("there is no dataset {dataset:?}: publish it first, or wait until somebody does")]
+    NoDataset {
+        /// The dataset's name.
+        dataset: String,
+    },
     /// The node has used this number already.
     #[error("port {port} is open already; give every port of a node a number of its own")]
     DuplicatePort {
@@ -101,16 +107,26 @@ pub enum OpenError {
         /// How much it may take.
         limit: u64,
     },
+    /// The broker's process has hardly any open files left.
+    #[error(
+        "the broker's process has nearly all of the {limit} files open that it may: raise its limit (`ulimit -n`, LimitNOFILE= in a systemd unit, or onecopy::open_files::raise_limit() in the program that is the broker) before it starts, or run `onecopy serve`, which does so"
+    )]
+    OutOfDescriptors {
+        /// How many it may have.
+        limit: u64,
+    },
 }
 
-/// Why the broker does not keep a region.
+/// Why the broker does not keep a region or a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum KeepError {
     /// It runs inside a program, and would end with it.
-    #[error("the broker runs inside a program and ends with it: run `onecopy serve`, which keeps regions")]
+    #[error(
+        "the broker runs inside a program and ends with it: run `onecopy serve`, which keeps regions and datasets"
+    )]
     Embedded,
-    /// There is no such region.
-    #[error("there is no such region: create it first")]
+    /// There is no such region or dataset.
+    #[error("there is none of that name: create or publish it first")]
     NotFound,
     /// All that may be kept is kept.
     #[error("what is kept takes {limit} {resource} already; let go of some of it{}", advice(*resource))]

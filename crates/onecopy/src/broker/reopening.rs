@@ -1,7 +1,9 @@
 //! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more costs the node.
 
+use super::datasets::Part;
 use super::peers::PeerId;
 use super::protocol::{Address, OpenError, Refusal, Request, Role};
+use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Key, NewPublisher};
 
@@ -72,9 +74,24 @@ impl Broker {
                 }
                 self.quota.keep(peer, port, charge);
             }
-            (Request::Keep { ref region, keep: true, .. }, None) if self.keeps_regions => {
-                if self.quota.keep_region(peer, region).is_ok() {
-                    later.push((Request::Keep { request: 0, region: region.clone(), keep: true }, None));
+            (request @ Request::ReopenDataset { .. }, descriptor) => {
+                if let Request::ReopenDataset { port, dataset, publishes, .. } = &request {
+                    let charge = self.charge_participant(peer, dataset).map_err(refusal)?;
+                    let part = if *publishes { Part::Publisher } else { Part::Viewer };
+                    self.datasets.join(*port, dataset, part).map_err(refusal)?;
+                    self.quota.keep(peer, *port, charge);
+                }
+                later.push((request, descriptor));
+            }
+            (Request::Keep { region, keep: true, .. }, None) => {
+                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Region(region.clone())).is_ok() {
+                    later.push((Request::Keep { request: 0, region, keep: true }, None));
+                }
+            }
+            (Request::KeepDataset { dataset, keep: true, .. }, None) => {
+                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Dataset(dataset.clone())).is_ok()
+                {
+                    later.push((Request::KeepDataset { request: 0, dataset, keep: true }, None));
                 }
             }
             (request, descriptor) => later.push((request, descriptor)),
@@ -97,6 +114,8 @@ fn refusal(error: OpenError) -> Refusal {
         | OpenError::ModeMismatch { region: name, .. }
         | OpenError::NoSeat { region: name, .. } => superseded(&name),
         OpenError::OverQuota { resource, limit } => Refusal::OverQuota { resource, limit },
+        OpenError::OutOfDescriptors { .. } => Refusal::OutOfDescriptors,
+        OpenError::NoDataset { dataset: name } => superseded(&name),
         OpenError::NoSuchPeer { .. } | OpenError::DuplicatePort { .. } => superseded("?"),
     }
 }

@@ -15,12 +15,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::datasets::Claim;
 use super::ids::{NodeId, PortId, Route};
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, Request, Tie};
-use super::quota::Charge;
-use super::state::{Broker, own_port};
-use super::topics::{Descriptor, Key, Outbox};
+use super::quota::{Charge, Kept};
+use super::state::Broker;
+use super::topics::{Descriptor, Outbox};
 
 /// Who comes back, and who is waited for.
 #[derive(Debug, Default)]
@@ -147,6 +148,11 @@ impl Broker {
         self.is_gathering() && self.peers.node_of(peer).is_ok() && !self.returning.is_announcing(peer)
     }
 
+    /// Whether a peer is telling what it had open at another broker.
+    pub fn is_returning(&self, peer: PeerId) -> bool {
+        self.returning.is_announcing(peer)
+    }
+
     /// Nodes that have not come back, and that others are tied to, with their processes (0 if nobody knows).
     pub fn absent(&self) -> impl Iterator<Item = (NodeId, u32)> {
         self.returning.absent.iter().map(|(node, absent)| (*node, absent.pid))
@@ -193,7 +199,7 @@ impl Broker {
         descriptor: Option<Descriptor>,
     ) -> Result<(), Refusal> {
         let node = self.peers.node_of(peer)?;
-        if let Some(port) = own_port(&request)
+        if let Some(port) = request.own_port()
             && port.node != node
         {
             return Err(Refusal::ForeignPort { port, node });
@@ -212,7 +218,9 @@ impl Broker {
             | Request::OpenShared { seat: Some(_), .. }
             | Request::OfferShared { .. }
             | Request::Remembered { .. }
-            | Request::Keep { .. } => announcement.requests.push((request, descriptor)),
+            | Request::ReopenDataset { .. }
+            | Request::Keep { .. }
+            | Request::KeepDataset { .. } => announcement.requests.push((request, descriptor)),
             Request::Announced => return self.admit_returned(peer, node),
             _ => return Err(Refusal::OutOfPlace),
         }
@@ -338,11 +346,22 @@ impl Broker {
             (Request::Remembered { subscriber, version }, Some(memory)) => {
                 self.topics.remember(subscriber, version, memory);
             }
-            (Request::Keep { region, keep: true, .. }, _) if self.keeps_regions => {
-                let key = Key::Region(region.as_str().into());
-                let _found = self.shared.keep(&region, true, outbox) || self.topics.keep(&key, true, outbox);
+            (Request::ReopenDataset { port, publishes, version, latest, .. }, memory) => {
+                let publisher = publishes.then_some(port);
+                self.datasets.claim(port, Claim { publisher, version, latest, memory }, outbox);
+            }
+            (Request::Keep { region, keep: true, .. }, _) => self.keep_on(Kept::Region(region), outbox),
+            (Request::KeepDataset { dataset, keep: true, .. }, _) => {
+                self.keep_on(Kept::Dataset(dataset), outbox);
             }
             _ => {}
+        }
+    }
+
+    /// Goes on keeping what the last broker kept.
+    fn keep_on(&mut self, what: Kept, outbox: &mut Outbox) {
+        if self.keeps_regions && !self.set_kept(&what, true, outbox) {
+            self.quota.release_kept(&what);
         }
     }
 

@@ -33,6 +33,7 @@ use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
 };
+use crate::open_files;
 
 /// What epoll reports on.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +175,7 @@ impl Server {
         epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
         epoll::add(&epoll, &place.listener, Source::Listener.number(), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
-        let open_files = open_files_max();
+        let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
         let identity =
             Identity { credentials: own, broker: BrokerId::random()?, pid_namespace: pid_namespace() };
@@ -421,6 +422,13 @@ impl Server {
                 return self.broker.refuse(peer, reason);
             }
         };
+        // Others get what is left, at the expense of this one if need be.
+        let is_greedy = || open_files::is_short(&self.stop.signal) && self.broker.is_largest_holder(peer);
+        // What a node comes back with it has open already.
+        if costs_files(&request) && !self.broker.is_returning(peer) && is_greedy() {
+            packet.descriptor.into_iter().for_each(passed::dispose);
+            return self.broker.decline(peer, &request, open_files::limit());
+        }
         let kind = match request {
             Request::MaySleep { .. } => Kind::Doorbell,
             _ => Kind::Memory,
@@ -548,7 +556,10 @@ impl Server {
     }
 }
 
-/// How many files the process may have open.
-fn open_files_max() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+/// Whether it opens something that takes files of this process.
+fn costs_files(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::OpenPublisher { .. } | Request::OpenService { .. } | Request::OpenShared { .. }
+    )
 }

@@ -91,7 +91,7 @@ impl SharedRegions {
         outbox.tell(port.node, Event::Seated { port, seat: seat.to_bits(), payload, has_memory });
         region.tell_memory(port, outbox);
         if region.kept {
-            outbox.tell(port.node, Event::RegionKept { port, kept: true });
+            outbox.tell(port.node, Event::KeepChanged { port, kept: true });
         }
         self.by_port.insert(port, name);
         Ok(())
@@ -228,7 +228,7 @@ impl SharedRegions {
         let Some(region) = self.by_name.get_mut(name) else { return false };
         region.kept = keep;
         for port in region.seats.keys() {
-            outbox.tell(port.node, Event::RegionKept { port: *port, kept: keep });
+            outbox.tell(port.node, Event::KeepChanged { port: *port, kept: keep });
         }
         if region.is_over() {
             self.by_name.remove(name);

@@ -6,19 +6,19 @@
 use std::collections::VecDeque;
 
 use super::codec::DecodeError;
+use super::datasets::Datasets;
 use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
 use super::protocol::{
-    Address, BrokerId, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
+    Address, BrokerId, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role,
 };
-use super::quota::{Limits, Quota};
+use super::quota::{Kept, Limits, Quota};
 use super::returning::Returning;
 use super::services::Services;
 use super::shared_regions::SharedRegions;
-use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
+use super::topics::{Descriptor, Key, Outbox, Topics};
 use super::transport::Credentials;
-use crate::payload_type::PayloadType;
 
 /// What the driver of the state machine has to do.
 #[derive(Debug)]
@@ -84,6 +84,7 @@ pub struct Broker {
     pub(super) topics: Topics,
     pub(super) services: Services,
     pub(super) shared: SharedRegions,
+    pub(super) datasets: Datasets,
     pub(super) evicted: Evicted,
     pub(super) quota: Quota,
     pub(super) returning: Returning,
@@ -102,7 +103,7 @@ impl Broker {
 
     /// The same, where nobody gets more than `limits` say.
     pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
-        let (peers, topics, services, shared, evicted, returning, outputs) = Default::default();
+        let (peers, topics, services, shared, datasets, evicted, returning, outputs) = Default::default();
         let (own, quota, keeps_regions, successor) = (own.into(), Quota::new(limits), false, None);
         Self {
             own,
@@ -110,6 +111,7 @@ impl Broker {
             topics,
             services,
             shared,
+            datasets,
             evicted,
             quota,
             returning,
@@ -119,7 +121,7 @@ impl Broker {
         }
     }
 
-    /// Makes it keep regions that nobody has open, if it is asked to: for a broker that runs on its own.
+    /// Makes it keep regions and datasets that nobody has open, if it is asked to: for a broker that runs on its own.
     pub fn keep_regions(&mut self) {
         self.keeps_regions = true;
     }
@@ -157,6 +159,14 @@ impl Broker {
         }
     }
 
+    /// A packet came that would open something, and there are no files left for it: its port is not opened.
+    pub fn decline(&mut self, peer: PeerId, request: &Request, limit: u64) {
+        let (Some(port), Ok(node)) = (request.own_port(), self.peers.node_of(peer)) else { return };
+        let mut outbox = Outbox::default();
+        outbox.tell(node, Event::OpenFailed { port, error: OpenError::OutOfDescriptors { limit } });
+        self.deliver(outbox);
+    }
+
     /// Bytes came that are no packet.
     pub fn handle_malformed(&mut self, peer: PeerId, error: DecodeError) {
         self.refuse(peer, error.into());
@@ -172,7 +182,10 @@ impl Broker {
             outbox.tell(route.publisher.node, Event::SubscriberGone { route });
         }
         self.lose_absent(node, &mut outbox);
-        for port in self.topics.ports_of(node).into_iter().chain(self.shared.ports_of(node)) {
+        let mut ports = self.topics.ports_of(node);
+        ports.extend(self.shared.ports_of(node));
+        ports.extend(self.datasets.ports_of(node));
+        for port in ports {
             self.close(port, &mut outbox);
         }
         self.returning.untie_node(node);
@@ -201,6 +214,7 @@ impl Broker {
             && self.topics.is_empty()
             && self.services.is_empty()
             && self.shared.is_empty()
+            && self.datasets.is_empty()
             && self.evicted.is_empty()
             && self.returning.is_empty()
             && self.quota.is_empty()
@@ -216,6 +230,7 @@ impl Broker {
         self.topics.check_invariants();
         self.services.check_invariants();
         self.shared.check_invariants();
+        self.datasets.check_invariants();
         for (_, topic) in self.topics.iter() {
             for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
                 assert!(self.peers.peer_of(port.node).is_some(), "port {port} has outlived its node");
@@ -238,7 +253,7 @@ impl Broker {
             return self.hello(peer, node, name, returns_from, outbox);
         }
         let node = self.peers.node_of(peer)?;
-        if let Some(port) = own_port(&request)
+        if let Some(port) = request.own_port()
             && port.node != node
         {
             return Err(Refusal::ForeignPort { port, node });
@@ -266,14 +281,12 @@ impl Broker {
                 request @ (Request::OpenPublisher { .. }
                 | Request::OpenSubscriber { .. }
                 | Request::OpenService { .. }
-                | Request::OpenShared { .. }),
+                | Request::OpenShared { .. }
+                | Request::PublishDataset { .. }
+                | Request::OpenDataset { .. }),
                 descriptor,
             ) => {
-                let port = own_port(&request);
-                let opened = self.open(peer, request, descriptor, outbox);
-                if let (Some(port), Err(error)) = (port, opened) {
-                    outbox.tell(node, Event::OpenFailed { port, error });
-                }
+                self.open_or_tell(peer, request, descriptor, outbox);
                 Ok(())
             }
             (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
@@ -306,7 +319,12 @@ impl Broker {
                 Ok(())
             }
             (Request::Keep { request, region, keep }, _) => {
-                let refused = self.keep(peer, region, keep, outbox).err();
+                let refused = self.keep(peer, &Kept::Region(region), keep, outbox).err();
+                outbox.tell(node, Event::Kept { request, refused });
+                Ok(())
+            }
+            (Request::KeepDataset { request, dataset, keep }, _) => {
+                let refused = self.keep(peer, &Kept::Dataset(dataset), keep, outbox).err();
                 outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
@@ -317,6 +335,7 @@ impl Broker {
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
             (
                 Request::Remembered { .. }
+                | Request::ReopenDataset { .. }
                 | Request::Tied { .. }
                 | Request::Announced
                 | Request::TakeOver { .. }
@@ -328,52 +347,6 @@ impl Broker {
                 Err(Refusal::DescriptorMissing)
             }
         }
-    }
-
-    /// Opens a port, and charges its peer for it.
-    fn open(
-        &mut self,
-        peer: PeerId,
-        request: Request,
-        descriptor: Option<Descriptor>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        let (port, charge) = match (request, descriptor) {
-            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
-                let (key, from) = self.place(port, address)?;
-                let charge = self.charge_publisher(peer, port.node, &key)?;
-                let new = NewPublisher { port, key, from, payload, delivery, history, ring };
-                let pids = |port: PortId| self.peers.pid_of(port.node);
-                self.topics.open_publisher(new, &pids, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
-                let key = match address {
-                    Address::Topic(name) => Key::Topic(name.into()),
-                    Address::Region { name, .. } => Key::Region(name.into()),
-                    Address::Direct { to, .. } => return Err(OpenError::NoSuchPeer { port, peer: to }),
-                };
-                self.check_mode(&key)?;
-                let charge = self.charge_subscriber(peer, port.node, &key)?;
-                let pids = |port: PortId| self.peers.pid_of(port.node);
-                self.topics.open_subscriber(port, key, payload, &pids, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenService { port, role, service, payload }, _) => {
-                let charge = self.charge_correspondent(peer, port.node, &service)?;
-                self.open_service(port, role, service, payload, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenShared { port, region, payload, .. }, _) => {
-                let charge = self.charge_participant(peer, &region)?;
-                self.open_shared(port, region, payload, outbox)?;
-                (port, charge)
-            }
-            // Nothing else is opened, and a ring comes with its publisher.
-            _ => return Ok(()),
-        };
-        self.quota.keep(peer, port, charge);
-        Ok(())
     }
 
     fn hello(
@@ -398,93 +371,29 @@ impl Broker {
         Ok(())
     }
 
-    /// What a publisher would publish to, and as whom.
-    fn place(&self, port: PortId, address: Address) -> Result<(Key, Option<PortId>), OpenError> {
-        match address {
-            Address::Topic(name) => Ok((Key::Topic(name.into()), None)),
-            Address::Direct { to, from } => {
-                if from.node == port.node && self.services.are_counterparts(from, to) {
-                    Ok((Key::Direct(to), Some(from)))
-                } else {
-                    Err(OpenError::NoSuchPeer { port, peer: to })
-                }
-            }
-            Address::Region { name, succeeds } => {
-                let key = Key::Region(name.into());
-                self.check_mode(&key)?;
-                match self.topics.writer_of(&key) {
-                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
-                        Err(OpenError::HasWriter {
-                            region: key.to_string(),
-                            pid: self.peers.pid_of(writer.node),
-                        })
-                    }
-                    _ => Ok((key, None)),
-                }
-            }
-        }
-    }
-
-    fn open_service(
-        &mut self,
-        port: PortId,
-        role: Role,
-        service: String,
-        payload: Option<ServiceType>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        self.services.check_open(port, &service, payload.as_ref())?;
-        let incoming = payload.as_ref().map(|payload| payload.sent_to(role).clone());
-        let pids = |port: PortId| self.peers.pid_of(port.node);
-        self.topics.open_subscriber(port, Key::Direct(port), incoming, &pids, outbox)?;
-        self.services.open(port, role, service, payload, &pids, outbox);
-        Ok(())
-    }
-
-    /// Refuses a region with a single writer where there is one of that name for several.
-    pub(super) fn check_mode(&self, key: &Key) -> Result<(), OpenError> {
-        match key {
-            Key::Region(name) if self.shared.has(name) => {
-                Err(OpenError::ModeMismatch { region: name.to_string(), shared: true })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn keep(
-        &mut self,
-        peer: PeerId,
-        region: String,
-        keep: bool,
-        outbox: &mut Outbox,
-    ) -> Result<(), KeepError> {
+    fn keep(&mut self, peer: PeerId, what: &Kept, keep: bool, outbox: &mut Outbox) -> Result<(), KeepError> {
         if keep && !self.keeps_regions {
             return Err(KeepError::Embedded);
         }
         if keep {
-            self.quota.keep_region(peer, &region)?;
+            self.quota.keep_alive(peer, what)?;
         }
-        let key = Key::Region(region.as_str().into());
-        let found = self.shared.keep(&region, keep, outbox) || self.topics.keep(&key, keep, outbox);
+        let found = self.set_kept(what, keep, outbox);
         if !(keep && found) {
-            self.quota.release_region(&region);
+            self.quota.release_kept(what);
         }
         if found { Ok(()) } else { Err(KeepError::NotFound) }
     }
 
-    fn open_shared(
-        &mut self,
-        port: PortId,
-        region: String,
-        payload: Option<PayloadType>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        if self.topics.has(&Key::Region(region.as_str().into())) {
-            return Err(OpenError::ModeMismatch { region, shared: false });
+    /// Keeps something, or lets go of it; `false` if there is no such thing.
+    pub(super) fn set_kept(&mut self, what: &Kept, keep: bool, outbox: &mut Outbox) -> bool {
+        match what {
+            Kept::Region(name) => {
+                self.shared.keep(name, keep, outbox)
+                    || self.topics.keep(&Key::Region(name.as_str().into()), keep, outbox)
+            }
+            Kept::Dataset(name) => self.datasets.keep(name, keep, outbox),
         }
-        let Self { peers, returning, shared, .. } = self;
-        let pids = |port: PortId| returning.pid_of(port.node).unwrap_or_else(|| peers.pid_of(port.node));
-        shared.open(port, region, payload, &pids, outbox)
     }
 
     fn close(&mut self, port: PortId, outbox: &mut Outbox) {
@@ -492,6 +401,7 @@ impl Broker {
         self.evicted.publisher_ended(port);
         self.services.close(port, outbox);
         self.shared.close(port, outbox);
+        self.datasets.close(port);
         self.topics.close(port, outbox);
     }
 
@@ -523,32 +433,6 @@ impl Broker {
                 self.outputs.push_back(Output::Send { peer, event, descriptor });
             }
         }
-    }
-}
-
-/// The port in whose name a request speaks.
-pub(super) fn own_port(request: &Request) -> Option<PortId> {
-    match request {
-        Request::OpenPublisher { publisher: port, .. }
-        | Request::AddSegment { publisher: port, .. }
-        | Request::OpenSubscriber { subscriber: port, .. }
-        | Request::OpenService { port, .. }
-        | Request::OpenShared { port, .. }
-        | Request::OfferShared { port, .. }
-        | Request::Close { port } => Some(*port),
-        Request::Attached { route, .. } => Some(route.publisher),
-        Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
-            Some(route.subscriber)
-        }
-        Request::Remembered { subscriber, .. } => Some(*subscriber),
-        Request::Tied { tie, .. } => Some(tie.port()),
-        Request::Hello { .. }
-        | Request::TakeOver { .. }
-        | Request::Taken
-        | Request::Stop
-        | Request::Announced
-        | Request::Inspect { .. }
-        | Request::Keep { .. } => None,
     }
 }
 

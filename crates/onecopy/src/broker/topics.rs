@@ -172,7 +172,7 @@ impl Topics {
         }
         topic.tell_remains(port, outbox);
         if topic.kept {
-            outbox.tell(port.node, Event::RegionKept { port, kept: true });
+            outbox.tell(port.node, Event::KeepChanged { port, kept: true });
         }
         self.tell_settled(port, outbox);
         Ok(())
@@ -239,7 +239,7 @@ impl Topics {
         let Some(topic) = self.by_key.get_mut(region) else { return false };
         topic.kept = keep;
         for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
-            outbox.tell(port.node, Event::RegionKept { port: *port, kept: keep });
+            outbox.tell(port.node, Event::KeepChanged { port: *port, kept: keep });
         }
         if topic.is_over() {
             self.by_key.remove(region);

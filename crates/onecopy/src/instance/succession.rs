@@ -68,7 +68,10 @@ impl Instance {
         loop {
             match self.hear(socket)? {
                 (Event::Heirloom { region, payload, shared }, Some(memory)) => {
-                    heirlooms.push(Heirloom { region, payload, shared, memory: Arc::new(memory) });
+                    heirlooms.push(Heirloom::Region { region, payload, shared, memory: Arc::new(memory) });
+                }
+                (Event::DatasetHeirloom { dataset, version }, Some(memory)) => {
+                    heirlooms.push(Heirloom::Dataset { dataset, version, memory: Arc::new(memory) });
                 }
                 (Event::Yours, _) => break,
                 _ => return Err(InstanceError::NotABroker { path: self.socket_path() }),

@@ -12,6 +12,7 @@ use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::datasets::{note_version, take_dataset};
 use super::inspection::Answer;
 use super::introductions::{meet_peer, tell_peer_news};
 use super::lease::DetachToken;
@@ -94,6 +95,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Settled { port }, _) => session.set_opening(port, Opening::Settled),
         (Event::OpenFailed { port, error }, _) => {
             session.conversation.ledger().close(port);
+            tracing::debug!(%port, %error, "not opened");
             session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
         }
         (Event::Publisher { route, payload, from, pid, .. }, Some(ring)) => {
@@ -107,6 +109,8 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
             let seated = Seat::from_bits(seat).map(|seat| Seated { seat, has_memory });
             take_seat(session, port, seated);
         }
+        (Event::Dataset { port, version }, Some(memory)) => take_dataset(session, port, version, memory),
+        (Event::DatasetVersion { port, version }, _) => note_version(session, port, version),
         (Event::SharedMemory { port }, Some(memory)) => {
             take_shared_memory(session, port, memory);
         }
@@ -131,7 +135,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Attach { route, reader_segment, block, pid }, Some(memory)) => {
             attach_subscriber(session, route, ReaderPlace { reader_segment, block, pid }, memory);
         }
-        (Event::RegionKept { port, kept }, _) => session.conversation.ledger().keep(port, kept),
+        (Event::KeepChanged { port, kept }, _) => session.conversation.ledger().keep(port, kept),
         (Event::SubscriberGone { route }, _) => session.lose_subscriber(route),
         (Event::MaySleep { route, .. }, doorbell) => note_sleeper(session, route, doorbell),
         (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
@@ -139,6 +143,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (
             Event::Publisher { .. }
             | Event::Remains { .. }
+            | Event::Dataset { .. }
             | Event::SharedMemory { .. }
             | Event::Segment { .. }
             | Event::Attach { .. },
@@ -173,6 +178,10 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
         }
         (Event::RegionInfo { request, name, payload, shared, writer, readers, kept, .. }, memory) => {
             let answer = Answer::Region { name, payload, shared, writer, readers, kept, memory };
+            session.inspections.add(request, answer);
+        }
+        (Event::DatasetInfo { request, name, version, publisher, viewers, kept, .. }, memory) => {
+            let answer = Answer::Dataset { name, version, publisher, viewers, kept, memory };
             session.inspections.add(request, answer);
         }
         (Event::Kept { request, refused }, _) => {
@@ -316,6 +325,11 @@ fn lose_memory(session: &Session, event: &Event, error: &TransportError) {
             }
             drop(ports);
             session.detach(*route);
+        }
+        Event::Dataset { port, .. } => {
+            let source = std::io::Error::other(reason);
+            let error = OpenError::System { operation: "take in the memory of a dataset", source };
+            session.set_opening(*port, Opening::Failed(error));
         }
         Event::Segment { route, .. } => {
             let publisher = route.publisher;

@@ -63,31 +63,31 @@ impl NodeHandle {
 
     /// Asks the broker who is there.
     pub(super) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
+        self.request(|request| Request::Inspect { request, topic: topic.map(str::to_owned), rings })
+    }
+
+    /// Sends a request that has a number, and waits for the answer.
+    pub(super) fn request(&self, make: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
-        let topic = topic.map(str::to_owned);
-        self.inquire(|request| Request::Inspect { request, topic, rings })
-    }
-
-    /// Asks the broker to keep a region while nobody has it open, or not to.
-    pub(super) fn keep(&self, region: &str, keep: bool) -> Result<Option<KeepError>, OpenError> {
-        if self.is_forked() {
-            return Err(OpenError::Forked);
-        }
-        let region = region.to_owned();
-        let answers = self.inquire(|request| Request::Keep { request, region, keep })?;
-        Ok(answers.into_iter().find_map(|answer| match answer {
-            Answer::Kept(refused) => refused,
-            _ => None,
-        }))
-    }
-
-    fn inquire(&self, make: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
         let Session { inspections, conversation, .. } = &*self.session;
         let (number, request) = inspections.begin(make);
         conversation.say_or_log(|_| {}, &request, None);
         inspections.wait(number)
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Asks the broker to keep a region while nobody has it open, or not to.
+    pub(super) fn keep(&self, region: &str, keep: bool) -> Result<Option<KeepError>, OpenError> {
+        let answers = self.request(|request| Request::Keep { request, region: region.to_owned(), keep })?;
+        Ok(answers.into_iter().find_map(|answer| match answer {
+            Answer::Kept(refused) => refused,
+            _ => None,
+        }))
     }
 
     pub(super) fn is_broker(&self) -> bool {

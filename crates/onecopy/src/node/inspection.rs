@@ -48,6 +48,14 @@ pub(crate) enum Answer {
         pid: u32,
     },
     Kept(Option<KeepError>),
+    Dataset {
+        name: String,
+        version: u64,
+        publisher: Option<(PortId, u32)>,
+        viewers: u32,
+        kept: bool,
+        memory: Option<OwnedFd>,
+    },
     Region {
         name: String,
         payload: Option<PayloadType>,

@@ -15,6 +15,7 @@ pub(crate) struct Ledger {
     publishers: BTreeMap<PortId, Publisher>,
     subscribers: BTreeMap<PortId, Subscriber>,
     participants: BTreeMap<PortId, Participant>,
+    datasets: BTreeMap<PortId, Dataset>,
 }
 
 /// What is to be sent: a packet, and what goes along.
@@ -69,6 +70,18 @@ struct Participant {
 }
 
 #[derive(Debug)]
+struct Dataset {
+    opening: Request,
+    is_open: bool,
+    /// 0 while it waits for the first.
+    version: u64,
+    /// The latest version that it was told of.
+    latest: u64,
+    memory: Option<Descriptor>,
+    is_kept: bool,
+}
+
+#[derive(Debug)]
 struct Memory {
     descriptor: Descriptor,
     /// A broker has passed it on, or it is meant to succeed what there is.
@@ -116,6 +129,32 @@ impl Ledger {
         self.participants.insert(port, Participant { opening, seat, living, memory, is_kept });
     }
 
+    /// A version of a dataset is to be published, with that memory, or to be opened.
+    pub(crate) fn open_dataset(&mut self, port: PortId, opening: Request, memory: Option<Descriptor>) {
+        let (is_open, version, latest, is_kept) = Default::default();
+        self.datasets.insert(port, Dataset { opening, is_open, version, latest, memory, is_kept });
+    }
+
+    /// A version is ours.
+    pub(crate) fn dataset_opened(&mut self, port: PortId, version: u64, memory: Descriptor) {
+        if let Some(dataset) = self.datasets.get_mut(&port) {
+            (dataset.is_open, dataset.version, dataset.memory) = (true, version, Some(memory));
+            dataset.latest = dataset.latest.max(version);
+        }
+    }
+
+    /// There is a newer version, or the one that we published has its number. Returns the memory that is of no use any
+    /// more: it is to go with the last who looks at it.
+    pub(crate) fn dataset_moved(&mut self, port: PortId, version: u64) -> Option<Descriptor> {
+        let dataset = self.datasets.get_mut(&port)?;
+        dataset.latest = dataset.latest.max(version);
+        if !dataset.is_open {
+            (dataset.is_open, dataset.version) = (true, version);
+        }
+        let is_superseded = dataset.publishes() && dataset.version < version;
+        dataset.memory.take_if(|_| is_superseded)
+    }
+
     /// The broker knows the port.
     pub(crate) fn opened(&mut self, port: PortId) {
         let publisher = self.publishers.get_mut(&port).map(|port| &mut port.is_open);
@@ -128,6 +167,7 @@ impl Ledger {
         self.publishers.remove(&port);
         self.subscribers.remove(&port);
         self.participants.remove(&port);
+        self.datasets.remove(&port);
     }
 
     /// A publisher has a further segment, in place of those whose bits are set.
@@ -252,11 +292,12 @@ impl Ledger {
         }
     }
 
-    /// The broker keeps the region that a port has open, or does not any more.
+    /// The broker keeps the region or the dataset that a port has open, or does not any more.
     pub(crate) fn keep(&mut self, port: PortId, kept: bool) {
         let subscriber = self.subscribers.get_mut(&port).map(|port| &mut port.is_kept);
         let participant = self.participants.get_mut(&port).map(|port| &mut port.is_kept);
-        subscriber.into_iter().chain(participant).for_each(|is_kept| *is_kept = kept);
+        let dataset = self.datasets.get_mut(&port).map(|port| &mut port.is_kept);
+        subscriber.into_iter().chain(participant).chain(dataset).for_each(|is_kept| *is_kept = kept);
     }
 
     /// Everything, for a broker that knows nothing: what other brokers knew, the end of the announcement, and then what
@@ -278,6 +319,10 @@ impl Ledger {
         for (port, participant) in &self.participants {
             let letters = if participant.seat.is_some() { &mut known } else { &mut asked };
             participant.announce(*port, knowledge, letters);
+        }
+        for (port, dataset) in &self.datasets {
+            let letters = if dataset.is_open { &mut known } else { &mut asked };
+            dataset.announce(*port, letters);
         }
         known.push((Request::Announced, None));
         // Nobody is tied to what no broker has known.
@@ -351,6 +396,35 @@ impl Participant {
     }
 }
 
+impl Dataset {
+    fn publishes(&self) -> bool {
+        matches!(self.opening, Request::PublishDataset { .. })
+    }
+
+    fn announce(&self, port: PortId, letters: &mut Vec<Letter>) {
+        let memory = self.memory.as_ref().map(Descriptor::clone);
+        if !self.is_open {
+            return letters.push((self.opening.clone(), memory));
+        }
+        let (Request::PublishDataset { dataset, .. } | Request::OpenDataset { dataset, .. }) = &self.opening
+        else {
+            return;
+        };
+        let request = Request::ReopenDataset {
+            port,
+            dataset: dataset.clone(),
+            publishes: self.publishes(),
+            version: self.version,
+            latest: self.latest,
+            memory: memory.is_some(),
+        };
+        letters.push((request, memory));
+        if self.is_kept {
+            letters.push((Request::KeepDataset { request: 0, dataset: dataset.clone(), keep: true }, None));
+        }
+    }
+}
+
 fn keep(region: &str) -> Request {
     Request::Keep { request: 0, region: region.to_owned(), keep: true }
 }
@@ -368,6 +442,9 @@ pub(crate) fn is_in_ledger(request: &Request) -> bool {
         | Request::Attached { .. }
         | Request::Detach { .. }
         | Request::Close { .. }
+        | Request::PublishDataset { .. }
+        | Request::OpenDataset { .. }
+        | Request::ReopenDataset { .. }
         | Request::Remembered { .. }
         | Request::Tied { .. }
         | Request::Announced
@@ -376,7 +453,7 @@ pub(crate) fn is_in_ledger(request: &Request) -> bool {
         | Request::Stop
         | Request::Hello { .. } => true,
         // Questions are asked anew by those who wait for the answer.
-        Request::Inspect { .. } | Request::Keep { .. } => true,
+        Request::Inspect { .. } | Request::Keep { .. } | Request::KeepDataset { .. } => true,
         Request::MaySleep { .. } => false,
     }
 }

@@ -7,6 +7,7 @@
 //! | `ports.rs` | the publishers and subscribers that are open |
 //! | `control.rs` | the thread that takes the broker's events |
 //! | `introductions.rs`, `regions.rs` | the events about services, and those about regions |
+//! | `datasets.rs` | versions of datasets, and news of newer ones |
 //! | `lease.rs` | what keeps a subscriber alive while its messages are held |
 //! | `outbox.rs` | requests to the broker, sent without waiting |
 //! | `ledger.rs`, `conversation.rs` | what another broker would have to be told; saying and noting at once |
@@ -15,6 +16,7 @@
 
 mod control;
 mod conversation;
+pub(crate) mod datasets;
 pub(crate) mod handle;
 mod inspection;
 mod introductions;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 
 use self::handle::NodeHandle;
 pub(crate) use self::inspection::Answer;
+use crate::dataset::{Dataset, DatasetError};
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
 use crate::payload::{Payload, PlainData};
@@ -57,6 +60,12 @@ pub struct Node {
 }
 
 /// How a node is to be opened; from [`Node::builder`].
+///
+/// ```no_run
+/// # fn main() -> Result<(), onecopy::OpenError> {
+/// let node = onecopy::Node::builder().instance("lab").name("camera").open()?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "nothing happens until open()"]
 pub struct NodeBuilder {
@@ -182,6 +191,21 @@ impl Node {
 
     /// The service `name`, whatever it takes and answers, to be used with bytes.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let server = node.service::<u64, u64>("square")?.server().open()?;
+    /// let client = node.any_service("square")?.client().open()?;
+    /// client.wait_for_server(Duration::from_secs(1))?;
+    /// let nine = client.call(&3_u64.to_ne_bytes())?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// request.respond(&(*request * *request))?;
+    /// assert_eq!(nine.wait(Duration::from_secs(1))?.as_bytes(), 9_u64.to_ne_bytes());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::TopicName`] says what is wrong with the name.
@@ -226,6 +250,16 @@ impl Node {
 
     /// The region `name` with any number of `T`, up to its capacity.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let map = node.region_slice::<f32>("map")?.capacity(1000).open_or_create(&[])?;
+    /// map.write(&[1.0, 2.0, 3.0])?;
+    /// assert_eq!(map.read()?.len(), 3);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::TopicName`] says what is wrong with the name.
@@ -235,6 +269,17 @@ impl Node {
     }
 
     /// The region `name` that is there, in its mode, as bytes, whatever its type.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let bytes = node.any_region("gain")?.open()?;
+    /// assert_eq!(bytes.read()?.as_bytes(), 1.0_f64.to_ne_bytes());
+    /// # drop(gain);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -257,6 +302,40 @@ impl Node {
         match self.handle.keep(name, keep)? {
             None => Ok(()),
             Some(source) => Err(RegionError::Keep { region: name.to_owned(), source }),
+        }
+    }
+
+    /// The dataset `name`: bytes that are loaded once and read by many. Names are as for topics.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = onecopy::Node::open()?;
+    /// let published = node.dataset("reads.bri")?.publish_file("reads.bri")?;
+    /// let view = node.dataset("reads.bri")?.open()?;      // usually in another process
+    /// assert_eq!(view.version(), published.version());
+    /// println!("{} bytes", view.bytes()?.len());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Name`] says what is wrong with the name.
+    pub fn dataset(&self, name: &str) -> Result<Dataset, DatasetError> {
+        topic_name::check(name)?;
+        Ok(Dataset::new(Arc::clone(&self.handle), name.to_owned()))
+    }
+
+    /// Has the broker keep a dataset while nobody has it open, or not any more. Needs `onecopy serve`, which stays when
+    /// programs end.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Keep`]: the broker runs inside a program, or there is no such dataset.
+    pub fn keep_dataset(&self, name: &str, keep: bool) -> Result<(), DatasetError> {
+        topic_name::check(name)?;
+        match self.handle.keep_dataset(name, keep)? {
+            None => Ok(()),
+            Some(source) => Err(DatasetError::Keep { dataset: name.to_owned(), source }),
         }
     }
 

@@ -2,14 +2,17 @@
 //! with their inboxes. What another broker would have to be told of them is in `ledger.rs`.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use onecopy_memory::dataset::SealedDataset;
 use onecopy_memory::hold::ReaderState;
 use onecopy_memory::readers::{ReaderKey, Readers};
 use onecopy_memory::region::{RegionReader, Seat, SharedRegion};
 use onecopy_memory::ring::{Geometry, RingReader};
 use onecopy_memory::segment::View;
 
+use super::datasets::Newest;
 use super::lease::SubscriberLease;
 use crate::broker::protocol::{NodeId, PortId, Role, Route};
 use crate::error::OpenError;
@@ -22,6 +25,7 @@ pub(super) struct Ports {
     pub(super) publishers: HashMap<PortId, PublisherPort>,
     pub(super) subscribers: HashMap<PortId, SubscriberPort>,
     pub(super) shared: HashMap<PortId, SharedPort>,
+    pub(super) datasets: HashMap<PortId, DatasetPort>,
     /// Reader segments of other nodes that our publishers look at.
     views: HashMap<ReaderSegment, View>,
     /// Which reader segment each attached subscriber lies in.
@@ -118,6 +122,22 @@ pub(super) struct SharedPort {
     pub(super) region: Option<Arc<SharedRegion>>,
 }
 
+/// A version of a dataset, published or open, to the control thread.
+#[derive(Debug)]
+pub(super) struct DatasetPort {
+    pub(super) opening: Opening,
+    /// It published the version; otherwise it opened it.
+    pub(super) publishes: bool,
+    /// The memory of a version that was opened, until whoever opens it takes it.
+    pub(super) memory: Option<Arc<OwnedFd>>,
+    /// What was published, if it is kept from being swapped out. It is let go when there is a newer version.
+    pub(super) locked: Option<SealedDataset>,
+    /// Which version that is; 0 while there is none.
+    pub(super) version: u64,
+    /// What is to be told of newer versions.
+    pub(super) newest: Arc<Newest>,
+}
+
 /// A place in a region that several may write.
 #[derive(Debug, Clone)]
 pub(crate) struct Seated {
@@ -152,6 +172,9 @@ impl Ports {
         }
         if let Some(shared) = self.shared.get_mut(&port) {
             return Some(&mut shared.opening);
+        }
+        if let Some(dataset) = self.datasets.get_mut(&port) {
+            return Some(&mut dataset.opening);
         }
         self.subscribers.get_mut(&port).map(|subscriber| &mut subscriber.opening)
     }

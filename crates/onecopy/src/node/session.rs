@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use onecopy_memory::hold::ReaderTable;
 
 use super::conversation::Conversation;
+use super::datasets::end_news;
 use super::inspection::Inspections;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
@@ -122,7 +123,7 @@ impl Session {
         seated.ok_or(OpenError::BrokerSilent)
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         port: PortId,
         note: impl FnOnce(&mut Ledger),
@@ -223,6 +224,7 @@ impl Session {
             }
         }
         self.inspections.abandon();
+        end_news(self);
         self.opening_moved.notify_all();
     }
 
@@ -247,17 +249,22 @@ impl Session {
     }
 
     pub(super) fn close(&self, port: PortId) {
-        let (publisher, subscriber, shared) = {
+        let (publisher, subscriber, shared, dataset) = {
             let mut ports = self.ports();
             ports.forget_routes(|route| route.publisher == port);
-            (ports.publishers.remove(&port), ports.subscribers.remove(&port), ports.shared.remove(&port))
+            (
+                ports.publishers.remove(&port),
+                ports.subscribers.remove(&port),
+                ports.shared.remove(&port),
+                ports.datasets.remove(&port),
+            )
         };
         if let Some(publisher) = &publisher {
             publisher.readers.wake_all();
         }
         // Readers on their way are dropped here, outside the lock. A subscriber is closed by the end of its lease.
         drop(subscriber);
-        if publisher.is_some() || shared.is_some() {
+        if publisher.is_some() || shared.is_some() || dataset.is_some() {
             self.say_close(port);
         }
     }

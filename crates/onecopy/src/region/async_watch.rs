@@ -12,6 +12,18 @@ use crate::payload::Payload;
 use crate::readiness::Readiness;
 
 /// A [`Region`] whose next values can be awaited; from [`Region::into_async_watch`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+/// let mut watch = node.region::<f64>("gain")?.open()?.into_async_watch()?;
+/// gain.write(&2.0)?;
+/// assert_eq!(*watch.changed().await?, 2.0);
+/// # Ok(()) }
+/// ```
 pub struct AsyncWatch<P: Payload + ?Sized> {
     region: Region<P>,
     version: u64,

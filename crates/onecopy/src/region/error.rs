@@ -8,6 +8,19 @@ use crate::broker::protocol::KeepError;
 use crate::error::{OpenError, ReceiveError, WaitError};
 
 /// Why a region could not be opened, read, written, locked or waited for.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::region::RegionError;
+/// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+/// match gain.compare_and_set(7, &2.0) {
+///     Err(RegionError::Conflict { current }) => println!("it is at version {current}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegionError {

@@ -12,6 +12,22 @@ use crate::payload::{Payload, PlainData};
 
 /// The lock of a region; from [`super::Region::lock`]. Derefs to the next value, which begins as the current one. Dropped
 /// without [`Self::commit`], it leaves the region as it was.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut total = node.region::<u64>("total")?.shared().open_or_create(&0)?;
+/// let mut next = total.lock(Duration::from_secs(5))?;
+/// if next.was_abandoned() {
+///     println!("whoever had it died; the value is the last that was committed");
+/// }
+/// *next += 1;
+/// let version = next.commit()?;
+/// assert_eq!(version, 2);
+/// # Ok(()) }
+/// ```
 pub struct RegionGuard<'r, P: Payload + ?Sized> {
     right: Right<'r>,
     /// Bytes of the next value.

@@ -65,6 +65,16 @@ impl<P: Payload + ?Sized> Region<P> {
 
     /// The value as it is now.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let now = gain.read()?;
+    /// assert_eq!((*now, now.version()), (1.0, 1));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RegionError::Read`] if the region's memory is broken, or more values are held than can be noted.
@@ -136,6 +146,16 @@ impl<P: Payload + ?Sized> Region<P> {
 
     /// Makes `value` the current one, and gives its version. Of a shared region, waits for the lock.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let version = gain.write(&2.0)?;
+    /// assert_eq!(version, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RegionError::ReadOnly`], [`RegionError::TooLarge`], [`RegionError::Locked`], [`RegionError::File`], and
@@ -185,6 +205,20 @@ impl<P: Payload + ?Sized> Region<P> {
     /// If the last holder died with the lock, it is free at once, the value is the last that was committed, and
     /// [`RegionGuard::was_abandoned`] says so.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut map = node.region_slice::<f32>("map")?.shared().capacity(1000).open_or_create(&[])?;
+    /// let mut next = map.lock(Duration::from_secs(5))?;
+    /// next.set_len(100)?;
+    /// next.fill(0.5);
+    /// next.commit()?;
+    /// assert_eq!(map.read()?.len(), 100);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RegionError::Locked`] names the process that had the lock until `timeout`; else as for [`Self::write`].
@@ -199,6 +233,21 @@ impl<P: Payload + ?Sized> Region<P> {
     }
 
     /// Makes room for larger values. Whoever has the region open follows without reopening it. Never shrinks.
+    ///
+    /// Others learn of the larger memory from the broker, a moment after this returns: until then they read the value as it
+    /// was, and of a shared region, whoever writes waits for the news. No update is lost, and no version falls.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = onecopy::Node::open()?;
+    /// let notes = node.region_bytes("notes")?.capacity(1024).open_or_create(b"")?;
+    /// let text = "long ".repeat(1000);
+    /// if notes.capacity_bytes()? < text.len() {
+    ///     notes.resize(text.len())?;
+    /// }
+    /// notes.write_text(&text)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -230,6 +279,20 @@ impl<P: Payload + ?Sized> Region<P> {
     }
 
     /// Sleeps until the value is another than that of `version`, and reads it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::region::RegionError;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let seen = gain.version()?;
+    /// assert!(matches!(gain.wait_for_change(seen, Duration::from_millis(1)), Err(RegionError::Timeout)));
+    /// gain.write(&2.0)?;
+    /// assert_eq!(*gain.wait_for_change(seen, Duration::from_secs(1))?, 2.0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -286,6 +349,16 @@ impl<P: Payload + ?Sized> Region<P> {
 impl<T: PlainData> Region<T> {
     /// A copy of the value as it is now: the quickest way to a small one.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let now: f64 = gain.get()?;
+    /// assert_eq!(now, 1.0);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::read`].
@@ -306,6 +379,16 @@ impl<T: PlainData> Region<T> {
 
     /// Replaces the value by what `change` makes of it, and gives its version. Nobody writes in between.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let total = node.region::<u64>("total")?.shared().open_or_create(&0)?;
+    /// total.update(|total| *total += 1)?;
+    /// assert_eq!(total.get()?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::write`].
@@ -325,6 +408,16 @@ impl<T: PlainData> Region<T> {
 
 impl Region<[u8]> {
     /// Makes `text` the current value, and gives its version.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let notes = node.region_bytes("notes")?.open_or_create(b"first")?;
+    /// notes.write_text("second")?;
+    /// assert_eq!(notes.read()?.as_text()?, "second");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

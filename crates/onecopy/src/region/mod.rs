@@ -51,6 +51,17 @@ use crate::payload::{Payload, PlainData, describe};
 use crate::payload_type::{PayloadKind, PayloadType};
 
 /// How a region is to be opened; from [`crate::Node::region`] and [`crate::Node::region_bytes`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let total = node.region::<u64>("total")?.shared().lock_timeout(Duration::from_secs(1)).open_or_create(&0)?;
+/// let notes = node.region_bytes("notes")?.capacity(1 << 20).create(b"")?;
+/// assert!(total.is_writer() && notes.is_writer());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until it is opened"]
 pub struct RegionBuilder<P: Payload + ?Sized> {
@@ -110,6 +121,18 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
 
     /// Keeps the value in a file from one run to the next. A new region begins with what is there; each write returns when
     /// it is on the disk. All who write the region must give the same file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let path = directory.path().join("gain.region");
+    /// node.region::<f64>("gain")?.file(&path).open_or_create(&1.0)?.write(&2.5)?;
+    /// // Nobody has it open any more, and the next one begins with what the file has.
+    /// let gain = node.region::<f64>("gain")?.file(&path).open_or_create(&1.0)?;
+    /// assert_eq!(*gain.read()?, 2.5);
+    /// # Ok(()) }
+    /// ```
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self

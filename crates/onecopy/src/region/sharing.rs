@@ -1,8 +1,8 @@
 //! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
 //! it; the broker has given each a seat, and tells the others when somebody dies.
 //!
-//! When somebody makes the region larger, it offers further memory to all while it has the lock, and then *retires* the
-//! old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
+//! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the further
+//! memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
 //! lock is told that the last holder died, asks the broker, learns of the new memory, and retires the old lock itself.
 
 use std::cell::{Cell, RefCell};
@@ -161,7 +161,7 @@ impl Sharing {
     pub(super) fn lock(&self, deadline: Option<Instant>) -> Result<KeptGuard, RegionError> {
         loop {
             let region = Arc::clone(&*self.region()?);
-            let guard = match SharedRegion::lock_kept(&region, deadline) {
+            let mut guard = match SharedRegion::lock_kept(&region, deadline) {
                 Ok(guard) => guard,
                 Err(LockError::Retired) => {
                     // Its news are here once the broker has answered.
@@ -178,8 +178,17 @@ impl Sharing {
                 Err(error) => return Err(error.into()),
             };
             match self.has_moved(&region, guard.was_abandoned()) {
-                Ok(false) => return Ok(guard),
-                Ok(true) => guard.retire(),
+                Ok(true) => {
+                    guard.retire();
+                    continue;
+                }
+                Ok(false) => match self.save_current(&mut guard) {
+                    Ok(()) => return Ok(guard),
+                    Err(error) => {
+                        guard.pass_on();
+                        return Err(error);
+                    }
+                },
                 Err(error) => {
                     guard.pass_on();
                     return Err(error);
@@ -219,15 +228,25 @@ impl Sharing {
         }
     }
 
-    fn commit(&self, guard: KeptGuard, value: &[u8]) -> Result<u64, RegionError> {
-        if let Some(file) = &self.file {
-            let capacity_bytes = guard.capacity_bytes();
-            if value.len() > capacity_bytes {
-                return Err(RegionError::TooLarge { bytes: value.len(), capacity_bytes });
-            }
-            file.save(guard.version() + 1, value)?;
-        }
-        Ok(guard.write(value)?)
+    fn commit(&self, mut guard: KeptGuard, value: &[u8]) -> Result<u64, RegionError> {
+        let Some(file) = &self.file else { return Ok(guard.write(value)?) };
+        // Room for it comes first: what is on the disk has to become current.
+        let next_version = guard.version() + 1;
+        let room = guard.draft()?;
+        let capacity_bytes = room.len();
+        let place = room.get_mut(..value.len());
+        let place = place.ok_or(RegionError::TooLarge { bytes: value.len(), capacity_bytes })?;
+        place.copy_from_slice(value);
+        file.save(next_version, value)?;
+        Ok(guard.commit(value.len())?)
+    }
+
+    /// Whoever died with the lock may have saved a value that it did not make current any more. The next holder is told
+    /// that what was not committed is gone, so the file must not bring it back.
+    fn save_current(&self, guard: &mut KeptGuard) -> Result<(), RegionError> {
+        let (Some(file), true) = (&self.file, guard.was_abandoned()) else { return Ok(()) };
+        let (version, length) = (guard.version(), guard.length());
+        file.save(version, guard.draft()?.get(..length).unwrap_or_default())
     }
 
     /// Changes the value in place; see [`super::single::Single::change`].
@@ -259,22 +278,33 @@ impl Sharing {
         let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
             .map_err(super::memory_error)?;
         let larger = Arc::new(larger);
+        // Whoever is told of it waits until the old one is retired: nobody writes the one while others write the other.
+        let larger_guard = SharedRegion::lock_kept(&larger, None)?;
         self.node.offer_shared(self.port, &larger, true)?;
-        if let Err(error) = self.node.watch_over(self.port, &larger) {
-            let old = Arc::clone(&self.region.borrow());
-            unless_broker_gone(self.node.watch_over(self.port, &old))?;
-            drop(larger);
-            // If the broker told us of the new one before it died, it may have told others.
-            if !self.has_moved(&old, false)? {
+        match self.node.watch_over(self.port, &larger) {
+            Err(error @ (OpenError::BrokerGone | OpenError::Fault(_))) if !self.was_told_of_memory() => {
+                // Nobody is left who would tell, so all stay. Whoever was told before us must not write there.
+                larger_guard.retire();
+                let old = Arc::clone(&self.region.borrow());
+                // It fails in the same way, which is known.
+                let _ = self.node.watch_over(self.port, &old);
                 return Err(error.into());
             }
-            guard.retire();
-            return Ok(());
+            // The broker is stopped, and tells everybody when it goes on. Until then nobody may write the old one.
+            Err(error) => tracing::warn!(%error, "a region has moved, and others learn of it later"),
+            Ok(()) => {}
         }
-        // The broker has it, so it outlives us: now nobody may write the old one any more.
         guard.retire();
         *self.region.borrow_mut() = larger;
         Ok(())
+    }
+
+    /// Whether memory was offered that this participant has not followed to.
+    fn was_told_of_memory(&self) -> bool {
+        let mut seen = self.seen.get();
+        let news = self.inbox.news.take(&mut seen);
+        self.seen.set(seen);
+        news.iter().any(|news| matches!(news, News::Region(RegionNews::Shared(_))))
     }
 
     /// A descriptor that becomes readable when the version moves.

@@ -113,8 +113,16 @@ impl Single {
         let mut writing = self.writing.borrow_mut();
         let Some(Writing { writer, .. }) = &mut *writing else { return Err(self.read_only()) };
         if let Some(file) = &self.file {
-            check_length(writer, value.len())?;
-            file.save(writer.version() + 1, value)?;
+            // Room for it comes first: what is on the disk has to become current.
+            let next_version = writer.version() + 1;
+            let mut draft = writer.draft()?;
+            let room = draft.bytes_mut();
+            let capacity_bytes = room.len();
+            let place = room.get_mut(..value.len());
+            let place = place.ok_or(RegionError::TooLarge { bytes: value.len(), capacity_bytes })?;
+            place.copy_from_slice(value);
+            file.save(next_version, value)?;
+            return Ok(draft.commit(value.len())?);
         }
         Ok(writer.write(value)?)
     }
@@ -222,9 +230,4 @@ fn begin(
         return Ok(Beginning { version: kept.version + 1, value: kept.value, capacity_bytes, in_file: true });
     }
     Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted, in_file: false })
-}
-
-fn check_length(writer: &RegionWriter, bytes: usize) -> Result<(), RegionError> {
-    let capacity_bytes = writer.geometry().capacity_bytes();
-    if bytes <= capacity_bytes { Ok(()) } else { Err(RegionError::TooLarge { bytes, capacity_bytes }) }
 }

@@ -12,6 +12,18 @@ use crate::payload::Payload;
 
 /// A value of a region: derefs to it. Small ones were copied out; large ones stay where they are, and are held there
 /// until this is dropped.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let notes = node.region_bytes("notes")?.open_or_create(b"first")?;
+/// let now = notes.read()?;
+/// notes.write_text("second")?;
+/// // What was read stays as it was.
+/// assert_eq!((now.as_text()?, now.version()), ("first", 1));
+/// # Ok(()) }
+/// ```
 pub struct Value<P: Payload + ?Sized> {
     version: u64,
     content: Content,

@@ -10,6 +10,21 @@ use crate::payload::Payload;
 use crate::readiness::Readiness;
 
 /// Values of a region as they come; from [`Region::watch`]. As an iterator it sleeps until the next, for ever.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+/// let mut watch = gain.watch()?;
+/// gain.write(&2.0)?;
+/// gain.write(&3.0)?;
+/// // A region is about what is: the value in between was not looked at in time.
+/// assert_eq!(*watch.wait(Duration::from_secs(1))?, 3.0);
+/// assert!(watch.receive()?.is_none());
+/// # Ok(()) }
+/// ```
 pub struct Watch<'r, P: Payload + ?Sized> {
     region: &'r Region<P>,
     version: u64,
@@ -49,6 +64,23 @@ impl<'r, P: Payload + ?Sized> Watch<'r, P> {
     /// A descriptor that is readable when there may be another value: for `poll`, `epoll` and event loops.
     ///
     /// After it became readable, call [`Self::receive`] until it returns `None`; then wait for the descriptor again.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// let mut watch = gain.watch()?;
+    /// let readiness = watch.readiness()?;
+    /// gain.write(&2.0)?;
+    /// poll(&mut [PollFd::new(&readiness, PollFlags::IN)], None)?;
+    /// while let Some(now) = watch.receive()? {
+    ///     assert_eq!(*now, 2.0);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -319,6 +319,22 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 ///
 /// Answers that nobody takes hold up the other calls of this client, once a few hundred lie there: a stream that is read
 /// only now and then wants a client of its own.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let server = service.server().open()?.into_async()?;
+/// let client = service.client().open()?.into_async()?;
+/// client.wait_for_server().await?;
+/// let mut nine = client.call(&3)?;
+/// let request = server.recv().await?;
+/// request.respond(&(*request * *request))?;
+/// assert_eq!(*nine.recv().await?, 9);
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping it cancels the call; to want no answer, use notify()"]
 pub struct AsyncPending<Res: Payload + ?Sized> {
     shared: Arc<Shared>,

@@ -14,7 +14,35 @@ use crate::readiness::Readiness;
 
 /// A [`Server`] whose requests can be awaited; from [`Server::into_async`].
 ///
-/// A [`Request`] is answered as ever, in whatever task: nothing of that blocks but [`Request::send_within`].
+/// A [`Request`] is answered as ever, in whatever task: nothing of that blocks but [`Request::send_within`], which waits for a
+/// client that reads a stream slowly, and so belongs on a thread that may:
+///
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("count")?;
+/// let server = service.server().open()?.into_async()?;
+/// let client = service.client().open()?.into_async()?;
+/// client.wait_for_server().await?;
+/// let mut numbers = client.call(&10_000)?;
+/// let request = server.recv().await?;
+/// let counting = tokio::task::spawn_blocking(move || {
+///     for number in 0..*request {
+///         request.send_within(&number, Duration::from_secs(60))?;
+///     }
+///     request.finish()
+/// });
+/// let mut sum = 0;
+/// while let Some(number) = numbers.next().await? {
+///     sum += *number;
+/// }
+/// counting.await??;
+/// assert_eq!(sum, (0..10_000).sum());
+/// # Ok(()) }
+/// ```
 pub struct AsyncServer<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     server: Server<Req, Res>,
     readiness: AsyncFd<Readiness>,

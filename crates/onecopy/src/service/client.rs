@@ -24,6 +24,15 @@ use crate::payload::{Payload, PlainData, slice_bytes};
 use crate::readiness::Readiness;
 
 /// How a client is to be set up; from [`crate::service::Service::client`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let client = node.service::<[u8], [u8]>("shout")?.client().budget_bytes(1 << 20).open()?;
+/// assert_eq!(client.servers()?, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct ClientBuilder<Req: Payload + ?Sized, Res: Payload + ?Sized> {
@@ -146,6 +155,20 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
 
     /// Like [`Self::call`], with a deadline or retries.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::{CallError, CallOptions};
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let late = client.call_with(&3, CallOptions::new().deadline(Duration::from_millis(1)))?;
+    /// assert!(matches!(late.wait(Duration::from_secs(1)), Err(CallError::DeadlinePassed)));
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::call`].
@@ -155,6 +178,19 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     }
 
     /// Sends a copy of `request` and wants no answer. It arrives unless the server dies before it takes it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// client.notify(&3)?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// assert!(request.is_one_way() && *request == 3);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -175,6 +211,18 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     }
 
     /// Sleeps until there is a server to call.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::CallError;
+    /// let client = node.service::<u64, u64>("square")?.client().open()?;
+    /// assert!(matches!(client.wait_for_server(Duration::from_millis(1)), Err(CallError::NoServer)));
+    /// assert!(matches!(client.call(&3), Err(CallError::NoServer)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -248,6 +296,22 @@ pub(super) fn send_copy<Req: Payload + ?Sized>(
 }
 
 /// A request being written: derefs to the payload. Dropped without [`RequestLoan::call`], it was never there.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<[u8], u64>("length")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let mut request = client.loan_slice(1000)?;
+/// request.fill(7);
+/// let length = request.call()?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&(request.len() as u64))?;
+/// assert_eq!(*length.wait(Duration::from_secs(1))?, 1000);
+/// # Ok(()) }
+/// ```
 pub struct RequestLoan<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> {
     draft: RequestDraft<'c, Req>,
     payload: PhantomData<fn() -> Box<Res>>,

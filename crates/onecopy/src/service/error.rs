@@ -3,6 +3,19 @@
 use crate::error::{LoanError, ReceiveError, WaitError};
 
 /// Why a call was not made, or ended without an answer.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::service::CallError;
+/// let client = node.service::<u64, u64>("square")?.client().open()?;
+/// match client.call(&3).map(drop) {
+///     Err(CallError::NoServer) => println!("nobody serves yet"),
+///     other => other?,
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {

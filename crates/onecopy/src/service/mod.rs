@@ -64,6 +64,20 @@ use crate::payload::{Payload, PlainData, describe};
 /// Requests of type `Req` and responses of type `Res` under one name; see [`crate::Node::service`].
 ///
 /// Both are plain data, or slices of it with any length per message, as on a [`crate::Topic`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let nine = client.call(&3)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&(*request * *request))?;
+/// assert_eq!(*nine.wait(Duration::from_secs(1))?, 9);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Service<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     node: Arc<NodeHandle>,

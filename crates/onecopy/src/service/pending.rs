@@ -17,6 +17,25 @@ use crate::sleep;
 
 /// A call under way; from [`crate::service::Client::call`]. Dropped, the call is cancelled: its server sees that nobody
 /// waits any more.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::service::CallError;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let call = client.call(&3)?;
+/// match call.wait(Duration::from_millis(1)) {
+///     Ok(answer) => println!("{}", *answer),
+///     Err(CallError::Timeout) => println!("not yet; it can be waited for again"),
+///     Err(CallError::PeerDied { .. }) => println!("the server died with it"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # drop(server);
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping it cancels the call; to want no answer, use notify()"]
 pub struct Pending<'c, Res: Payload + ?Sized> {
     exchange: &'c Mutex<Exchange>,
@@ -110,6 +129,20 @@ impl<Res: Payload + ?Sized> fmt::Debug for Pending<'_, Res> {
 }
 
 /// An answer: derefs to the payload. Large ones stay in the server's memory, and are held there until this is dropped.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let call = client.call(&3)?;
+/// server.wait(Duration::from_secs(1))?.ok_or("it was sent")?.respond(&9)?;
+/// let answer = call.wait(Duration::from_secs(1))?;
+/// assert!(*answer == 9 && answer.is_last());
+/// # Ok(()) }
+/// ```
 pub struct Response<Res: Payload + ?Sized> {
     content: Content<ResponseHeader>,
     payload: PhantomData<fn() -> Box<Res>>,

@@ -22,6 +22,28 @@ use crate::sender::Sender;
 
 /// A request to be answered: derefs to the payload. Large ones stay in the client's memory, and are held there until this
 /// is dropped. Dropped without an answer, it tells the client so.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let numbers = client.call(&3)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// // Several answers: each is sent, and then the end.
+/// for number in 0..*request {
+///     request.send(&number)?;
+/// }
+/// request.finish()?;
+/// let mut sum = 0;
+/// while let Some(number) = numbers.next(Duration::from_secs(1))? {
+///     sum += *number;
+/// }
+/// assert_eq!(sum, 3);
+/// # Ok(()) }
+/// ```
 pub struct Request<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     pub(super) content: Content<RequestHeader>,
     interest: Option<PeerWord>,
@@ -122,6 +144,20 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     /// Answers that it could not be done, and why.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::CallError;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let call = client.call(&3)?;
+    /// server.wait(Duration::from_secs(1))?.ok_or("it was sent")?.fail("not today")?;
+    /// assert!(matches!(call.wait(Duration::from_secs(1)), Err(CallError::Failed(reason)) if reason == "not today"));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -230,6 +266,22 @@ impl<Req: Payload + ?Sized + fmt::Debug, Res: Payload + ?Sized> fmt::Debug for R
 }
 
 /// A response being written: derefs to the payload. Dropped without [`ResponseLoan::respond`], it was never there.
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, [u8]>("zeros")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let zeros = client.call(&1000)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// let mut response = request.loan_slice(*request as usize)?;
+/// response.fill(0);
+/// response.respond()?;
+/// assert_eq!(zeros.wait(Duration::from_secs(1))?.len(), 1000);
+/// # Ok(()) }
+/// ```
 pub struct ResponseLoan<'r, Req: Payload + ?Sized, Res: Payload + ?Sized> {
     request: &'r Request<Req, Res>,
     outgoing: Option<Outgoing>,

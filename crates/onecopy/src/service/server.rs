@@ -25,6 +25,15 @@ use crate::sender::Sender;
 use crate::sleep;
 
 /// How a server is to be set up; from [`crate::service::Service::server`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let server = node.service::<[u8], [u8]>("shout")?.server().budget_bytes(1 << 20).open()?;
+/// assert_eq!(server.clients()?, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct ServerBuilder<Req: Payload + ?Sized, Res: Payload + ?Sized> {
@@ -114,6 +123,17 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     ///
     /// Requests that were cancelled, or whose deadline has passed, are passed over; one of the wrong size is answered with
     /// [`crate::service::CallError::Failed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// assert!(server.receive()?.is_none());
+    /// # drop(client);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

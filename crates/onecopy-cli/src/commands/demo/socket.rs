@@ -1,6 +1,6 @@
 //! The same measurements over Unix stream sockets, one connection a subscriber, as programs without shared memory do it.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -83,18 +83,25 @@ struct SocketInlet {
 
 impl Inlet for SocketInlet {
     fn receive(&mut self, read: &mut dyn FnMut(&Header, &[u8])) -> Result<(), Failure> {
-        let failed = || Failure::system("read from the publisher");
         let mut header = Header::new_zeroed();
-        self.connection.read_exact(header.as_mut_bytes()).map_err(failed())?;
+        self.connection.read_exact(header.as_mut_bytes()).map_err(unreadable)?;
         let length = usize::try_from(header.bytes).unwrap_or(usize::MAX);
         let payload = self.buffer.get_mut(..length);
         let payload = payload.ok_or_else(|| Failure::Demo(format!("a message claims {length} bytes")))?;
-        self.connection.read_exact(payload).map_err(failed())?;
+        self.connection.read_exact(payload).map_err(unreadable)?;
         read(&header, payload);
         Ok(())
     }
 
     fn acknowledge(&mut self) -> Result<(), Failure> {
         self.connection.get_mut().write_all(&[1]).map_err(Failure::system("write to the publisher"))
+    }
+}
+
+/// A publisher that has gone is missed by whoever started both, and need not be told of twice.
+fn unreadable(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Failure::Interrupted,
+        _ => Failure::system("read from the publisher")(error),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use onecopy::Node;
-use onecopy::region::Region;
+use onecopy::region::{Region, RegionError};
 
 use super::input::ValueArguments;
 use crate::failure::Failure;
@@ -88,7 +88,9 @@ fn join(arguments: &Arguments, scope: &Scope) -> Result<Node, Failure> {
         return scope.join("onecopy region create");
     }
     match scope.visit_as("onecopy region create") {
-        Err(Failure::NoBroker { .. }) => Err(Failure::NothingKeeps { name: arguments.name.clone() }),
+        Err(Failure::NoBroker { .. }) => {
+            Err(Failure::NothingKeeps { what: "region", name: arguments.name.clone() })
+        }
         visit => Ok(visit?.node),
     }
 }
@@ -110,5 +112,8 @@ fn create(arguments: &Arguments, node: &Node, value: &[u8]) -> Result<Region<[u8
     let builder = node.region_bytes(name)?.capacity(capacity_bytes);
     let builder = if *shared { builder.shared() } else { builder };
     let builder = if let Some(file) = file { builder.file(file) } else { builder };
-    Ok(builder.create(value)?)
+    builder.create(value).map_err(|error| match error {
+        RegionError::Exists { region } => Failure::RegionExists { name: region },
+        error => error.into(),
+    })
 }

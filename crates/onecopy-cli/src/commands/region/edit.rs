@@ -81,8 +81,8 @@ fn edit(arguments: &Arguments, node: &Node, text: &EditedText, version: u64) -> 
 }
 
 fn keep_text(name: &str, text: EditedText, reason: Failure) -> Failure {
-    if matches!(text.changed(), Ok(None)) {
-        // There is no work in it.
+    if matches!(text.changed(), Ok(None)) || !text.path().exists() {
+        // There is no work in it, or the editor has removed it.
         return reason;
     }
     let path = text.keep().display().to_string();

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let entry = super::entry(&node, name)?;
     if !entry.is_kept {
         let writer = entry.writer_pid.map_or_else(String::new, |pid| format!(" (process {pid} writes it)"));
-        return Err(Failure::NotKept { name: name.clone(), writer });
+        return Err(Failure::NotKept { what: "region", name: name.clone(), writer });
     }
     node.keep_region(name, false)?;
     if node.region_entry(name)?.is_some() {

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::own_program::{OWN_PROGRAM, die_with_parent};
+use crate::scope::open_files_before;
 
 /// The name of the hidden command.
 const SERVICE_CHILD: &str = "service-child";
@@ -18,6 +19,8 @@ const SERVICE_CHILD: &str = "service-child";
 pub(crate) struct ChildArguments {
     /// The process of the service.
     parent: u32,
+    /// How many files the command may have open.
+    open_files: u64,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -26,12 +29,16 @@ pub(crate) struct ChildArguments {
 /// What starts `command` as [`run_child`] does.
 pub(super) fn command_for(command: &[OsString]) -> Command {
     let mut child = Command::new(OWN_PROGRAM);
-    child.arg(SERVICE_CHILD).arg(std::process::id().to_string()).arg("--").args(command);
+    child.arg(SERVICE_CHILD).arg(std::process::id().to_string()).arg(open_files_before().to_string());
+    child.arg("--").args(command);
     child
 }
 
 pub(crate) fn run_child(arguments: &ChildArguments) -> Result<(), Failure> {
     die_with_parent(arguments.parent)?;
+    // The service's own is raised, which programs that use select(2) don't survive.
+    onecopy::open_files::set_limit(arguments.open_files)
+        .map_err(Failure::system("set the limit of open files back"))?;
     let (program, rest) = arguments.command.split_first().ok_or(Failure::Orphaned)?;
     let source = Command::new(program).args(rest).exec();
     Err(Failure::NotStarted { program: program.to_string_lossy().into_owned(), source })

@@ -2,6 +2,7 @@
 //! server can't be seen from outside.
 
 mod codec;
+mod datasets;
 mod history;
 mod samples;
 mod server;

@@ -120,6 +120,27 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
         (route(), any::<u64>()).prop_map(|(route, start)| Request::Attached { route, start }),
         (route(), any::<bool>()).prop_map(|(route, doorbell)| Request::MaySleep { route, doorbell }),
         route().prop_map(|route| Request::Detach { route }),
+        (port(), topic()).prop_map(|(port, dataset)| Request::PublishDataset { port, dataset }),
+        (port(), topic(), any::<bool>()).prop_map(|(port, dataset, wait)| Request::OpenDataset {
+            port,
+            dataset,
+            wait
+        }),
+        (port(), topic(), any::<bool>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(port, dataset, publishes, version, latest, memory)| Request::ReopenDataset {
+                port,
+                dataset,
+                publishes,
+                version,
+                latest,
+                memory,
+            }
+        ),
+        (any::<u32>(), topic(), any::<bool>()).prop_map(|(request, dataset, keep)| Request::KeepDataset {
+            request,
+            dataset,
+            keep
+        }),
         port().prop_map(|port| Request::Close { port }),
         (any::<u32>(), option::of(topic()), any::<bool>())
             .prop_map(|(request, topic, rings)| Request::Inspect { request, topic, rings }),
@@ -155,6 +176,7 @@ fn open_error() -> impl Strategy<Value = OpenError> {
         }),
         (topic(), any::<u32>()).prop_map(|(region, pid)| OpenError::HasWriter { region, pid }),
         (port(), port()).prop_map(|(port, peer)| OpenError::NoSuchPeer { port, peer }),
+        topic().prop_map(|dataset| OpenError::NoDataset { dataset }),
         port().prop_map(|port| OpenError::DuplicatePort { port }),
     ]
 }
@@ -217,6 +239,14 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
                     memory,
                 }
             }),
+        (port(), any::<u64>()).prop_map(|(port, version)| Event::Dataset { port, version }),
+        (port(), any::<u64>()).prop_map(|(port, version)| Event::DatasetVersion { port, version }),
+        (any::<u32>(), topic(), any::<u64>(), option::of((port(), any::<u32>())), any::<bool>()).prop_map(
+            |(request, name, version, publisher, memory)| {
+                let (viewers, kept) = (request / 3, memory);
+                Event::DatasetInfo { request, name, version, publisher, viewers, kept, memory }
+            }
+        ),
         (any::<u32>(), topic(), port(), name()).prop_map(|(request, topic, subscriber, node_name)| {
             Event::SubscriberInfo { request, topic, subscriber, node_name }
         }),

@@ -1,0 +1,230 @@
+//! Reads by name and positions of one assembly in another. Unlike the other subjects there are no two processes that
+//! take turns on two cores: what counts is the time of whole operations with all cores, and what processes cost together.
+//!
+//! | row | what it is |
+//! |---|---|
+//! | `index-build` | the index of 1.5 million alignments, in seconds |
+//! | `index-build-peak` | the most memory that took |
+//! | `open-shared` | from a connected node to an index ready for use; `payload` is the size of the index |
+//! | `lookup`, `lookup-together` | random names, one call for each, or one call for all |
+//! | `fetch` | lookup of random names and all their alignments, counted in alignments |
+//! | `pss` | proportional memory of all processes that use the shared index, each of which has read all of it |
+//! | `convert`, `convert-right`, `convert-misled` | positions a second; how many of those that exist in both assemblies are right, in per cent; how many were wrong with the support of more than 80 % of at least 5 reads, away from insertions and deletions |
+
+mod convert;
+mod data;
+mod reader;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use onecopy::Node;
+use onecopy_genome::bri::{BriView, BuildOptions};
+use onecopy_genome::{GenomeError, NameIndex, Reads, SharedIndex};
+
+use crate::job::{Peer, Row, Unit};
+use crate::probe::Regime;
+use crate::report::{Record, Report};
+use crate::samples::Summary;
+
+pub(crate) use reader::serve as serve_reader;
+
+/// The command line of this subject.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Fewer repetitions
+    #[arg(long)]
+    quick: bool,
+    /// Write the results as JSON lines to FILE; `-` is standard output, and the table then goes to standard error
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the data are, or will be made
+    #[arg(long, value_name = "FOLDER", default_value = "target/genome")]
+    data: PathBuf,
+    /// Only make the data: it takes minutes, and needs nobody to be quiet meanwhile
+    #[arg(long)]
+    only_data: bool,
+}
+
+/// Names looked up in a round.
+const LOOKUPS: usize = 1_000_000;
+const FETCHES: usize = 20_000;
+/// Processes that use the index at once.
+const PROCESSES: [usize; 2] = [1, 16];
+
+/// Measures and reports.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let data = data::Data::open_or_make(&options.data)?;
+    if options.only_data {
+        return Ok(());
+    }
+    let rounds = if options.quick { 3 } else { 7 };
+    let mut bench = Bench { report: Report::new(options.json.as_deref(), &[Peer::Samtools])?, rounds };
+    let index = options.data.join("bench.bri");
+    bench.index_build(&data, &index)?;
+    let folder = tempfile::tempdir()?;
+    let node = Node::builder().directory(folder.path()).name("bench").open()?;
+    let published = onecopy_genome::share(&node, &data.second, &index, |_, _| {})?;
+    bench.open_shared(&node, &data, published.catalog().content_bytes)?;
+    let names = bench.lookup(&node, &data, &index)?;
+    bench.fetch(&node, &data, &names, &options.data)?;
+    for processes in PROCESSES {
+        let bytes = reader::proportional_bytes(folder.path(), &data.second, processes)?;
+        bench.add("pss", Peer::Onecopy, 0, processes, Unit::Mebibytes, bytes as f64 / f64::from(1 << 20))?;
+    }
+    convert::measure(&mut bench, &node, &data, options)?;
+    bench.report.finish()
+}
+
+/// The rows as they come.
+struct Bench {
+    report: Report,
+    rounds: usize,
+}
+
+impl Bench {
+    fn add(
+        &mut self,
+        bench: &'static str,
+        peer: Peer,
+        payload: usize,
+        readers: usize,
+        unit: Unit,
+        mean: f64,
+    ) -> anyhow::Result<()> {
+        let row = Row { bench, payload, readers, unit };
+        self.report.add(Record::new(&row, peer, Regime::Any, &Summary { mean, percentiles: None }))
+    }
+
+    /// The median time of several rounds.
+    fn time(&self, mut once: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
+        let mut times = Vec::new();
+        for _ in 0..self.rounds {
+            let begin = Instant::now();
+            once()?;
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().context("no rounds")
+    }
+
+    fn index_build(&mut self, data: &data::Data, index: &std::path::Path) -> anyhow::Result<()> {
+        for threads in [1, 2] {
+            let threads = NonZero::new(threads).context("no threads")?;
+            let build = BuildOptions { threads, ..BuildOptions::default() };
+            let time = self.time(|| Ok(build.build(&data.second, index, |_, _| {}).map(drop)?))?;
+            self.add("index-build", Peer::Onecopy, 0, threads.get(), Unit::Seconds, time.as_secs_f64())?;
+        }
+        let peak = reader::status_bytes("VmHWM")? as f64 / f64::from(1 << 20);
+        self.add("index-build-peak", Peer::Onecopy, 0, 2, Unit::Mebibytes, peak)
+    }
+
+    fn open_shared(&mut self, node: &Node, data: &data::Data, bytes: u64) -> anyhow::Result<()> {
+        let time = self.time(|| {
+            SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
+            Ok(())
+        })?;
+        self.add(
+            "open-shared",
+            Peer::Onecopy,
+            bytes as usize,
+            1,
+            Unit::Milliseconds,
+            time.as_secs_f64() * 1e3,
+        )
+    }
+
+    /// Gives the names that were looked up.
+    fn lookup(
+        &mut self,
+        node: &Node,
+        data: &data::Data,
+        index: &std::path::Path,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
+        let names = random_names(index)?;
+        // Where they are read from is not to be random as well.
+        let mut text = Vec::new();
+        let ends: Vec<usize> = names
+            .iter()
+            .take(LOOKUPS)
+            .map(|name| {
+                text.extend_from_slice(name);
+                text.len()
+            })
+            .collect();
+        let each = || ends.iter().scan(0, |from, &end| Some(&text[std::mem::replace(from, end)..end]));
+        let shared = SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
+        let lookup = shared.lookup()?;
+        let rate = |time: Duration| ends.len() as f64 / time.as_secs_f64();
+        let one = self.time(|| {
+            for name in each() {
+                ensure!(!lookup.find(name)?.is_empty(), "a name is missing");
+            }
+            Ok(())
+        })?;
+        self.add("lookup", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(one))?;
+        let together = self.time(|| {
+            let mut found = 0;
+            lookup.find_all(each(), |records| found += usize::from(!records.is_empty()))?;
+            ensure!(found == ends.len(), "a name is missing");
+            Ok(())
+        })?;
+        self.add("lookup-together", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(together))?;
+        Ok(names)
+    }
+
+    fn fetch(
+        &mut self,
+        node: &Node,
+        data: &data::Data,
+        names: &[Vec<u8>],
+        folder: &std::path::Path,
+    ) -> anyhow::Result<()> {
+        let shared = SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
+        let mut reads = Reads::open(&data.second, NameIndex::of_shared(shared))?;
+        let names = &names[..FETCHES.min(names.len())];
+        let mut alignments = 0;
+        let time = self.time(|| {
+            alignments = 0;
+            for name in names {
+                alignments += reads.get(name, |_| Ok::<_, GenomeError>(()))?;
+            }
+            Ok(())
+        })?;
+        self.add("fetch", Peer::Onecopy, 0, 1, Unit::PerSecond, alignments as f64 / time.as_secs_f64())?;
+        let list = folder.join("names.txt");
+        std::fs::write(&list, names.join(&b'\n'))?;
+        let begin = Instant::now();
+        let output = Command::new("samtools")
+            .args(["view", "-c", "-N"])
+            .args([&list, &data.second])
+            .output()
+            .context("cannot start samtools")?;
+        let counted: usize =
+            String::from_utf8_lossy(&output.stdout).trim().parse().context("samtools failed")?;
+        ensure!(counted == alignments, "samtools finds {counted} alignments, and this finds {alignments}");
+        let rate = counted as f64 / begin.elapsed().as_secs_f64();
+        self.add("fetch", Peer::Samtools, 0, 1, Unit::PerSecond, rate)
+    }
+}
+
+/// The names of an index in no order, the same in every run.
+fn random_names(index: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let bytes = std::fs::read(index)?;
+    let view = BriView::new(&bytes)?;
+    let mut names = Vec::new();
+    let mut record = 0;
+    while record < view.len() {
+        names.push(view.name(record)?.to_vec());
+        record = view.same_name(record)?.end;
+    }
+    let mut random = data::Random::new(3);
+    for end in (1..names.len()).rev() {
+        names.swap(end, random.below(end + 1));
+    }
+    // A name that stands for both ends of a pair is looked up as often as those.
+    Ok([names.as_slice(), names.as_slice()].concat())
+}

@@ -1,0 +1,210 @@
+//! The positions to convert, from a list of `chrom:pos`, a VCF or a BED file; plain, or compressed with bgzip.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::output::Format;
+use crate::error::GenomeError;
+
+/// A position of the first reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Query {
+    pub(super) sequence: String,
+    /// From 1.
+    pub(super) position: u64,
+    /// The name of the variant or of the interval, if it has one.
+    pub(super) name: Option<String>,
+    /// The single-base alleles of a variant besides the reference's, on the first reference's strand.
+    pub(super) alleles: Vec<u8>,
+}
+
+/// Reads positions from a file.
+pub(super) struct Positions {
+    lines: Box<dyn BufRead + Send>,
+    path: PathBuf,
+    format: Format,
+    number: u64,
+    line: String,
+    /// The rest of a BED interval: its next position, and the last one.
+    interval: Option<(Query, u64)>,
+}
+
+impl Positions {
+    pub(super) fn open(path: &Path, format: Format) -> Result<Self, GenomeError> {
+        let lines = open_text(path).map_err(GenomeError::file("open", path))?;
+        Ok(Self { lines, path: path.to_owned(), format, number: 0, line: String::new(), interval: None })
+    }
+
+    /// The next positions, at most so many. Empty at the end.
+    pub(super) fn take(&mut self, count: usize) -> Result<Vec<Query>, GenomeError> {
+        let mut queries = Vec::new();
+        while queries.len() < count
+            && let Some(query) = self.next()?
+        {
+            queries.push(query);
+        }
+        Ok(queries)
+    }
+
+    fn next(&mut self) -> Result<Option<Query>, GenomeError> {
+        loop {
+            if let Some((query, end)) = &mut self.interval {
+                let next = query.clone();
+                query.position += 1;
+                if query.position > *end {
+                    self.interval = None;
+                }
+                return Ok(Some(next));
+            }
+            self.line.clear();
+            self.number += 1;
+            if self.lines.read_line(&mut self.line).map_err(GenomeError::file("read", &self.path))? == 0 {
+                return Ok(None);
+            }
+            let line = self.line.trim_end_matches(['\n', '\r']);
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let parsed = match self.format {
+                Format::Text => parse_text(line).map(Some),
+                Format::Vcf => parse_vcf(line).map(Some),
+                Format::Bed if line.starts_with("track") || line.starts_with("browser") => continue,
+                Format::Bed => parse_bed(line).map(|interval| {
+                    self.interval = interval;
+                    None
+                }),
+            };
+            match parsed {
+                Ok(None) => {}
+                Ok(query) => return Ok(query),
+                Err(what) => {
+                    return Err(GenomeError::Line { path: self.path.clone(), line: self.number, what });
+                }
+            }
+        }
+    }
+}
+
+fn open_text(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let is_compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    if is_compressed {
+        return Ok(Box::new(BufReader::new(noodles_bgzf::io::Reader::new(
+            Box::new(file) as Box<dyn Read + Send>
+        ))));
+    }
+    Ok(Box::new(file))
+}
+
+fn parse_text(line: &str) -> Result<Query, String> {
+    // Names of sequences may hold colons.
+    let (sequence, position) = line.trim().rsplit_once(':').ok_or("not chrom:pos, such as chr1:12345")?;
+    let position = parse_position(position)?;
+    Ok(Query { sequence: parse_sequence(sequence)?, position, name: None, alleles: Vec::new() })
+}
+
+fn parse_vcf(line: &str) -> Result<Query, String> {
+    let mut fields = line.split('\t');
+    let (Some(sequence), Some(position), Some(name), Some(_), Some(alternates)) =
+        (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err("fewer columns than CHROM, POS, ID, REF and ALT: is it VCF, with tabs?".to_owned());
+    };
+    let alleles = alternates.split(',').filter_map(|allele| match *allele.as_bytes() {
+        [base] if base.is_ascii_alphabetic() => Some(base.to_ascii_uppercase()),
+        _ => None,
+    });
+    let name = (name != ".").then(|| name.to_owned());
+    let position = parse_position(position)?;
+    Ok(Query { sequence: parse_sequence(sequence)?, position, name, alleles: alleles.collect() })
+}
+
+/// The first position of an interval and the number of the last, or nothing for an empty one.
+fn parse_bed(line: &str) -> Result<Option<(Query, u64)>, String> {
+    let mut fields = line.split_ascii_whitespace();
+    let (Some(sequence), Some(start), Some(end)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err("fewer columns than chrom, start and end: is it BED?".to_owned());
+    };
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number from 0"));
+    let (start, end) = (number(start)?, number(end)?);
+    if start > end {
+        return Err(format!("the interval ends at {end}, before its start at {start}"));
+    }
+    let name = fields.next().filter(|&name| name != ".").map(str::to_owned);
+    let query = Query {
+        sequence: parse_sequence(sequence)?,
+        position: start.saturating_add(1),
+        name,
+        alleles: Vec::new(),
+    };
+    Ok((start < end).then_some((query, end)))
+}
+
+fn parse_sequence(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("no name of a chromosome".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn parse_position(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        Ok(0) => Err("position 0: positions count from 1".to_owned()),
+        Ok(position) => Ok(position),
+        Err(_) => Err(format!("{text:?} is not a position from 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(format: Format, content: &[u8]) -> Result<Vec<(String, u64)>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("list");
+        std::fs::write(&path, content).unwrap();
+        let queries =
+            Positions::open(&path, format).unwrap().take(usize::MAX).map_err(|error| error.to_string())?;
+        Ok(queries.into_iter().map(|query| (query.sequence, query.position)).collect())
+    }
+
+    fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
+        expected.iter().map(|&(name, position)| (name.to_owned(), position)).collect()
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let text = b"chr1:5\n\n# remark\r\nHLA:A*01:7\r\nchr2:1";
+        assert_eq!(read(Format::Text, text), Ok(pairs(&[("chr1", 5), ("HLA:A*01", 7), ("chr2", 1)])));
+        let vcf = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\nchr1\t9\t.\tA\tC,<DEL>\n";
+        assert_eq!(read(Format::Vcf, vcf), Ok(pairs(&[("chr1", 9)])));
+        let bed = b"track name=x\nchr1\t0\t3\tname\nchr2\t4\t4\nchr2 9 10\n";
+        assert_eq!(read(Format::Bed, bed), Ok(pairs(&[("chr1", 1), ("chr1", 2), ("chr1", 3), ("chr2", 10)])));
+    }
+
+    #[test]
+    fn a_compressed_list_is_read() {
+        let mut writer = noodles_bgzf::io::Writer::new(Vec::new());
+        writer.write_all(b"chr1:5\n").unwrap();
+        assert_eq!(read(Format::Text, &writer.finish().unwrap()), Ok(pairs(&[("chr1", 5)])));
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_named() {
+        for (format, line) in [
+            (Format::Text, "chr1"),
+            (Format::Text, "chr1:0"),
+            (Format::Text, "chr1:-3"),
+            (Format::Text, "chr1:5-9"),
+            (Format::Text, ":5"),
+            (Format::Vcf, "chr1\t5"),
+            (Format::Vcf, "chr1\tx\t.\tA\tC"),
+            (Format::Bed, "chr1\t5"),
+            (Format::Bed, "chr1\t5\t4"),
+            (Format::Bed, "chr1\t-1\t4"),
+        ] {
+            let error = read(format, format!("\n{line}\n").as_bytes()).unwrap_err();
+            assert!(error.contains("list, line 2: "), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The reads of a BAM file by their names: an index, wherever it is, and the certainty that it is this BAM file's.
+
+use std::path::{Path, PathBuf};
+
+use crate::bam::AlignmentReader;
+use crate::bri::{BriFile, BuildOptions, BuildReport};
+use crate::error::{GenomeError, IndexFault};
+use crate::identity::FileIdentity;
+use crate::shared::SharedIndex;
+use crate::{files, owner};
+
+/// Alignments compared with an index of which nobody has noted whose it is.
+const SAMPLES: u64 = 64;
+/// Behind the name of the BAM file.
+const ENDING: &str = ".bri";
+
+/// An index of the reads of a BAM file, open. Clones are for other threads; they share what is large.
+#[derive(Debug, Clone)]
+pub struct NameIndex {
+    store: Store,
+    bam_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Store {
+    File(BriFile),
+    Shared(SharedIndex),
+}
+
+/// Where the index of a BAM file lies, unless told otherwise: beside it, with the ending `.bri`.
+///
+/// ```
+/// # use std::path::Path;
+/// let path = onecopy_genome::default_index_path(Path::new("reads.bam"));
+/// assert_eq!(path, Path::new("reads.bam.bri"));
+/// ```
+pub fn default_index_path(bam: &Path) -> PathBuf {
+    files::beside(bam, ENDING)
+}
+
+impl NameIndex {
+    /// Opens the index of `bam` in the file `index`, and makes sure that it is of this BAM file: by the identity that was
+    /// noted when it was made; if nothing was noted, because another program made it, by comparing alignments from all
+    /// over the file with the names that the index has for them.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be read, the index is damaged, or it is of another BAM file.
+    pub fn open_file(bam: &Path, index: &Path) -> Result<Self, GenomeError> {
+        let file = open_checked(bam, index)?;
+        let bam_bytes = std::fs::metadata(bam).map_err(GenomeError::file("look at", bam))?.len();
+        Ok(Self { store: Store::File(file), bam_bytes })
+    }
+
+    /// The index of a BAM file that somebody shares.
+    pub fn of_shared(index: SharedIndex) -> Self {
+        let bam_bytes = index.bam_bytes();
+        Self { store: Store::Shared(index), bam_bytes }
+    }
+
+    /// Opens the index beside `bam`, or in the file `index` if given; makes one if there is none. The report tells of
+    /// an index that was made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_file`](Self::open_file) and [`BuildOptions::build`].
+    pub fn open_or_build(
+        bam: &Path,
+        index: Option<&Path>,
+        options: &BuildOptions,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(Self, Option<BuildReport>), GenomeError> {
+        let path = index.map_or_else(|| default_index_path(bam), Path::to_owned);
+        if path.exists() {
+            return Ok((Self::open_file(bam, &path)?, None));
+        }
+        let report = options.build(bam, &path, progress)?;
+        Ok((Self::open_file(bam, &path)?, Some(report)))
+    }
+
+    /// Its file or its dataset.
+    pub fn origin(&self) -> String {
+        match &self.store {
+            Store::File(file) => file.path().display().to_string(),
+            Store::Shared(shared) => format!("in dataset {:?}", shared.name()),
+        }
+    }
+
+    /// The virtual offsets of the alignments of a name, in the order of the file, appended to `alignments`. None if the name is unknown.
+    ///
+    /// # Errors
+    ///
+    /// If the index turns out to be damaged, or to have changed.
+    pub fn find(&mut self, name: &[u8], alignments: &mut Vec<u64>) -> Result<(), GenomeError> {
+        let known = alignments.len();
+        match &mut self.store {
+            Store::File(file) => file.find(name, alignments)?,
+            Store::Shared(shared) => {
+                let lookup = shared.lookup()?;
+                let records = lookup.find(name).map_err(|fault| shared.damaged(fault))?;
+                alignments.extend(lookup.index.alignments(records));
+            }
+        }
+        self.check(&alignments[known..])
+    }
+
+    /// Whether the BAM file has such places.
+    fn check(&self, alignments: &[u64]) -> Result<(), GenomeError> {
+        match alignments.iter().map(|alignment| alignment >> 16).find(|&offset| offset >= self.bam_bytes) {
+            None => Ok(()),
+            Some(offset) => {
+                let fault = IndexFault::AlignmentOffset { offset, file_bytes: self.bam_bytes };
+                Err(GenomeError::Index { origin: self.origin(), fault })
+            }
+        }
+    }
+
+    /// The same for many names. Calls `found` with the number of each name, from 0, and its alignments; `alignments` is memory to
+    /// work in.
+    pub(crate) fn find_all<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        alignments: &mut Vec<u64>,
+        mut found: impl FnMut(usize, &[u64]),
+    ) -> Result<(), GenomeError> {
+        if let Store::Shared(shared) = &self.store {
+            let lookup = shared.lookup()?;
+            let (mut number, mut outcome) = (0, Ok(()));
+            let found = |records| {
+                alignments.clear();
+                alignments.extend(lookup.index.alignments(records));
+                if outcome.is_ok() {
+                    outcome = self.check(alignments);
+                    found(number, alignments);
+                }
+                number += 1;
+            };
+            lookup.find_all(names, found).map_err(|fault| shared.damaged(fault))?;
+            return outcome;
+        }
+        for (number, name) in names.enumerate() {
+            alignments.clear();
+            self.find(name, alignments)?;
+            found(number, alignments);
+        }
+        Ok(())
+    }
+
+    /// The error that says that the alignment of a name has another name.
+    pub(crate) fn of_another(&self, bam: &Path, name: &[u8]) -> GenomeError {
+        of_another(&self.origin(), bam, name)
+    }
+}
+
+/// Opens an index in a file, and makes sure that it is of `bam`.
+pub(crate) fn open_checked(bam: &Path, index: &Path) -> Result<BriFile, GenomeError> {
+    let file = BriFile::open(index)?;
+    let identity = FileIdentity::of(bam)?;
+    match owner::of(index)? {
+        Some(owner) if owner == identity => {}
+        Some(owner) => {
+            let what = format!("it is of a file with the identity {owner}, and this one's is {identity}");
+            return Err(GenomeError::IndexOfAnother {
+                index: index.display().to_string(),
+                bam: bam.to_owned(),
+                what,
+            });
+        }
+        None => compare_samples(bam, &file)?,
+    }
+    Ok(file)
+}
+
+fn of_another(index: &str, bam: &Path, name: &[u8]) -> GenomeError {
+    let what = format!("where it has the read {}, the file has another", String::from_utf8_lossy(name));
+    GenomeError::IndexOfAnother { index: index.to_owned(), bam: bam.to_owned(), what }
+}
+
+/// Compares records from the first to the last with the alignments that they point to.
+fn compare_samples(bam: &Path, index: &BriFile) -> Result<(), GenomeError> {
+    let mut reader = AlignmentReader::open(bam)?;
+    let Some(last) = index.len().checked_sub(1) else { return Ok(()) };
+    for sample in 0..SAMPLES.min(index.len()) {
+        let record =
+            (u128::from(last) * u128::from(sample) / u128::from((SAMPLES - 1).min(last).max(1))) as u64;
+        let (name, alignment) = index.record(record)?;
+        let offset = alignment >> 16;
+        if offset >= reader.file_bytes() {
+            let what = format!("it points to byte {offset}, and the file has {}", reader.file_bytes());
+            return Err(GenomeError::IndexOfAnother {
+                index: index.path().display().to_string(),
+                bam: bam.to_owned(),
+                what,
+            });
+        }
+        let is_same = match reader.read(alignment) {
+            Ok(found) => found.name().map_or(&b"*"[..], |found| found.as_ref()) == name,
+            // Nothing begins there: as good as another name. What the system refuses is not.
+            Err(GenomeError::Malformed { .. } | GenomeError::Truncated { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_same {
+            return Err(of_another(&index.path().display().to_string(), bam, &name));
+        }
+    }
+    Ok(())
+}

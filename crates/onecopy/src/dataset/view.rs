@@ -1,0 +1,297 @@
+//! A version of a dataset, as its readers have it.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use onecopy_memory::dataset::{Catalog, SealedDataset, Section, Sections};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::error::DatasetError;
+use super::load::{self, Hash, Progress};
+use super::publishing::{Backing, section_spec};
+use super::source::Source;
+use crate::node::datasets::{OpenedDataset, Waited};
+use crate::node::handle::NodeHandle;
+use crate::payload::PlainData;
+
+/// One version of a dataset; from [`super::Dataset::open`]. It stays as it is, whatever is published later, until it is
+/// dropped. Any number of threads may use it at once.
+///
+/// ```no_run
+/// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+///
+/// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// #[repr(C)]
+/// struct Record { name_offset: u64, place: u64 }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = onecopy::Node::open()?;
+/// let view = node.dataset("reads.bri")?.open()?;
+/// let records: &[Record] = view.section("records")?;
+/// println!("{} records in version {}", records.len(), view.version());
+/// # Ok(()) }
+/// ```
+pub struct DatasetView {
+    node: Arc<NodeHandle>,
+    name: String,
+    opened: OpenedDataset,
+    source: Source,
+}
+
+impl DatasetView {
+    pub(super) fn new(
+        node: Arc<NodeHandle>,
+        name: String,
+        mut opened: OpenedDataset,
+    ) -> Result<Self, DatasetError> {
+        let memory = opened.memory.take();
+        let source = open_source(memory);
+        match source {
+            Ok(source) => Ok(Self { node, name, opened, source }),
+            Err(error) => {
+                node.close(opened.port);
+                Err(error)
+            }
+        }
+    }
+
+    /// The dataset's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which version this is: the first is 1.
+    pub fn version(&self) -> u64 {
+        self.opened.version
+    }
+
+    /// The newest version there is, as far as this node was told.
+    pub fn newest_version(&self) -> u64 {
+        self.opened.newest.version().max(self.opened.version)
+    }
+
+    /// Whether this is the newest version.
+    pub fn is_current(&self) -> bool {
+        self.newest_version() == self.opened.version
+    }
+
+    /// Sleeps until there is a newer version than this one, and opens the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Timeout`], [`DatasetError::BrokerGone`], else as for [`super::Dataset::open`].
+    pub fn wait_for_newer(&self, timeout: Duration) -> Result<Self, DatasetError> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.opened.newest.wait_past(self.opened.version, deadline) {
+            Waited::Newer => {
+                let opened = self.node.open_dataset(&self.name, false)?;
+                Self::new(Arc::clone(&self.node), self.name.clone(), opened)
+            }
+            Waited::Timeout => Err(DatasetError::Timeout { dataset: self.name.clone() }),
+            Waited::Ended => Err(DatasetError::BrokerGone { dataset: self.name.clone() }),
+        }
+    }
+
+    /// Bytes of the content.
+    pub fn content_bytes(&self) -> u64 {
+        self.catalog().content_bytes
+    }
+
+    /// What the dataset says of itself: its size, its sections, its file if it is one.
+    pub fn catalog(&self) -> &Catalog {
+        self.source.catalog()
+    }
+
+    /// Its sections, in the order in which they lie in the content.
+    pub fn sections(&self) -> &[Section] {
+        self.catalog().sections.as_slice()
+    }
+
+    /// Where its bytes are.
+    pub fn backing(&self) -> Backing {
+        if self.source.file().is_some() { Backing::File } else { Backing::Memory }
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::NotMapped`] if it is a file that could change.
+    #[inline]
+    pub fn bytes(&self) -> Result<&[u8], DatasetError> {
+        self.source.bytes().ok_or_else(|| self.not_mapped())
+    }
+
+    /// The elements of a section, where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the content is a file
+    /// that could change.
+    pub fn section<T: PlainData>(&self, name: &str) -> Result<&[T], DatasetError> {
+        let section = self.find(name)?;
+        check_type::<T>(section)?;
+        let bytes = self.bytes_of(section)?;
+        <[T]>::ref_from_bytes(bytes).map_err(|_| MISPLACED.into())
+    }
+
+    /// The bytes of a section, whatever its type.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::section`], but for the type.
+    pub fn section_bytes(&self, name: &str) -> Result<&[u8], DatasetError> {
+        self.bytes_of(self.find(name)?)
+    }
+
+    /// Copies bytes out of the content, wherever that is.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was when it was
+    /// published, and then what was copied is worth nothing; [`DatasetError::File`].
+    pub fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), DatasetError> {
+        self.source.read_at(offset_bytes, buffer)
+    }
+
+    /// Copies elements out of a section, from the `first` on, wherever the content is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read_at`], and [`DatasetError::NoSection`], [`DatasetError::SectionType`].
+    pub fn read_section<T: PlainData>(
+        &self,
+        name: &str,
+        first: usize,
+        elements: &mut [T],
+    ) -> Result<(), DatasetError> {
+        let section = self.find(name)?;
+        check_type::<T>(section)?;
+        let bytes = elements.as_mut_bytes();
+        let offset = (first as u64).saturating_mul(section.element_bytes);
+        if offset.saturating_add(bytes.len() as u64) > section.bytes {
+            let (bytes, content_bytes) = (bytes.len(), section.bytes);
+            return Err(DatasetError::OutOfRange { offset, bytes, content_bytes });
+        }
+        self.source.read_at(section.offset + offset, bytes)
+    }
+
+    /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file, looks whether it
+    /// is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Stale`], [`DatasetError::File`].
+    pub fn check(&self) -> Result<(), DatasetError> {
+        Ok(self.source.file().map_or(Ok(()), |file| file.check())?)
+    }
+
+    /// BLAKE3 of the content, as its publisher took it; `None` if it took none.
+    pub fn hash(&self) -> Option<Hash> {
+        self.catalog().hash.map(Hash)
+    }
+
+    /// Reads the whole content, and compares its hash with the one that its publisher took.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Corrupt`], [`DatasetError::NoHash`], and what [`Self::read_at`] says.
+    pub fn verify(&self) -> Result<Hash, DatasetError> {
+        self.verify_with(|_| {})
+    }
+
+    /// The same, and tells how far it has come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::verify`].
+    pub fn verify_with(&self, mut progress: impl FnMut(Progress)) -> Result<Hash, DatasetError> {
+        let expected = self.hash().ok_or_else(|| DatasetError::NoHash { dataset: self.name.clone() })?;
+        let actual = match self.source.file() {
+            Some(file) => load::hash_file(file, &mut progress)?,
+            None => load::hash_bytes(self.bytes()?, &mut progress),
+        };
+        if actual == expected {
+            Ok(actual)
+        } else {
+            Err(DatasetError::Corrupt { dataset: self.name.clone(), expected, actual })
+        }
+    }
+
+    /// Keeps the dataset's memory from being swapped out for as long as this view lives.
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Memory`] if that is more than this process may lock.
+    pub fn lock_memory(&self) -> Result<(), DatasetError> {
+        self.source.lock()
+    }
+
+    fn find(&self, name: &str) -> Result<&Section, DatasetError> {
+        let sections = &self.catalog().sections;
+        sections.find(name).ok_or_else(|| no_section(&self.name, name, sections))
+    }
+
+    fn bytes_of(&self, section: &Section) -> Result<&[u8], DatasetError> {
+        // Both ends were checked to lie in the content when it was opened.
+        let range = section.offset as usize..section.end() as usize;
+        self.bytes()?.get(range).ok_or_else(|| MISPLACED.into())
+    }
+
+    fn not_mapped(&self) -> DatasetError {
+        let path = self.catalog().file.as_ref().map_or(Path::new(""), |file| &file.path).to_owned();
+        DatasetError::NotMapped { dataset: self.name.clone(), path }
+    }
+}
+
+impl fmt::Debug for DatasetView {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("DatasetView")
+            .field("name", &self.name)
+            .field("version", &self.opened.version)
+            .field("catalog", self.catalog())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for DatasetView {
+    fn drop(&mut self) {
+        self.node.close(self.opened.port);
+    }
+}
+
+/// What was checked when the dataset was opened does not hold.
+const MISPLACED: onecopy_memory::dataset::DatasetError =
+    onecopy_memory::dataset::DatasetError::Impossible { reason: "a section is not where it should be" };
+
+fn open_source(memory: Option<Arc<OwnedFd>>) -> Result<Source, DatasetError> {
+    let none = onecopy_memory::dataset::DatasetError::Impossible { reason: "it came without memory" };
+    Source::open(SealedDataset::open_shared(memory.ok_or(none)?)?)
+}
+
+pub(super) fn no_section(dataset: &str, section: &str, sections: &Sections) -> DatasetError {
+    let existing = sections.as_slice().iter().map(|section| section.name.clone()).collect();
+    DatasetError::NoSection { dataset: dataset.to_owned(), section: section.to_owned(), existing }
+}
+
+/// Whether a section's elements are `T`.
+pub(super) fn check_type<T: PlainData>(section: &Section) -> Result<(), DatasetError> {
+    let asked = section_spec::<T>("", 0);
+    let is_same = asked.layout_hash == section.layout_hash
+        && asked.element_bytes == section.element_bytes
+        && asked.alignment_bytes == section.alignment_bytes;
+    if is_same {
+        return Ok(());
+    }
+    let describe =
+        |name: &str, bytes: u64, alignment: u64| format!("{name} ({bytes} bytes, aligned to {alignment})");
+    Err(DatasetError::SectionType {
+        section: section.name.clone(),
+        existing: describe(&section.type_name, section.element_bytes, section.alignment_bytes),
+        requested: describe(&asked.type_name, asked.element_bytes, asked.alignment_bytes),
+    })
+}
