@@ -245,6 +245,10 @@ impl Session {
                 let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
                 (port.node, Request::OfferShared { port, succeeds, version })
             }
+            18 => {
+                let region = any_text(input)?.to_owned();
+                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
+            }
             19..=25 => self.any_return(port, input)?,
             26..=28 => (port.node, any_dataset_request(port, input)?),
             5 => (
@@ -294,10 +298,6 @@ impl Session {
                 1 => (port.node, Request::Taken),
                 _ => (port.node, Request::Stop),
             },
-            18 => {
-                let region = any_text(input)?.to_owned();
-                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
-            }
         })
     }
 

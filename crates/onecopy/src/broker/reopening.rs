@@ -74,14 +74,9 @@ impl Broker {
                 }
                 self.quota.keep(peer, port, charge);
             }
-            (request @ Request::ReopenDataset { .. }, descriptor) => {
-                if let Request::ReopenDataset { port, dataset, publishes, .. } = &request {
-                    let charge = self.charge_participant(peer, dataset).map_err(refusal)?;
-                    let part = if *publishes { Part::Publisher } else { Part::Viewer };
-                    self.datasets.join(*port, dataset, part).map_err(refusal)?;
-                    self.quota.keep(peer, *port, charge);
-                }
-                later.push((request, descriptor));
+            (request @ Request::ReopenDataset { .. }, memory) => {
+                self.rejoin_dataset(peer, &request)?;
+                later.push((request, memory));
             }
             (Request::Keep { region, keep: true, .. }, None) => {
                 if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Region(region.clone())).is_ok() {
@@ -96,6 +91,15 @@ impl Broker {
             }
             (request, descriptor) => later.push((request, descriptor)),
         }
+        Ok(())
+    }
+
+    fn rejoin_dataset(&mut self, peer: PeerId, request: &Request) -> Result<(), Refusal> {
+        let Request::ReopenDataset { port, dataset, publishes, .. } = request else { return Ok(()) };
+        let charge = self.charge_participant(peer, dataset).map_err(refusal)?;
+        let part = if *publishes { Part::Publisher } else { Part::Viewer };
+        self.datasets.join(*port, dataset, part).map_err(refusal)?;
+        self.quota.keep(peer, *port, charge);
         Ok(())
     }
 }
