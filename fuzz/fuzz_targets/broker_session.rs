@@ -235,20 +235,7 @@ impl Session {
                 }
                 None => (port.node, Request::Close { port }),
             },
-            16 => {
-                let region = any_text(input)?.to_owned();
-                let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
-                let seat = if input.arbitrary()? { Some(input.int_in_range(0..=70)?) } else { None };
-                (port.node, Request::OpenShared { port, region, payload, seat })
-            }
-            17 => {
-                let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
-                (port.node, Request::OfferShared { port, succeeds, version })
-            }
-            18 => {
-                let region = any_text(input)?.to_owned();
-                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
-            }
+            16..=18 => (port.node, any_region_request(port, input)?),
             19..=25 => self.any_return(port, input)?,
             26..=28 => (port.node, any_dataset_request(port, input)?),
             5 => (
@@ -336,6 +323,25 @@ impl Session {
         }
         input.choose(&self.routes).copied()
     }
+}
+
+fn any_region_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Request> {
+    Ok(match input.int_in_range(0..=2_u8)? {
+        0 => {
+            let region = any_text(input)?.to_owned();
+            let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
+            let seat = if input.arbitrary()? { Some(input.int_in_range(0..=70)?) } else { None };
+            Request::OpenShared { port, region, payload, seat }
+        }
+        1 => {
+            let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
+            Request::OfferShared { port, succeeds, version }
+        }
+        _ => {
+            let region = any_text(input)?.to_owned();
+            Request::Keep { request: 7, region, keep: input.arbitrary()? }
+        }
+    })
 }
 
 fn any_dataset_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Request> {
