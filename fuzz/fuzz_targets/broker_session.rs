@@ -16,7 +16,9 @@ use std::sync::Arc;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use onecopy::Delivery;
-use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Role, Route, ServiceType};
+use onecopy::broker::protocol::{
+    Address, BrokerId, Event, NodeId, PortId, Refusal, Request, Role, Route, ServiceType, Tie,
+};
 use onecopy::broker::state::{Broker, Output};
 use onecopy::broker::transport::Credentials;
 use onecopy::broker::{Descriptor, PeerId};
@@ -75,7 +77,7 @@ impl Session {
     }
 
     fn step(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        match input.int_in_range(0..=15_u8)? {
+        match input.int_in_range(0..=18_u8)? {
             0 => self.connect(if input.ratio(1, 16)? { OTHER_USER } else { SAME_USER }),
             1 => {
                 let peer = self.any_peer(input)?;
@@ -88,11 +90,28 @@ impl Session {
                 self.gone.insert(peer);
             }
             3..=5 => self.take_outputs(),
+            // A node comes back, says what it says, and is done.
+            7 => {
+                self.connect(SAME_USER);
+                let (peer, node) = (PeerId(self.peers - 1), any_node(input)?);
+                let returns_from = Some(BrokerId(input.int_in_range(0..=1)?));
+                self.say(peer, Request::Hello { node, name: "node".to_owned(), returns_from }, input)?;
+                for _ in 0..input.int_in_range(0..=4_u8)? {
+                    let (_, request) = self.any_request(input)?;
+                    self.say(peer, request, input)?;
+                }
+                self.say(peer, Request::Announced, input)?;
+            }
+            8 => match input.int_in_range(0..=2_u8)? {
+                0 => self.broker.expect([any_node(input)?]),
+                1 => self.broker.end_gathering(),
+                _ => self.broker.handle_absent_ended(any_node(input)?),
+            },
             6 => {
                 // The usual beginning.
                 self.connect(SAME_USER);
                 let (peer, node) = (PeerId(self.peers - 1), any_node(input)?);
-                self.say(peer, Request::Hello { node, name: "node".to_owned() }, input)?;
+                self.say(peer, Request::Hello { node, name: "node".to_owned(), returns_from: None }, input)?;
             }
             _ => {
                 let (node, request) = self.any_request(input)?;
@@ -146,6 +165,10 @@ impl Session {
                         _ => {}
                     }
                 }
+                // The driver would end after these; here everybody goes on, which the broker has to bear as well.
+                Output::ShowPlace { peer } | Output::Yield { peer } | Output::End { peer } => {
+                    assert!(peer.0 < self.peers, "{peer:?} was never there");
+                }
                 Output::Disconnect { peer, reason } => {
                     assert!(peer.0 < self.peers && self.closed.insert(peer), "{peer:?} is refused again");
                     self.gone.insert(peer);
@@ -175,8 +198,11 @@ impl Session {
     /// A request, and the node in whose name it speaks.
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
-        Ok(match input.int_in_range(0..=22_u8)? {
-            0 => (port.node, Request::Hello { node: port.node, name: any_text(input)?.to_owned() }),
+        Ok(match input.int_in_range(0..=29_u8)? {
+            0 => (
+                port.node,
+                Request::Hello { node: port.node, name: any_text(input)?.to_owned(), returns_from: None },
+            ),
             1 | 2 => {
                 let (address, payload) = (self.any_address(port, input)?, any_payload(input)?);
                 let delivery = if input.ratio(1, 8)? { Delivery::Reliable } else { Delivery::Overwrite };
@@ -209,18 +235,10 @@ impl Session {
                 }
                 None => (port.node, Request::Close { port }),
             },
-            16 => {
-                let region = any_text(input)?.to_owned();
-                let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
-                (port.node, Request::OpenShared { port, region, payload })
-            }
-            17 => (port.node, Request::OfferShared { port, succeeds: input.arbitrary()? }),
-            18 => {
-                let region = any_text(input)?.to_owned();
-                (port.node, Request::Keep { request: 7, region, keep: input.arbitrary()? })
-            }
-            22 => (port.node, Request::ShowReaders),
-            19..=21 => (port.node, any_dataset_request(port, input)?),
+            16..=18 => (port.node, any_region_request(port, input)?),
+            19..=25 => self.any_return(port, input)?,
+            26..=28 => (port.node, any_dataset_request(port, input)?),
+            29 => (port.node, Request::ShowReaders),
             5 => (
                 port.node,
                 Request::AddSegment {
@@ -253,6 +271,37 @@ impl Session {
         })
     }
 
+    /// What belongs into an announcement, or is said by those who want the broker's place.
+    fn any_return(&self, port: PortId, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
+        Ok(match input.int_in_range(0..=6_u8)? {
+            0..=3 => {
+                let tie = self.any_tie(port, input)?;
+                let (pid, is_there) = (input.int_in_range(0..=2)?, input.arbitrary()?);
+                (tie.port().node, Request::Tied { tie, pid, is_there })
+            }
+            4 => (port.node, Request::Remembered { subscriber: port, version: input.int_in_range(0..=3)? }),
+            5 => (port.node, Request::Announced),
+            _ => match input.int_in_range(0..=2_u8)? {
+                0 => (port.node, Request::TakeOver { replaces: input.arbitrary()? }),
+                1 => (port.node, Request::Taken),
+                _ => (port.node, Request::Stop),
+            },
+        })
+    }
+
+    /// Half of a tie, which the other side may know of.
+    fn any_tie(&self, port: PortId, input: &mut Unstructured<'_>) -> Result<Tie> {
+        Ok(match input.int_in_range(0..=3_u8)? {
+            0 => Tie::Reader(self.any_route(input)?),
+            1 => {
+                let (route, attached) = (self.any_route(input)?, input.arbitrary()?);
+                Tie::Source { route, attached, segments: input.arbitrary()? }
+            }
+            2 => Tie::Met { port, peer: any_port(input)? },
+            _ => Tie::Seat { port, other: any_port(input)?, seat: input.int_in_range(0..=70)? },
+        })
+    }
+
     /// What `port` is to publish or subscribe to.
     fn any_address(&self, port: PortId, input: &mut Unstructured<'_>) -> Result<Address> {
         Ok(match input.int_in_range(0..=5_u8)? {
@@ -277,11 +326,35 @@ impl Session {
     }
 }
 
+fn any_region_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Request> {
+    Ok(match input.int_in_range(0..=2_u8)? {
+        0 => {
+            let region = any_text(input)?.to_owned();
+            let payload = if input.arbitrary()? { Some(any_payload(input)?) } else { None };
+            let seat = if input.arbitrary()? { Some(input.int_in_range(0..=70)?) } else { None };
+            Request::OpenShared { port, region, payload, seat }
+        }
+        1 => {
+            let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
+            Request::OfferShared { port, succeeds, version }
+        }
+        _ => {
+            let region = any_text(input)?.to_owned();
+            Request::Keep { request: 7, region, keep: input.arbitrary()? }
+        }
+    })
+}
+
 fn any_dataset_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Request> {
     let dataset = any_text(input)?.to_owned();
-    Ok(match input.int_in_range(0..=2_u8)? {
+    Ok(match input.int_in_range(0..=3_u8)? {
         0 => Request::PublishDataset { port, dataset },
         1 => Request::OpenDataset { port, dataset, wait: input.arbitrary()? },
+        2 => {
+            let (version, latest) = (input.int_in_range(0..=3)?, input.int_in_range(0..=3)?);
+            let (publishes, memory) = (input.arbitrary()?, input.arbitrary()?);
+            Request::ReopenDataset { port, dataset, publishes, version, latest, memory }
+        }
         _ => Request::KeepDataset { request: 7, dataset, keep: input.arbitrary()? },
     })
 }

@@ -5,7 +5,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::commands::{
-    call, completions, dataset, demo, doctor, genome, metrics, region, serve, service, status, top, topic,
+    call, completions, dataset, demo, doctor, genome, metrics, region, serve, service, status, stop, top,
+    topic,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -29,11 +30,9 @@ Examples:
   onecopy top                                  what do they do?
 
 Instances:
-  Programs find each other in an instance: a socket and a lock in
-  $ONECOPY_RUNTIME_DIR, else $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID.
-  There is nothing to start: the first program runs the instance's broker along.
-  The instance ends for newcomers with that program; `onecopy serve` runs a
-  broker that stays.
+  Programs find each other in an instance: a socket and a lock in $ONECOPY_RUNTIME_DIR, else
+  $XDG_RUNTIME_DIR/onecopy, else /tmp/onecopy-$UID. There is nothing to start: the first program runs the instance's
+  broker along, and when it ends another one takes over. `onecopy serve` runs a broker that stays.
 
 Exit codes:
   0    done; also if the reader of the output ended first, as in `onecopy topic sub logs | head`
@@ -101,6 +100,7 @@ pub(crate) enum Command {
     Metrics(metrics::Arguments),
     Doctor(doctor::Arguments),
     Serve(serve::Arguments),
+    Stop(stop::Arguments),
     Completions(completions::Arguments),
     /// One process of the demo.
     #[command(hide = true)]

@@ -19,6 +19,7 @@
 //! | [`mailbox`] | news from another thread of the same process |
 //! | [`fork`] | telling a forked child from its parent |
 //! | [`wait`] | sleeping on futexes, and doorbells for event loops |
+//! | [`range_lock`] | a register of the living that the kernel keeps |
 //! | [`kernel`] | what this kernel offers, and the fall-backs where it does not |
 //! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
 //!
@@ -37,6 +38,7 @@ pub mod mailbox;
 mod mapping;
 pub mod pool;
 mod prefetch;
+pub mod range_lock;
 pub mod readers;
 pub mod region;
 pub mod ring;

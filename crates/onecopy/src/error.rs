@@ -75,10 +75,8 @@ pub enum OpenError {
     /// The connection to the broker.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The broker's process ended. What is open goes on; nothing new can be opened on this node.
-    #[error(
-        "the broker of this instance has ended: messages go on, but to open something new, open a new node"
-    )]
+    /// The broker has let go of this node, or the node is ending. Nothing new can be opened on it.
+    #[error("the broker does not answer this node any more, which it has let go of: open a new node")]
     BrokerGone,
     /// The broker did not answer in time.
     #[error("the broker did not answer within {} s: its process is stopped or stuck (`onecopy status` names it)", crate::limits::HANDSHAKE_TIMEOUT.as_secs())]
@@ -137,9 +135,10 @@ pub enum LoanError {
     /// Subscribers hold, or have not read, all the memory that the publisher may use.
     #[error(transparent)]
     Budget(#[from] BudgetExhausted),
-    /// The broker has ended, so subscribers can't be given further memory, and what they have is not enough.
+    /// The broker has let go of this node, so subscribers can't be given further memory, and what they have is not
+    /// enough.
     #[error(
-        "{requested_bytes} bytes do not fit into what is free of this publisher's {memory_bytes}, which cannot grow because the broker of this instance has ended: let subscribers drop messages sooner, or open a new node and publisher"
+        "{requested_bytes} bytes do not fit into what is free of this publisher's {memory_bytes}, which cannot grow because the broker has let go of this node: open a new node and publisher"
     )]
     BrokerGone {
         /// Size of the message.

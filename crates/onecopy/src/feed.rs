@@ -294,11 +294,6 @@ impl Feeds {
                     feed.gone = true;
                 }
             }
-            News::NodeGone { node } => {
-                for feed in self.feeds.iter_mut().filter(|feed| feed.publisher.node == node) {
-                    feed.gone = true;
-                }
-            }
             News::Peer(news) => self.peer_news.push_back(news),
             News::Region(_) => {}
             News::Refused(error) => return Err(error),

@@ -7,7 +7,7 @@ use onecopy_memory::region::RegionReader;
 use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::wait::Ringer;
 
-use crate::broker::protocol::{NodeId, PortId, Refusal, ServiceType};
+use crate::broker::protocol::{PortId, Refusal, ServiceType};
 use crate::error::ReceiveError;
 
 /// News for a subscriber from its node's control thread.
@@ -21,8 +21,6 @@ pub(crate) enum News {
     MemoryLost { publisher: PortId, reason: String },
     /// A publisher ended. What it published before is still to be received.
     Gone { publisher: PortId },
-    /// A process ended, and all its publishers with it, when there was no broker to tell them one by one.
-    NodeGone { node: NodeId },
     /// To a client or a server: something about its counterparts.
     Peer(PeerNews),
     /// To a region.

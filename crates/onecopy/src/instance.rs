@@ -9,7 +9,9 @@
 
 mod error;
 mod file_lock;
+mod presence;
 mod seat;
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +26,14 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 pub use error::InstanceError;
 use file_lock::FileLock;
+pub use presence::Presence;
 pub use seat::Seat;
+pub use succession::{Stopped, Survivor};
 
-use crate::broker::Process;
-use crate::broker::protocol::{Event, NodeId, Request};
+use crate::broker::protocol::{BrokerId, Event, NodeId, Refusal, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::broker::{Process, Roll};
 use crate::limits::{
     DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
 };
@@ -73,8 +77,23 @@ pub struct Joined {
     pub socket: PacketSocket,
     /// The process that the broker runs in.
     pub broker_pid: u32,
+    /// What else it said.
+    pub welcome: Welcome,
     /// The broker, if this process has become it.
     pub server: Option<ServerThread>,
+    /// Counts the node among those who are there.
+    pub presence: Presence,
+}
+
+/// A broker's answer to a node that introduces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Welcome {
+    /// The process that the broker runs in.
+    pub broker_pid: u32,
+    /// Which broker it is.
+    pub broker: BrokerId,
+    /// In which name space the processes that it tells of have their numbers; 0 if that is not known.
+    pub pid_namespace: u64,
 }
 
 enum Attempt {
@@ -193,24 +212,58 @@ impl Instance {
         }
     }
 
-    /// Becomes the broker.
+    /// Becomes the broker: one that runs on its own, and keeps regions. A broker inside a program makes room for it.
     ///
     /// # Errors
     ///
-    /// [`InstanceError::AlreadyServed`] if there is one, else as for [`connect_or_serve`](Self::connect_or_serve).
+    /// [`InstanceError::AlreadyServed`] if there is another one that runs on its own, else as for
+    /// [`connect_or_serve`](Self::connect_or_serve).
     pub fn serve(&self) -> Result<Server, InstanceError> {
-        match self.find_place()? {
-            Place::Taken(socket) => {
-                let credentials =
-                    socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
-                Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid: credentials.pid })
+        self.serve_instead(false)
+    }
+
+    /// The same, and if there is another one that runs on its own, takes its place, with all that it keeps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect_or_serve`](Self::connect_or_serve).
+    pub fn replace(&self) -> Result<Server, InstanceError> {
+        self.serve_instead(true)
+    }
+
+    /// Becomes the broker on a socket that somebody else listens on already (systemd, say) and keeps afterwards. It must be
+    /// of type `SOCK_SEQPACKET`, at [`Self::socket_path`].
+    ///
+    /// # Errors
+    ///
+    /// If it is another socket, or if somebody else is the broker.
+    pub fn serve_on(&self, listener: OwnedFd) -> Result<Server, InstanceError> {
+        self.create_directory()?;
+        let mut server = self.server(Seat::adopt(self, listener)?)?;
+        server.keep_regions();
+        Ok(server)
+    }
+
+    fn serve_instead(&self, replaces: bool) -> Result<Server, InstanceError> {
+        let mut attempts_left = HANDSHAKE_ATTEMPTS;
+        let (seat, heirlooms) = loop {
+            attempts_left -= 1;
+            match self.find_place()? {
+                Place::Ours(seat) => break (*seat, Vec::new()),
+                Place::Taken(socket) => match self.take_over(&socket, replaces) {
+                    // It was just ending when we came.
+                    Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
+                    Err(InstanceError::Refused(Refusal::AlreadyServed { pid })) => {
+                        return Err(InstanceError::AlreadyServed { instance: self.name.clone(), pid });
+                    }
+                    taken_over => break taken_over?,
+                },
             }
-            Place::Ours(seat) => {
-                let mut server = self.server(*seat)?;
-                server.keep_regions();
-                Ok(server)
-            }
-        }
+        };
+        let mut server = self.server(seat)?;
+        server.keep_regions();
+        server.inherit(heirlooms);
+        Ok(server)
     }
 
     /// Finds the broker or becomes it (on a thread of its own), and introduces a node to it.
@@ -219,51 +272,76 @@ impl Instance {
     ///
     /// As for [`connect_or_serve`](Self::connect_or_serve), and what the broker has against the node.
     pub fn join(&self, node: NodeId, name: &str) -> Result<Joined, InstanceError> {
+        self.join_from(node, name, None)
+    }
+
+    /// The same for a node that knew another broker before. What it has open must be announced next.
+    pub(crate) fn join_from(
+        &self,
+        node: NodeId,
+        name: &str,
+        returns_from: Option<BrokerId>,
+    ) -> Result<Joined, InstanceError> {
         let mut attempts_left = HANDSHAKE_ATTEMPTS;
+        // Before anybody can take over who would have to know of it.
+        let mut presence = Presence::take(self, node)?;
         loop {
             attempts_left -= 1;
             let Found { socket, server } = self.connect_or_serve()?;
             let server =
                 server.map(Server::spawn).transpose().map_err(|source| self.failed("serve", source))?;
-            match self.introduce(&socket, node, name) {
+            let hello = Request::Hello { node, name: name.to_owned(), returns_from };
+            match self.introduce_within(&socket, &hello, HANDSHAKE_TIMEOUT) {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok(broker_pid) => return Ok(Joined { socket, broker_pid, server }),
+                Ok(welcome) => {
+                    // Whoever takes over looks at the file that is there then, which a broker keeps in place.
+                    if !presence.is_in_place(self)? {
+                        presence = Presence::take(self, node)?;
+                    }
+                    let broker_pid = welcome.broker_pid;
+                    return Ok(Joined { socket, broker_pid, welcome, server, presence });
+                }
             }
         }
     }
 
-    /// Says Hello on a new connection, and waits for the answer; returns the broker's process.
+    /// Says Hello on a new connection, and waits for the answer.
     ///
     /// # Errors
     ///
     /// [`InstanceError::Refused`], [`InstanceError::NoAnswer`] after [`HANDSHAKE_TIMEOUT`], and
     /// [`InstanceError::BrokerEnded`].
-    pub fn introduce(&self, socket: &PacketSocket, node: NodeId, name: &str) -> Result<u32, InstanceError> {
-        self.introduce_within(socket, node, name, HANDSHAKE_TIMEOUT)
+    pub fn introduce(
+        &self,
+        socket: &PacketSocket,
+        node: NodeId,
+        name: &str,
+    ) -> Result<Welcome, InstanceError> {
+        let hello = Request::Hello { node, name: name.to_owned(), returns_from: None };
+        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT)
     }
 
     fn introduce_within(
         &self,
         socket: &PacketSocket,
-        node: NodeId,
-        name: &str,
+        hello: &Request,
         timeout: Duration,
-    ) -> Result<u32, InstanceError> {
+    ) -> Result<Welcome, InstanceError> {
         let failed = |source: Errno| self.failed("wait for an answer of", source);
         let broker = broker_behind(socket);
         socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
-        match socket.send_request(&Request::Hello { node, name: name.to_owned() }, None) {
+        match socket.send_request(hello, None) {
             // A broker that refused us at once has left its reason behind.
             Ok(()) | Err(TransportError::Closed) => {}
             Err(error) => return Err(self.handshake_error(socket, error)),
         }
         await_answer(socket, &broker, timeout).map_err(failed)?;
         match socket.try_receive_event() {
-            Ok((Event::Welcome { broker_pid }, _)) => {
+            Ok((Event::Welcome { broker_pid, broker, pid_namespace }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
-                Ok(broker_pid)
+                Ok(Welcome { broker_pid, broker, pid_namespace })
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
@@ -374,8 +452,12 @@ impl Instance {
         Ok(Attempt::Connected(socket))
     }
 
-    fn server(&self, seat: Seat) -> Result<Server, InstanceError> {
-        Server::new(seat.listener(), Box::new(seat)).map_err(|source| self.failed("serve", source))
+    fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
+        let files = seat.replaced_lock().into_iter().chain([presence::open(self)?]).collect();
+        let roll = Roll::call(files).map_err(|source| self.failed("see who is in", source))?;
+        let mut server = Server::new(seat.into_place()).map_err(|source| self.failed("serve", source))?;
+        server.gather(roll);
+        Ok(server)
     }
 
     fn socket_removed(&self) -> InstanceError {

@@ -67,6 +67,8 @@ mod readiness;
 pub mod region;
 mod sender;
 pub mod service;
+#[cfg(test)]
+mod simulation;
 mod sleep;
 mod subscriber;
 mod topic;

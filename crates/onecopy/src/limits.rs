@@ -191,6 +191,33 @@ pub const REGION_BYTES_DEFAULT: usize = 64 << 10;
 /// a person who waits for a program gives up after some seconds.
 pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// How many occupants of seats a broker passes over that takes up a shared region from another one.
+///
+/// The last broker may have seated some whom nobody alive was told of: those whose news were in its hands when it ended.
+/// Seats are told apart by 20 bits, so a thousand such hand-overs go by before one number comes again.
+pub const INCARNATIONS_SKIPPED: u32 = 1024;
+
+/// How long a broker that takes over waits for the nodes that its predecessor knew, before it lets anybody open anything.
+///
+/// A running process comes back within some milliseconds, also on a machine that is busy; who has ended is not waited
+/// for, as the kernel says so. What is left are processes that are stopped: they come back when they run again, and
+/// others go on without them, as with [`SETTLE_TIMEOUT`].
+pub const GATHERING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often such a broker looks who has ended meanwhile. Only while it waits.
+pub const GATHERING_LOOK: Duration = Duration::from_millis(5);
+
+/// How long a node waits before it looks for a broker again where that failed, at first and at most. It doubles each time.
+///
+/// Failing takes a directory that can't be written, or a process that is out of descriptors: nothing that is over at once.
+pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
+/// See [`REJOIN_DELAY_MIN`].
+pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
+/// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
 /// the system calls are few.
 pub(crate) const LOAD_PIECE_BYTES: usize = 1 << 20;

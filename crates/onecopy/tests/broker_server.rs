@@ -24,7 +24,7 @@ fn send_many(socket: &PacketSocket, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
 fn garbage_costs_its_sender_only() {
     let world = World::new();
     let bystander = world.node(1);
-    let hello = Request::Hello { node: NodeId(2), name: "n".to_owned() }.encode();
+    let hello = Request::Hello { node: NodeId(2), name: "n".to_owned(), returns_from: None }.encode();
     let mut other_version = hello.clone();
     other_version[2..4].copy_from_slice(&(PROTOCOL_VERSION + 1).to_le_bytes());
     let mut continued = hello.clone();
@@ -77,7 +77,7 @@ fn descriptors_that_do_not_belong_are_refused() {
 fn a_peer_may_leave_at_any_point_of_the_handshake() {
     let world = World::new();
     let bystander = world.node(1);
-    let hello = Request::Hello { node: NodeId(2), name: "n".to_owned() };
+    let hello = Request::Hello { node: NodeId(2), name: "n".to_owned(), returns_from: None };
     drop(world.connect());
     let socket = world.connect();
     socket.send_request(&hello, None).unwrap();
@@ -230,7 +230,10 @@ fn what_was_sent_before_the_broker_stops_is_passed_on() {
         let [listener, speaker] = [2, 1].map(|number| {
             let socket = instance.connect().unwrap().unwrap();
             socket
-                .send_request(&Request::Hello { node: NodeId(number), name: "n".to_owned() }, None)
+                .send_request(
+                    &Request::Hello { node: NodeId(number), name: "n".to_owned(), returns_from: None },
+                    None,
+                )
                 .unwrap();
             socket
         });

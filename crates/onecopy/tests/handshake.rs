@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use common::{LONG, directory};
-use onecopy::broker::protocol::{Event, PROTOCOL_VERSION, PortId, Refusal, Request};
+use onecopy::broker::protocol::{BrokerId, Event, PROTOCOL_VERSION, PortId, Refusal, Request};
 use onecopy::broker::transport::{PacketSocket, TransportError};
 use onecopy::instance::InstanceError;
 use onecopy::limits::HANDSHAKE_ATTEMPTS;
@@ -55,7 +55,7 @@ fn error_after(answer: impl FnOnce(PacketSocket) + Send) -> OpenError {
 }
 
 fn welcome() -> Vec<u8> {
-    Event::Welcome { broker_pid: std::process::id() }.encode()
+    Event::Welcome { broker_pid: std::process::id(), broker: BrokerId(1), pid_namespace: 0 }.encode()
 }
 
 #[test]
@@ -174,16 +174,40 @@ fn opening_error_after(answer: impl FnOnce(&PacketSocket, PortId) + Send) -> Ope
     })
 }
 
+/// What a node says that loses its broker while it opens a subscriber, and is refused by the next one that it comes to.
+fn refused_by_the_next_after(end: impl FnOnce(PacketSocket) + Send) -> OpenError {
+    let directory = directory();
+    let listener = listen(directory.path());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = accept(&listener);
+            socket.receive().unwrap();
+            socket.send(&welcome(), None).unwrap();
+            socket.receive().unwrap();
+            end(socket);
+            let next = accept(&listener);
+            let Request::Hello { returns_from: Some(BrokerId(1)), .. } =
+                Request::decode(&next.receive().unwrap().bytes).unwrap()
+            else {
+                panic!("it does not say that it comes back")
+            };
+            next.send(&Event::Refused { reason: Refusal::LetGo }.encode(), None).unwrap();
+        });
+        let node = open(directory.path()).unwrap();
+        node.topic::<u64>("numbers").unwrap().subscriber().open().map(drop).unwrap_err()
+    })
+}
+
 #[test]
 fn a_broker_that_ends_while_something_is_opened() {
-    let half = |port| Event::Settled { port }.encode();
+    let half = Event::InspectEnd { request: 1 }.encode();
     let errors = [
-        opening_error_after(|_, _| {}),
-        opening_error_after(|socket, port| socket.send(&half(port)[..6], None).unwrap()),
-        opening_error_after(|socket, _| socket.send(b"garbage", None).unwrap()),
+        refused_by_the_next_after(drop),
+        refused_by_the_next_after(|socket| socket.send(&half[..4], None).unwrap()),
+        refused_by_the_next_after(|socket| socket.send(b"garbage", None).unwrap()),
     ];
     for error in errors {
-        assert!(matches!(error, OpenError::BrokerGone), "{error}");
+        assert!(matches!(error, OpenError::Fault(Refusal::LetGo)), "{error}");
         assert!(error.to_string().contains("open a new node"), "{error}");
     }
     let reason = Refusal::DescriptorMissing;

@@ -293,7 +293,7 @@ fn a_descriptor_that_blocks_when_closed_blocks_nobody() {
     let packets = [ring.encode(), ask.encode(), b"garbage".to_vec(), bell.encode()];
     let connect = |number| {
         let socket = instance.connect().unwrap().unwrap();
-        let hello = Request::Hello { node: NodeId(number), name: "raw".to_owned() };
+        let hello = Request::Hello { node: NodeId(number), name: "raw".to_owned(), returns_from: None };
         socket.send_request(&hello, None).unwrap();
         socket
     };

@@ -11,6 +11,7 @@ pub(crate) mod region;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod topic;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(arguments) => doctor::run(&arguments, &scope),
         Command::Metrics(arguments) => metrics::run(&arguments, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
+        Command::Stop(arguments) => stop::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -21,7 +21,7 @@ use crate::topic_name::{self, TopicNameError};
 /// The first two bytes of every packet.
 pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 /// The version of the protocol; both sides must agree on it.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Why bytes are no packet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,7 +91,7 @@ impl Request {
     /// ```
     /// use onecopy::broker::protocol::{NodeId, Request};
     ///
-    /// let hello = Request::Hello { node: NodeId(7), name: "camera".to_owned() };
+    /// let hello = Request::Hello { node: NodeId(7), name: "camera".to_owned(), returns_from: None };
     /// assert_eq!(Request::decode(&hello.encode()), Ok(hello));
     /// ```
     pub fn encode(&self) -> Vec<u8> {
@@ -127,9 +127,16 @@ impl Request {
             Self::Keep { region, .. } => topic_name::check(region)?,
             Self::PublishDataset { dataset, .. }
             | Self::OpenDataset { dataset, .. }
+            | Self::ReopenDataset { dataset, .. }
             | Self::KeepDataset { dataset, .. } => topic_name::check(dataset)?,
             Self::AddSegment { .. }
             | Self::OfferShared { .. }
+            | Self::Remembered { .. }
+            | Self::Tied { .. }
+            | Self::Announced
+            | Self::TakeOver { .. }
+            | Self::Taken
+            | Self::Stop
             | Self::Attach { .. }
             | Self::Attached { .. }
             | Self::MaySleep { .. }
@@ -163,6 +170,7 @@ impl Event {
             Self::Refused { reason: Refusal::Malformed { detail } } if detail.len() > MAX_DETAIL_BYTES => {
                 return Err(DecodeError::Detail { bytes: detail.len() });
             }
+            Self::Refused { reason: Refusal::Superseded { name } } => topic_name::check(name)?,
             Self::NodeInfo { name, .. } => check_node_name(name)?,
             Self::TopicInfo { name, payload, .. } => {
                 topic_name::check(name)?;
@@ -180,11 +188,13 @@ impl Event {
                 topic_name::check(service)?;
                 check_node_name(node_name)?;
             }
-            Self::RegionInfo { name, payload, .. } => {
+            Self::RegionInfo { name, payload, .. } | Self::Heirloom { region: name, payload, .. } => {
                 topic_name::check(name)?;
                 check_payload(payload.as_ref())?;
             }
-            Self::DatasetInfo { name, .. } => topic_name::check(name)?,
+            Self::DatasetInfo { name, .. } | Self::DatasetHeirloom { dataset: name, .. } => {
+                topic_name::check(name)?
+            }
             Self::Welcome { .. }
             | Self::Dataset { .. }
             | Self::DatasetVersion { .. }
@@ -193,6 +203,10 @@ impl Event {
             | Self::SharedMemory { .. }
             | Self::MemoryInfo { .. }
             | Self::Kept { .. }
+            | Self::Place { .. }
+            | Self::Lock
+            | Self::Yours
+            | Self::KeepChanged { .. }
             | Self::SeatTaken { .. }
             | Self::SeatGone { .. }
             | Self::Parted { .. }

@@ -3,10 +3,17 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use std::time::Duration;
+
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::retry_on_intr;
+
 use super::process::Process;
 use super::protocol::{Event, Refusal};
 use super::topics::Descriptor;
 use super::transport::{PacketSocket, TransportError};
+use crate::limits::IN_FLIGHT_RETRY;
 
 /// Why nothing more can be sent just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub(super) struct Connection {
     pub(super) socket: PacketSocket,
     pub(super) process: Process,
     pub(super) blocked: Blocked,
+    /// What epoll reports of the socket.
+    pub(super) interest: EventFlags,
     /// The peer was refused, and is heard only as far as it lets go of something.
     pub(super) is_refused: bool,
     queue: VecDeque<Queued>,
@@ -46,6 +55,7 @@ impl Connection {
             socket,
             process,
             blocked: Blocked::No,
+            interest: EventFlags::IN,
             is_refused: false,
             queue: VecDeque::new(),
             unsolicited: 0,
@@ -90,6 +100,14 @@ impl Connection {
             self.queue.pop_front();
         }
         Ok(Blocked::No)
+    }
+
+    /// Waits until there is room in the socket, or for others.
+    pub(super) fn wait_for_room(&self, timeout: Duration) -> rustix::io::Result<()> {
+        let timeout = if self.blocked == Blocked::InFlight { timeout.min(IN_FLIGHT_RETRY) } else { timeout };
+        let mut polled = [PollFd::new(&self.socket, PollFlags::OUT)];
+        retry_on_intr(|| rustix::event::poll(&mut polled, Timespec::try_from(timeout).ok().as_ref()))
+            .map(drop)
     }
 
     /// Sends what there is room for, then the reason, and forgets the rest.

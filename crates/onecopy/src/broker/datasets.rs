@@ -20,6 +20,20 @@ pub(super) struct Dataset {
     pub(super) ports: BTreeMap<PortId, Part>,
     /// It stays while nobody has it open.
     pub(super) kept: bool,
+    /// The latest number that a version was given, also by other brokers and to one that is lost: none comes twice.
+    latest: u64,
+}
+
+/// What a port comes back with that had a dataset open at another broker.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The port, if it published the version.
+    pub(super) publisher: Option<PortId>,
+    /// Which version; 0 if it waits for the first.
+    pub(super) version: u64,
+    /// The latest that its node was told of.
+    pub(super) latest: u64,
+    pub(super) memory: Option<Descriptor>,
 }
 
 /// What a port does in a dataset.
@@ -52,6 +66,19 @@ impl Dataset {
     pub(super) fn viewers(&self) -> usize {
         self.ports.values().filter(|part| **part == Part::Viewer).count()
     }
+
+    fn tell_kept(&self, port: PortId, outbox: &mut Outbox) {
+        if self.kept {
+            outbox.tell(port.node, Event::KeepChanged { port, kept: true });
+        }
+    }
+
+    fn tell_version(&self, outbox: &mut Outbox) {
+        let version = self.version();
+        for port in self.ports.keys() {
+            outbox.tell(port.node, Event::DatasetVersion { port: *port, version });
+        }
+    }
 }
 
 impl Datasets {
@@ -63,13 +90,13 @@ impl Datasets {
         memory: Descriptor,
         outbox: &mut Outbox,
     ) -> Result<(), OpenError> {
-        let dataset = self.join(port, name, Part::Publisher)?;
-        let version = dataset.version() + 1;
-        dataset.newest = Some((version, memory));
+        let dataset = self.join(port, &name, Part::Publisher)?;
+        // A node that comes back may claim to have been told of any number.
+        dataset.latest = dataset.latest.saturating_add(1);
+        dataset.newest = Some((dataset.latest, memory));
         dataset.publisher = Some(port);
-        for port in dataset.ports.keys() {
-            outbox.tell(port.node, Event::DatasetVersion { port: *port, version });
-        }
+        dataset.tell_version(outbox);
+        dataset.tell_kept(port, outbox);
         Ok(())
     }
 
@@ -85,28 +112,56 @@ impl Datasets {
         if !exists && !wait {
             return Err(OpenError::NoDataset { dataset: name });
         }
-        let dataset = self.join(port, name, Part::Viewer)?;
+        let dataset = self.join(port, &name, Part::Viewer)?;
         match &dataset.newest {
             Some((version, memory)) => {
                 outbox.tell_with(port.node, Event::Dataset { port, version: *version }, memory);
             }
             None => outbox.tell(port.node, Event::DatasetVersion { port, version: 0 }),
         }
+        dataset.tell_kept(port, outbox);
         Ok(())
     }
 
-    fn join(&mut self, port: PortId, name: String, part: Part) -> Result<&mut Dataset, OpenError> {
+    /// Adds a port. Nobody is told.
+    pub(super) fn join(&mut self, port: PortId, name: &str, part: Part) -> Result<&mut Dataset, OpenError> {
         if self.by_port.contains_key(&port) {
             return Err(OpenError::DuplicatePort { port });
         }
-        let name: Arc<str> = self
-            .by_name
-            .get_key_value(name.as_str())
-            .map_or_else(|| name.into(), |(kept, _)| Arc::clone(kept));
+        let name: Arc<str> =
+            self.by_name.get_key_value(name).map_or_else(|| name.into(), |(kept, _)| Arc::clone(kept));
         self.by_port.insert(port, Arc::clone(&name));
         let dataset = self.by_name.entry(name).or_default();
         dataset.ports.insert(port, part);
         Ok(dataset)
+    }
+
+    /// A port that has come back says what it has: of several versions the newest goes on.
+    pub(super) fn claim(&mut self, port: PortId, claim: Claim, outbox: &mut Outbox) {
+        let Some(name) = self.by_port.get(&port) else { return };
+        let Some(dataset) = self.by_name.get_mut(name) else { return };
+        let Claim { publisher, version, latest, memory } = claim;
+        dataset.latest = dataset.latest.max(latest).max(version);
+        if let Some(memory) = memory {
+            if version > dataset.version() {
+                (dataset.newest, dataset.publisher) = (Some((version, memory)), publisher);
+                return dataset.tell_version(outbox);
+            }
+            if version == dataset.version() {
+                dataset.publisher = dataset.publisher.or(publisher);
+            }
+        }
+        // The version that it was told of may have been lost with the last broker and its publisher.
+        if latest != dataset.version() {
+            outbox.tell(port.node, Event::DatasetVersion { port, version: dataset.version() });
+        }
+        dataset.tell_kept(port, outbox);
+    }
+
+    /// Keeps a dataset that another broker kept.
+    pub(super) fn inherit(&mut self, name: &str, version: u64, memory: Descriptor) {
+        let dataset = self.by_name.entry(name.into()).or_default();
+        (dataset.newest, dataset.latest, dataset.kept) = (Some((version, memory)), version, true);
     }
 
     /// Ends a port, and its dataset with the last one; a port that has none open is none of ours.
@@ -123,11 +178,14 @@ impl Datasets {
     }
 
     /// Keeps a dataset, or lets go of it; `false` if there is none.
-    pub(super) fn keep(&mut self, name: &str, keep: bool) -> bool {
+    pub(super) fn keep(&mut self, name: &str, keep: bool, outbox: &mut Outbox) -> bool {
         let Some(dataset) = self.by_name.get_mut(name).filter(|dataset| dataset.newest.is_some()) else {
             return false;
         };
         dataset.kept = keep;
+        for port in dataset.ports.keys() {
+            outbox.tell(port.node, Event::KeepChanged { port: *port, kept: keep });
+        }
         if dataset.is_over() {
             self.by_name.remove(name);
         }

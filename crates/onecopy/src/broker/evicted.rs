@@ -75,10 +75,13 @@ impl Broker {
         self.outputs.push_back(Output::Disconnect { peer, reason });
         let Ok(node) = self.peers.node_of(peer) else { return self.handle_gone(peer) };
         let mut outbox = Outbox::default();
-        self.evicted.insert(peer, []);
+        let held = self.break_off(peer, node);
+        self.evicted.insert(peer, held);
+        self.lose_absent(node, &mut outbox);
         // Its seats in regions it keeps: whoever is told that one is empty may break a lock that it holds.
         let seats = self.shared.ports_of(node);
         for port in self.topics.ports_of(node) {
+            self.untie(port, None, &mut outbox);
             self.services.close(port, &mut outbox);
             let held = self.topics.evict(port, &mut outbox);
             self.evicted.publisher_ended(port);
@@ -96,6 +99,7 @@ impl Broker {
         }
         self.deliver(outbox);
         self.forget_if_empty(peer, node);
+        self.no_longer_expected(node);
     }
 
     /// What a refused peer says: it is heard only as far as it lets go of something.

@@ -2,45 +2,62 @@
 //!
 //! | file | one concept |
 //! |---|---|
-//! | `protocol.rs` | what nodes and the broker say to each other |
+//! | `protocol.rs`, `requests.rs`, `events.rs` | what nodes and the broker say to each other |
 //! | `codec.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
+//! | `opening.rs` | what nodes open |
 //! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
 //! | `evicted.rs` | peers that were refused and have not gone yet |
 //! | `quota.rs` | what each peer and each user may take |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
-//! | `topics.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
+//! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
+//! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
+//! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
 //! | `datasets.rs` | datasets by name: the newest version, and who has it open |
 //! | `inspection.rs` | the answer to those who ask what there is |
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
+mod absentees;
 mod codec;
 mod connection;
 mod datasets;
+mod events;
 mod evicted;
+mod handing_over;
 mod ids;
 mod inspection;
+mod links;
+mod opening;
 mod passed;
 mod peers;
+mod place;
 mod process;
 pub mod protocol;
 pub mod quota;
 mod refusal;
+mod reopening;
+mod requests;
+mod returning;
+mod roll;
 pub mod server;
 mod services;
 mod shared_regions;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod tie;
 mod topics;
 pub mod transport;
 
 pub use codec::check_node_name;
+pub(crate) use handing_over::Heirloom;
 pub use peers::PeerId;
 pub(crate) use process::Process;
+pub(crate) use roll::{Roll, is_counted};
 pub use topics::Descriptor;

@@ -35,7 +35,7 @@ impl Process {
         }
     }
 
-    fn numbered(pid: Pid) -> rustix::io::Result<Self> {
+    pub(crate) fn numbered(pid: Pid) -> rustix::io::Result<Self> {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => Ok(Self::Running(descriptor)),
             Err(Errno::SRCH) => Ok(Self::Ended),
@@ -66,4 +66,9 @@ impl Process {
             Self::Unknown => false,
         }
     }
+}
+
+/// The name space in which this process sees others; 0 if that can't be told.
+pub(crate) fn pid_namespace() -> u64 {
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
 }

@@ -249,6 +249,15 @@ impl Quota {
         Ok(())
     }
 
+    /// The same for what another broker kept.
+    pub(super) fn inherit(&mut self, uid: u32, kept: Kept) -> Result<(), Exceeded> {
+        let user = Arc::clone(self.users.entry(uid).or_default());
+        let amounts = Amounts { descriptors: 1, ..Amounts::default() };
+        let charge = self.charge(&Arc::default(), &user, amounts)?;
+        self.kept.insert(kept, charge);
+        Ok(())
+    }
+
     /// Gives back what [`keep_alive`](Self::keep_alive) counted.
     pub(super) fn release_kept(&mut self, kept: &Kept) {
         self.kept.remove(kept);
@@ -259,6 +268,11 @@ impl Quota {
         if let Some(record) = self.peers.get_mut(&peer) {
             record.ports.remove(&port);
         }
+    }
+
+    /// Whether a port is open.
+    pub(super) fn has_port(&self, port: PortId) -> bool {
+        self.peers.values().any(|record| record.ports.contains_key(&port))
     }
 
     /// Who has taken most descriptors, and how many.
@@ -333,6 +347,16 @@ impl Broker {
 
     pub(super) fn charge_segment(&self, peer: PeerId) -> Result<Option<Charge>, Refusal> {
         Ok(self.quota.charge_port(peer, Amounts { descriptors: 1, ..Amounts::default() })?)
+    }
+
+    /// One packet of an announcement, until it is complete.
+    pub(super) fn charge_announcement(
+        &self,
+        peer: PeerId,
+        has_descriptor: bool,
+    ) -> Result<Option<Charge>, Refusal> {
+        let (descriptors, bytes) = (u64::from(has_descriptor), limits::ROUTE_BYTES);
+        Ok(self.quota.charge_port(peer, Amounts { descriptors, bytes, ..Amounts::default() })?)
     }
 
     fn charge_port(

@@ -234,6 +234,36 @@ pub enum Refusal {
         /// The segment.
         index: u32,
     },
+    /// There is a broker that runs on its own already.
+    #[error(
+        "process {pid} serves this instance already; `onecopy serve --replace` takes its place, `onecopy stop` ends it"
+    )]
+    AlreadyServed {
+        /// Its process.
+        pid: u32,
+    },
+    /// The broker runs inside a program and ends with it.
+    #[error("the broker runs inside process {pid}, and ends with it or when it goes on without")]
+    Embedded {
+        /// The process.
+        pid: u32,
+    },
+    /// The node comes back to the very broker that it has left, which has told everyone of its end.
+    #[error("the broker had let go of this node, and has told the others so; open a new node")]
+    LetGo,
+    /// The node was away while another broker took over, and others have opened otherwise what it had open.
+    #[error(
+        "while this node was stopped or stuck another broker took over, and {name:?} has been opened by others in a way that does not fit; open a new node"
+    )]
+    Superseded {
+        /// The topic, service or region.
+        name: String,
+    },
+    /// Something that belongs into an announcement was sent outside of one, or the other way around.
+    #[error(
+        "a packet does not belong where it was sent; announce what is open after Hello, and nothing else"
+    )]
+    OutOfPlace,
     /// A packet brought a descriptor of a kind that the protocol does not pass.
     #[error(
         "a packet came with a descriptor that is neither memory of memfd_create nor a doorbell; send what is due"

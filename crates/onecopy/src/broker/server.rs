@@ -4,10 +4,9 @@
 //! the others are served: a peer that does not read is let go of once too much waits for it, one that floods gets its
 //! turn like everybody else, and when open files run out, it is the one who has most of them that goes.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,13 +16,18 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::net::{SocketFlags, accept_with};
 
+use super::absentees::{self, Absentees};
 use super::connection::{Blocked, Connection, Queued, refuse};
+use super::handing_over::Heirloom;
 use super::passed::{self, Kind};
 use super::peers::PeerId;
-use super::process::Process;
-use super::protocol::{Refusal, Request};
+use super::place::Ending;
+pub use super::place::{Ended, Place};
+use super::process::{Process, pid_namespace};
+use super::protocol::{BrokerId, Refusal, Request};
 use super::quota::Limits;
-use super::state::{Broker, Output};
+use super::roll::Roll;
+use super::state::{Broker, Identity, Output};
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
 use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
@@ -39,6 +43,8 @@ enum Source {
     Socket(PeerId),
     /// The end of a peer's process.
     Process(PeerId),
+    /// The end of the process of a node that has not come back.
+    Absent,
 }
 
 impl Source {
@@ -52,6 +58,7 @@ impl Source {
             Self::Stop => Self::STOP,
             Self::Socket(PeerId(peer)) => 2 * peer,
             Self::Process(PeerId(peer)) => 2 * peer + 1,
+            Self::Absent => absentees::FIRST_NUMBER,
         })
     }
 
@@ -59,6 +66,7 @@ impl Source {
         match number.u64() {
             Self::LISTENER => Self::Listener,
             Self::STOP => Self::Stop,
+            absentees::FIRST_NUMBER.. => Self::Absent,
             even if even % 2 == 0 => Self::Socket(PeerId(even / 2)),
             odd => Self::Process(PeerId(odd / 2)),
         }
@@ -72,8 +80,8 @@ const FIRST_PEER: u64 = 1;
 /// Dropped, before or after, it removes its socket while it still holds the lock.
 #[derive(Debug)]
 pub struct Server {
-    broker: Broker,
-    connections: BTreeMap<PeerId, Connection>,
+    pub(super) broker: Broker,
+    pub(super) connections: BTreeMap<PeerId, Connection>,
     next_peer: u64,
     epoll: OwnedFd,
     stop: StopHandle,
@@ -83,9 +91,13 @@ pub struct Server {
     max_queued_descriptors: usize,
     /// Peers that could not be sent a descriptor, because too many are on their way.
     in_flight: BTreeSet<PeerId>,
-    listener: Arc<OwnedFd>,
+    /// Some may not be listened to.
+    is_anybody_paused: bool,
+    absentees: Absentees,
+    /// It is to end when what is under way has been sent.
+    ending: Option<Ending>,
     /// The broker's place in its instance, given up when the server is dropped.
-    _seat: Box<dyn Any + Send>,
+    pub(super) place: Place,
 }
 
 /// Ends a [`Server`] from another thread.
@@ -107,7 +119,7 @@ impl StopHandle {
 #[derive(Debug)]
 pub struct ServerThread {
     stop: StopHandle,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<io::Result<Ended>>>,
     /// A forked child has a copy of this, and no such thread.
     process: u32,
 }
@@ -129,7 +141,8 @@ impl ServerThread {
         }
         self.stop.stop();
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")))
+        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")));
+        ended.map(drop)
     }
 }
 
@@ -147,30 +160,27 @@ impl Server {
         self.broker.keep_regions();
     }
 
-    /// A server for those who connect to `listener`, for the user that this process runs as. It keeps `seat` while it
-    /// lives.
+    /// A server for those who connect to its place, for the user that this process runs as.
     ///
     /// # Errors
     ///
     /// When the process is out of descriptors; four are needed.
-    pub fn new(listener: Arc<OwnedFd>, seat: Box<dyn Any + Send>) -> io::Result<Self> {
-        Self::for_user(listener, seat, Credentials::own())
+    pub fn new(place: Place) -> io::Result<Self> {
+        Self::for_user(place, Credentials::own())
     }
 
-    pub(crate) fn for_user(
-        listener: Arc<OwnedFd>,
-        seat: Box<dyn Any + Send>,
-        own: Credentials,
-    ) -> io::Result<Self> {
+    pub(crate) fn for_user(place: Place, own: Credentials) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
-        epoll::add(&epoll, &listener, Source::Listener.number(), EventFlags::IN)?;
+        epoll::add(&epoll, &place.listener, Source::Listener.number(), EventFlags::IN)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
+        let identity =
+            Identity { credentials: own, broker: BrokerId::random()?, pid_namespace: pid_namespace() };
         Ok(Self {
-            broker: Broker::with_limits(own, Limits::with_open_files(open_files)),
+            broker: Broker::with_limits(identity, Limits::with_open_files(open_files)),
             connections: BTreeMap::new(),
             next_peer: FIRST_PEER,
             epoll,
@@ -179,9 +189,26 @@ impl Server {
             accepting: true,
             max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
             in_flight: BTreeSet::new(),
-            listener,
-            _seat: seat,
+            is_anybody_paused: false,
+            absentees: Absentees::default(),
+            ending: None,
+            place,
         })
+    }
+
+    /// Waits for the nodes on the roll, which another broker knew, before anybody else may open something.
+    pub(crate) fn gather(&mut self, roll: Roll) {
+        self.absentees.gather(roll, &mut self.broker);
+    }
+
+    /// Keeps what the last broker kept.
+    pub(crate) fn inherit(&mut self, heirlooms: Vec<Heirloom>) {
+        self.broker.inherit(heirlooms);
+    }
+
+    /// Readable once it was stopped.
+    pub(super) fn stop_signal(&self) -> BorrowedFd<'_> {
+        self.stop.signal.as_fd()
     }
 
     /// What ends [`run`](Self::run).
@@ -201,43 +228,67 @@ impl Server {
         Ok(ServerThread { stop, thread: Some(thread), process: std::process::id() })
     }
 
-    /// Serves until it is stopped.
+    /// Serves until it is stopped, or another broker takes its place.
     ///
     /// # Errors
     ///
     /// When epoll fails, for which the kernel has no reason to give on descriptors that it accepted before.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
             ready.clear();
-            let timeout =
-                (!self.in_flight.is_empty()).then(|| Timespec::try_from(IN_FLIGHT_RETRY).ok()).flatten();
+            let retry = (!self.in_flight.is_empty()).then_some(IN_FLIGHT_RETRY);
+            let timeout = self.absentees.look_within(&self.broker).into_iter().chain(retry).min();
+            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
             retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()))?;
             for event in &ready {
                 match Source::numbered(event.data) {
-                    Source::Stop => return self.finish_what_was_sent(),
+                    Source::Stop => {
+                        self.finish_what_was_sent();
+                        return Ok(Ended::Stopped);
+                    }
                     Source::Listener => {
                         self.accept()?;
                         continue;
                     }
                     Source::Socket(peer) => drop(self.serve(peer, event.flags)),
                     Source::Process(peer) => self.bury(peer),
+                    Source::Absent => {}
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
                 self.set_accepting(true)?;
             }
             self.retry_in_flight();
+            self.look_for_absent();
+            if let Some(ending) = self.ending.take()
+                && self.end(ending)
+            {
+                return Ok(match ending {
+                    Ending::HandedOver(_) => Ended::Replaced,
+                    Ending::Stopped(_) => Ended::Stopped,
+                });
+            }
+        }
+    }
+
+    fn look_for_absent(&mut self) {
+        let was_gathering = self.broker.is_gathering();
+        self.absentees.look(&mut self.broker, &self.epoll);
+        self.perform_outputs(None);
+        if was_gathering || self.is_anybody_paused {
+            let peers: Vec<PeerId> = self.connections.keys().copied().collect();
+            peers.into_iter().for_each(|peer| self.update_interest(peer));
+            self.is_anybody_paused = self.broker.is_gathering();
         }
     }
 
     /// Passes on what nodes sent before the stop. The last words of the very process that stops are among it: a segment
     /// that its publisher added, and that subscribers need for its last messages.
-    fn finish_what_was_sent(&mut self) -> io::Result<()> {
+    fn finish_what_was_sent(&mut self) {
         let peers: Vec<PeerId> = self.connections.keys().copied().collect();
         for peer in peers {
-            self.serve(peer, EventFlags::IN);
+            self.serve(peer, EventFlags::IN | EventFlags::HUP);
         }
-        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -258,7 +309,7 @@ impl Server {
 
     fn accept_one(&self) -> rustix::io::Result<PacketSocket> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        accept_with(&self.listener, flags).map(PacketSocket::from)
+        accept_with(&self.place.listener, flags).map(PacketSocket::from)
     }
 
     /// Out of descriptors: tells one newcomer so, or else leaves newcomers waiting until something else happens,
@@ -275,7 +326,7 @@ impl Server {
     fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
         if self.accepting != accepting {
             let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
-            epoll::modify(&self.epoll, &self.listener, Source::Listener.number(), flags)?;
+            epoll::modify(&self.epoll, &self.place.listener, Source::Listener.number(), flags)?;
             self.accepting = accepting;
         }
         Ok(())
@@ -322,8 +373,15 @@ impl Server {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return false;
         }
+        // Who has ended is heard out, since nothing follows.
+        let has_ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let mut left = PACKETS_PER_TURN;
-        while left > 0 {
+        while left > 0 && self.ending.is_none() {
+            if !has_ended && self.broker.is_paused(peer) {
+                self.is_anybody_paused = true;
+                self.update_interest(peer);
+                return false;
+            }
             // Looked up each time: what the last packet led to may have ended this peer.
             let Some(connection) = self.connections.get(&peer) else { return true };
             match connection.socket.try_receive() {
@@ -345,7 +403,7 @@ impl Server {
 
     /// A peer's process has ended. What it said before is heard, and then it is gone, whoever has its socket now.
     fn bury(&mut self, peer: PeerId) {
-        if self.serve(peer, EventFlags::IN) {
+        if self.serve(peer, EventFlags::IN | EventFlags::HUP) {
             self.forget(peer);
             self.perform_outputs(None);
         }
@@ -366,7 +424,8 @@ impl Server {
         };
         // Others get what is left, at the expense of this one if need be.
         let is_greedy = || open_files::is_short(&self.stop.signal) && self.broker.is_largest_holder(peer);
-        if costs_files(&request) && is_greedy() {
+        // What a node comes back with it has open already.
+        if costs_files(&request) && !self.broker.is_returning(peer) && is_greedy() {
             packet.descriptor.into_iter().for_each(passed::dispose);
             return self.broker.decline(peer, &request, open_files::limit());
         }
@@ -403,12 +462,15 @@ impl Server {
                     self.enqueue(peer, Queued { bytes: event.encode(), descriptor, solicited });
                 }
                 Output::Disconnect { peer, reason } => self.disconnect(peer, reason),
+                Output::ShowPlace { peer } => self.show_place(peer),
+                Output::Yield { peer } => self.ending = Some(Ending::HandedOver(peer)),
+                Output::End { peer } => self.ending = Some(Ending::Stopped(peer)),
             }
         }
         performed
     }
 
-    fn enqueue(&mut self, peer: PeerId, packet: Queued) {
+    pub(super) fn enqueue(&mut self, peer: PeerId, packet: Queued) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         if !packet.solicited && connection.is_too_slow(MAX_QUEUED_PACKETS, self.max_queued_descriptors) {
             let queued = connection.queued() as u64;
@@ -423,18 +485,15 @@ impl Server {
     /// Sends what is queued for a peer as far as there is room, and has epoll report room exactly as long as that is what
     /// it waits for: reported for an empty queue, or for one that waits for something else, it would keep this thread
     /// spinning.
-    fn flush(&mut self, peer: PeerId) {
+    pub(super) fn flush(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
         let Ok(blocked) = connection.send_queued() else { return self.forget(peer) };
-        let was_blocked = std::mem::replace(&mut connection.blocked, blocked);
+        connection.blocked = blocked;
         match blocked {
             Blocked::InFlight => self.in_flight.insert(peer),
             Blocked::No | Blocked::Full => self.in_flight.remove(&peer),
         };
-        let needs_room = blocked == Blocked::Full;
-        if needs_room != (was_blocked == Blocked::Full) {
-            self.watch(peer, if needs_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN });
-        }
+        self.update_interest(peer);
     }
 
     /// Tries again what had to wait for others to receive descriptors.
@@ -446,8 +505,15 @@ impl Server {
         self.perform_outputs(None);
     }
 
-    fn watch(&mut self, peer: PeerId, flags: EventFlags) {
-        let Some(connection) = self.connections.get(&peer) else { return };
+    /// Has epoll report what matters of a peer now.
+    fn update_interest(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.get_mut(&peer) else { return };
+        let listens = if self.broker.is_paused(peer) { EventFlags::empty() } else { EventFlags::IN };
+        let needs_room = connection.blocked == Blocked::Full;
+        let flags = listens | if needs_room { EventFlags::OUT } else { EventFlags::empty() };
+        if std::mem::replace(&mut connection.interest, flags) == flags {
+            return;
+        }
         let source = Source::Socket(peer).number();
         if let Err(error) = epoll::modify(&self.epoll, &connection.socket, source, flags) {
             tracing::error!(%error, "a peer can't be watched any more");
@@ -455,7 +521,7 @@ impl Server {
         }
     }
 
-    fn forget(&mut self, peer: PeerId) {
+    pub(super) fn forget(&mut self, peer: PeerId) {
         self.remove(peer);
         self.broker.handle_gone(peer);
     }
@@ -475,12 +541,9 @@ impl Server {
     fn disconnect(&mut self, peer: PeerId, reason: Refusal) {
         tracing::warn!(peer = peer.0, %reason, "the broker lets go of a peer");
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        let was_full = connection.blocked == Blocked::Full;
         connection.refuse(reason);
         self.in_flight.remove(&peer);
-        if was_full {
-            self.watch(peer, EventFlags::IN);
-        }
+        self.update_interest(peer);
         self.forget_if_let_go(peer);
     }
 

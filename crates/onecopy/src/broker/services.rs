@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::protocol::{Event, NodeId, OpenError, PortId, Role, ServiceType};
-use super::topics::Outbox;
+use super::topics::{Outbox, PidOf};
 
 /// What is agreed on for a service, for as long as anybody has it open, and who has.
 #[derive(Debug, Default)]
@@ -67,25 +67,45 @@ impl Services {
         role: Role,
         name: String,
         payload: Option<ServiceType>,
-        pid_of: impl Fn(PortId) -> u32,
+        pids: PidOf<'_>,
         outbox: &mut Outbox,
     ) {
+        self.insert(port, role, name, payload);
+        self.introduce(port, pids, |_, _| false, outbox);
+    }
+
+    /// Adds a client or server, and tells nobody.
+    pub(super) fn insert(&mut self, port: PortId, role: Role, name: String, payload: Option<ServiceType>) {
         let name =
             self.by_name.get_key_value(&*name).map_or_else(|| Arc::from(name), |(kept, _)| Arc::clone(kept));
         let service = self.by_name.entry(Arc::clone(&name)).or_default();
         service.payload = service.payload.take().or(payload);
         service.of_role(role).insert(port);
+        self.by_port.insert(port, (name, role));
+    }
+
+    /// Introduces a client or server and its counterparts to each other, except for those who say that they know.
+    pub(super) fn introduce(
+        &self,
+        port: PortId,
+        pids: PidOf<'_>,
+        knows: impl Fn(PortId, PortId) -> bool,
+        outbox: &mut Outbox,
+    ) {
+        let Some((name, role)) = self.by_port.get(&port) else { return };
+        let Some(service) = self.by_name.get(name) else { return };
         // A server has types, so where there are two sides they are known.
         if let Some(payload) = &service.payload {
-            for peer in service.counterparts(role) {
+            for peer in service.counterparts(*role) {
                 for (port, peer) in [(port, *peer), (*peer, port)] {
-                    let event = Event::Met { port, peer, pid: pid_of(peer), payload: payload.clone() };
-                    outbox.tell(port.node, event);
+                    if !knows(port, peer) {
+                        let event = Event::Met { port, peer, pid: pids(peer), payload: payload.clone() };
+                        outbox.tell(port.node, event);
+                    }
                 }
             }
         }
         outbox.tell(port.node, Event::AllMet { port });
-        self.by_port.insert(port, (name, role));
     }
 
     /// How many clients and servers of a service a node has.

@@ -11,14 +11,14 @@ use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
 use super::protocol::{
-    Address, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role, ServiceType,
+    Address, BrokerId, Event, KeepError, NodeId, OpenError, PortId, Refusal, Request, Role,
 };
 use super::quota::{Kept, Limits, Quota};
+use super::returning::Returning;
 use super::services::Services;
 use super::shared_regions::SharedRegions;
-use super::topics::{Descriptor, Key, NewPublisher, Outbox, Topics};
+use super::topics::{Descriptor, Key, Outbox, Topics};
 use super::transport::Credentials;
-use crate::payload_type::PayloadType;
 
 /// What the driver of the state machine has to do.
 #[derive(Debug)]
@@ -41,12 +41,45 @@ pub enum Output {
         /// Why.
         reason: Refusal,
     },
+    /// Send [`Event::Place`] and [`Event::Lock`], and go on.
+    ShowPlace {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// End, and leave the place to this peer.
+    Yield {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// End, and tell this peer who was there.
+    End {
+        /// Whom.
+        peer: PeerId,
+    },
+}
+
+/// Who the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its process and its user.
+    pub credentials: Credentials,
+    /// A number of its own.
+    pub broker: BrokerId,
+    /// The name space in which it sees processes, as the kernel numbers it.
+    pub pid_namespace: u64,
+}
+
+impl From<Credentials> for Identity {
+    /// A broker without anything that tells it from others, for tests of one.
+    fn from(credentials: Credentials) -> Self {
+        Self { credentials, broker: BrokerId(0), pid_namespace: 0 }
+    }
 }
 
 /// Everything that the broker knows.
 #[derive(Debug)]
 pub struct Broker {
-    own: Credentials,
+    pub(super) own: Identity,
     pub(super) peers: Peers,
     pub(super) topics: Topics,
     pub(super) services: Services,
@@ -54,23 +87,38 @@ pub struct Broker {
     pub(super) datasets: Datasets,
     pub(super) evicted: Evicted,
     pub(super) quota: Quota,
-    keeps_regions: bool,
+    pub(super) returning: Returning,
+    pub(super) keeps_regions: bool,
+    /// Who was shown the broker's place.
+    pub(super) successor: Option<PeerId>,
     pub(super) outputs: VecDeque<Output>,
 }
 
 impl Broker {
     /// A broker that nobody is connected to, running in the process and for the user named.
     /// Its process may open as many files as it likes.
-    pub fn new(own: Credentials) -> Self {
+    pub fn new(own: impl Into<Identity>) -> Self {
         Self::with_limits(own, Limits::with_open_files(u64::MAX))
     }
 
     /// The same, where nobody gets more than `limits` say.
-    pub fn with_limits(own: Credentials, limits: Limits) -> Self {
-        let (peers, topics, services, shared, datasets, evicted, outputs) = Default::default();
-        let quota = Quota::new(limits);
-        let keeps_regions = false;
-        Self { own, peers, topics, services, shared, datasets, evicted, quota, keeps_regions, outputs }
+    pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
+        let (peers, topics, services, shared, datasets, evicted, returning, outputs) = Default::default();
+        let (own, quota, keeps_regions, successor) = (own.into(), Quota::new(limits), false, None);
+        Self {
+            own,
+            peers,
+            topics,
+            services,
+            shared,
+            datasets,
+            evicted,
+            quota,
+            returning,
+            keeps_regions,
+            successor,
+            outputs,
+        }
     }
 
     /// Makes it keep regions and datasets that nobody has open, if it is asked to: for a broker that runs on its own.
@@ -80,9 +128,10 @@ impl Broker {
 
     /// Somebody connected.
     pub fn connect(&mut self, peer: PeerId, credentials: Credentials) {
-        let admitted = match credentials.uid == self.own.uid {
+        let own_uid = self.own.credentials.uid;
+        let admitted = match credentials.uid == own_uid {
             true => self.quota.admit(peer, credentials.uid).map_err(Refusal::from),
-            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: self.own.uid }),
+            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: own_uid }),
         };
         match admitted {
             Ok(()) => self.peers.insert(peer, credentials),
@@ -99,7 +148,11 @@ impl Broker {
             return self.let_go(peer, &request);
         }
         let mut outbox = Outbox::default();
-        let result = self.dispatch(peer, request, descriptor, &mut outbox);
+        let result = match self.returning.is_announcing(peer) {
+            true => check_descriptor(&request, descriptor.as_ref())
+                .and_then(|()| self.announce(peer, request, descriptor)),
+            false => self.dispatch(peer, request, descriptor, &mut outbox),
+        };
         self.deliver(outbox);
         if let Err(reason) = result {
             self.refuse(peer, reason);
@@ -108,7 +161,7 @@ impl Broker {
 
     /// A packet came that would open something, and there are no files left for it: its port is not opened.
     pub fn decline(&mut self, peer: PeerId, request: &Request, limit: u64) {
-        let (Some(port), Ok(node)) = (own_port(request), self.peers.node_of(peer)) else { return };
+        let (Some(port), Ok(node)) = (request.own_port(), self.peers.node_of(peer)) else { return };
         let mut outbox = Outbox::default();
         outbox.tell(node, Event::OpenFailed { port, error: OpenError::OutOfDescriptors { limit } });
         self.deliver(outbox);
@@ -125,13 +178,19 @@ impl Broker {
         let mut outbox = Outbox::default();
         self.evicted.end(peer, &mut outbox);
         let Some(node) = self.peers.remove(peer) else { return };
+        for route in self.break_off(peer, node) {
+            outbox.tell(route.publisher.node, Event::SubscriberGone { route });
+        }
+        self.lose_absent(node, &mut outbox);
         let mut ports = self.topics.ports_of(node);
         ports.extend(self.shared.ports_of(node));
         ports.extend(self.datasets.ports_of(node));
         for port in ports {
             self.close(port, &mut outbox);
         }
+        self.returning.untie_node(node);
         self.deliver(outbox);
+        self.no_longer_expected(node);
     }
 
     /// The next thing to do. Peers that ended in the meantime are passed over.
@@ -157,6 +216,7 @@ impl Broker {
             && self.shared.is_empty()
             && self.datasets.is_empty()
             && self.evicted.is_empty()
+            && self.returning.is_empty()
             && self.quota.is_empty()
     }
 
@@ -185,20 +245,29 @@ impl Broker {
         descriptor: Option<Descriptor>,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
-        match (request.carries_descriptor(), descriptor.is_some()) {
-            (true, false) => return Err(Refusal::DescriptorMissing),
-            (false, true) => return Err(Refusal::DescriptorSurplus),
-            _ => {}
+        check_descriptor(&request, descriptor.as_ref())?;
+        if let Some(handled) = self.handle_succession(peer, &request) {
+            return handled;
         }
-        if let Request::Hello { node, name } = request {
-            return self.hello(peer, node, name, outbox);
+        if let Request::Hello { node, name, returns_from } = request {
+            return self.hello(peer, node, name, returns_from, outbox);
         }
         let node = self.peers.node_of(peer)?;
-        if let Some(port) = own_port(&request)
+        if let Some(port) = request.own_port()
             && port.node != node
         {
             return Err(Refusal::ForeignPort { port, node });
         }
+        self.perform((peer, node), request, descriptor, outbox)
+    }
+
+    fn perform(
+        &mut self,
+        (peer, node): (PeerId, NodeId),
+        request: Request,
+        descriptor: Option<Descriptor>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
         match (request, descriptor) {
             // Clients and servers subscribe to it by being there, and nobody else may.
             (Request::OpenSubscriber { subscriber: port, address: Address::Direct { .. }, .. }, _) => {
@@ -220,7 +289,7 @@ impl Broker {
                 self.open_or_tell(peer, request, descriptor, outbox);
                 Ok(())
             }
-            (Request::OfferShared { port, succeeds }, Some(memory)) => {
+            (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
                 self.shared.offer(port, succeeds, memory, outbox);
                 Ok(())
             }
@@ -231,26 +300,31 @@ impl Broker {
                 Ok(())
             }
             (Request::Attach { route, reader_segment, block }, Some(readers)) => {
-                self.topics.attach(route, Event::Attach { route, reader_segment, block }, &readers, outbox)
+                let pid = self.pid_of(node);
+                let event = Event::Attach { route, reader_segment, block, pid };
+                self.topics.attach(route, event, &readers, outbox)
             }
             (Request::Attached { route, start }, _) => self.topics.attached(route, start, outbox),
             (Request::MaySleep { route, doorbell }, bell) => {
                 let event = Event::MaySleep { route, doorbell };
                 self.topics.may_sleep(route, event, bell.as_ref(), outbox)
             }
-            (Request::Detach { route }, _) => self.topics.detach(route, outbox),
+            (Request::Detach { route }, _) => {
+                self.untie(route.subscriber, Some(route.publisher), outbox);
+                self.topics.detach(route, outbox)
+            }
             (Request::Close { port }, _) => {
                 self.close(port, outbox);
                 self.quota.release(peer, port);
                 Ok(())
             }
             (Request::Keep { request, region, keep }, _) => {
-                let refused = self.keep(peer, &Kept::Region(region), keep).err();
+                let refused = self.keep(peer, &Kept::Region(region), keep, outbox).err();
                 outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
             (Request::KeepDataset { request, dataset, keep }, _) => {
-                let refused = self.keep(peer, &Kept::Dataset(dataset), keep).err();
+                let refused = self.keep(peer, &Kept::Dataset(dataset), keep, outbox).err();
                 outbox.tell(node, Event::Kept { request, refused });
                 Ok(())
             }
@@ -260,78 +334,20 @@ impl Broker {
             }
             (Request::ShowReaders, readers) => self.peers.show_readers(peer, readers),
             (Request::Hello { .. }, _) => Err(Refusal::HelloRepeated),
+            (
+                Request::Remembered { .. }
+                | Request::ReopenDataset { .. }
+                | Request::Tied { .. }
+                | Request::Announced
+                | Request::TakeOver { .. }
+                | Request::Taken
+                | Request::Stop,
+                _,
+            ) => Err(Refusal::OutOfPlace),
             (Request::AddSegment { .. } | Request::OfferShared { .. } | Request::Attach { .. }, None) => {
                 Err(Refusal::DescriptorMissing)
             }
         }
-    }
-
-    /// Opens a port, or tells why not.
-    fn open_or_tell(
-        &mut self,
-        peer: PeerId,
-        request: Request,
-        descriptor: Option<Descriptor>,
-        outbox: &mut Outbox,
-    ) {
-        let Some(port) = own_port(&request) else { return };
-        if let Err(error) = self.open(peer, request, descriptor, outbox) {
-            outbox.tell(port.node, Event::OpenFailed { port, error });
-        }
-    }
-
-    /// Opens a port, and charges its peer for it.
-    fn open(
-        &mut self,
-        peer: PeerId,
-        request: Request,
-        descriptor: Option<Descriptor>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        let (port, charge) = match (request, descriptor) {
-            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
-                let (key, from) = self.place(port, address)?;
-                let charge = self.charge_publisher(peer, port.node, &key)?;
-                let new = NewPublisher { port, key, from, payload, delivery, history, ring };
-                self.topics.open_publisher(new, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
-                let key = match address {
-                    Address::Topic(name) => Key::Topic(name.into()),
-                    Address::Region { name, .. } => Key::Region(name.into()),
-                    Address::Direct { to, .. } => return Err(OpenError::NoSuchPeer { port, peer: to }),
-                };
-                self.check_mode(&key)?;
-                let charge = self.charge_subscriber(peer, port.node, &key)?;
-                self.topics.open_subscriber(port, key, payload, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenService { port, role, service, payload }, _) => {
-                let charge = self.charge_correspondent(peer, port.node, &service)?;
-                self.open_service(port, role, service, payload, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenShared { port, region, payload }, _) => {
-                let charge = self.charge_participant(peer, &region)?;
-                self.open_shared(port, region, payload, outbox)?;
-                (port, charge)
-            }
-            (Request::PublishDataset { port, dataset }, Some(memory)) => {
-                let charge = self.charge_participant(peer, &dataset)?;
-                self.datasets.publish(port, dataset, memory, outbox)?;
-                (port, charge)
-            }
-            (Request::OpenDataset { port, dataset, wait }, _) => {
-                let charge = self.charge_participant(peer, &dataset)?;
-                self.datasets.open(port, dataset, wait, outbox)?;
-                (port, charge)
-            }
-            // Nothing else is opened, and a ring comes with its publisher.
-            _ => return Ok(()),
-        };
-        self.quota.keep(peer, port, charge);
-        Ok(())
     }
 
     fn hello(
@@ -339,108 +355,63 @@ impl Broker {
         peer: PeerId,
         node: NodeId,
         name: String,
+        returns_from: Option<BrokerId>,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
+        if returns_from == Some(self.own.broker) {
+            return Err(Refusal::LetGo);
+        }
         self.peers.introduce(peer, node, name)?;
-        outbox.tell(node, Event::Welcome { broker_pid: self.own.pid });
+        let Identity { credentials, broker, pid_namespace } = self.own;
+        outbox.tell(node, Event::Welcome { broker_pid: credentials.pid, broker, pid_namespace });
+        if returns_from.is_some() {
+            self.returning.begin(peer);
+        } else {
+            self.no_longer_expected(node);
+        }
         Ok(())
     }
 
-    /// What a publisher would publish to, and as whom.
-    fn place(&self, port: PortId, address: Address) -> Result<(Key, Option<PortId>), OpenError> {
-        match address {
-            Address::Topic(name) => Ok((Key::Topic(name.into()), None)),
-            Address::Direct { to, from } => {
-                if from.node == port.node && self.services.are_counterparts(from, to) {
-                    Ok((Key::Direct(to), Some(from)))
-                } else {
-                    Err(OpenError::NoSuchPeer { port, peer: to })
-                }
-            }
-            Address::Region { name, succeeds } => {
-                let key = Key::Region(name.into());
-                self.check_mode(&key)?;
-                match self.topics.writer_of(&key) {
-                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
-                        Err(OpenError::HasWriter {
-                            region: key.to_string(),
-                            pid: self.peers.pid_of(writer.node),
-                        })
-                    }
-                    _ => Ok((key, None)),
-                }
-            }
-        }
-    }
-
-    fn open_service(
-        &mut self,
-        port: PortId,
-        role: Role,
-        service: String,
-        payload: Option<ServiceType>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        self.services.check_open(port, &service, payload.as_ref())?;
-        let incoming = payload.as_ref().map(|payload| match role {
-            Role::Client => payload.response.clone(),
-            Role::Server => payload.request.clone(),
-        });
-        self.topics.open_subscriber(port, Key::Direct(port), incoming, outbox)?;
-        let pid_of = |port: PortId| self.peers.pid_of(port.node);
-        self.services.open(port, role, service, payload, pid_of, outbox);
-        Ok(())
-    }
-
-    /// Refuses a region with a single writer where there is one of that name for several.
-    fn check_mode(&self, key: &Key) -> Result<(), OpenError> {
-        match key {
-            Key::Region(name) if self.shared.has(name) => {
-                Err(OpenError::ModeMismatch { region: name.to_string(), shared: true })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn keep(&mut self, peer: PeerId, what: &Kept, keep: bool) -> Result<(), KeepError> {
+    fn keep(&mut self, peer: PeerId, what: &Kept, keep: bool, outbox: &mut Outbox) -> Result<(), KeepError> {
         if keep && !self.keeps_regions {
             return Err(KeepError::Embedded);
         }
         if keep {
             self.quota.keep_alive(peer, what)?;
         }
-        let found = match what {
-            Kept::Region(name) => {
-                self.shared.keep(name, keep) || self.topics.keep(&Key::Region(name.as_str().into()), keep)
-            }
-            Kept::Dataset(name) => self.datasets.keep(name, keep),
-        };
+        let found = self.set_kept(what, keep, outbox);
         if !(keep && found) {
             self.quota.release_kept(what);
         }
         if found { Ok(()) } else { Err(KeepError::NotFound) }
     }
 
-    fn open_shared(
-        &mut self,
-        port: PortId,
-        region: String,
-        payload: Option<PayloadType>,
-        outbox: &mut Outbox,
-    ) -> Result<(), OpenError> {
-        if self.topics.has(&Key::Region(region.as_str().into())) {
-            return Err(OpenError::ModeMismatch { region, shared: false });
+    /// Keeps something, or lets go of it; `false` if there is no such thing.
+    pub(super) fn set_kept(&mut self, what: &Kept, keep: bool, outbox: &mut Outbox) -> bool {
+        match what {
+            Kept::Region(name) => {
+                self.shared.keep(name, keep, outbox)
+                    || self.topics.keep(&Key::Region(name.as_str().into()), keep, outbox)
+            }
+            Kept::Dataset(name) => self.datasets.keep(name, keep, outbox),
         }
-        let pid_of = |port: PortId| self.peers.pid_of(port.node);
-        self.shared.open(port, region, payload, pid_of, outbox)
     }
 
     fn close(&mut self, port: PortId, outbox: &mut Outbox) {
+        self.untie(port, None, outbox);
         self.evicted.publisher_ended(port);
         self.services.close(port, outbox);
         self.shared.close(port, outbox);
         self.datasets.close(port);
         self.topics.close(port, outbox);
+    }
+
+    /// The process of a node, also of one that has not come back yet, or 0.
+    pub(super) fn pid_of(&self, node: NodeId) -> u32 {
+        match self.peers.pid_of(node) {
+            0 => self.returning.pid_of(node).unwrap_or(0),
+            pid => pid,
+        }
     }
 
     /// Whether a peer is told anything.
@@ -449,7 +420,12 @@ impl Broker {
     }
 
     pub(super) fn deliver(&mut self, outbox: Outbox) {
+        let is_gathering = self.is_gathering();
         for (node, event, descriptor) in outbox.0 {
+            // Not everyone who was there has come back: told once they have.
+            if is_gathering && matches!(event, Event::Settled { .. }) {
+                continue;
+            }
             // A node that ends is not told of its own end.
             if let Some(peer) = self.peers.peer_of(node)
                 && self.is_heard(peer)
@@ -461,26 +437,10 @@ impl Broker {
     }
 }
 
-/// The port in whose name a request speaks.
-fn own_port(request: &Request) -> Option<PortId> {
-    match request {
-        Request::OpenPublisher { publisher: port, .. }
-        | Request::AddSegment { publisher: port, .. }
-        | Request::OpenSubscriber { subscriber: port, .. }
-        | Request::OpenService { port, .. }
-        | Request::OpenShared { port, .. }
-        | Request::OfferShared { port, .. }
-        | Request::PublishDataset { port, .. }
-        | Request::OpenDataset { port, .. }
-        | Request::Close { port } => Some(*port),
-        Request::Attached { route, .. } => Some(route.publisher),
-        Request::Attach { route, .. } | Request::MaySleep { route, .. } | Request::Detach { route } => {
-            Some(route.subscriber)
-        }
-        Request::Hello { .. }
-        | Request::Inspect { .. }
-        | Request::Keep { .. }
-        | Request::KeepDataset { .. }
-        | Request::ShowReaders => None,
+fn check_descriptor(request: &Request, descriptor: Option<&Descriptor>) -> Result<(), Refusal> {
+    match (request.carries_descriptor(), descriptor.is_some()) {
+        (true, false) => Err(Refusal::DescriptorMissing),
+        (false, true) => Err(Refusal::DescriptorSurplus),
+        _ => Ok(()),
     }
 }

@@ -1,16 +1,14 @@
 //! What is open: topics, their publishers and subscribers, and how far each pair has come. A topic is found by its
 //! name; what is sent to one client or server, and regions, are topics as well, with rules of their own ([`Key`]).
 //!
-//! The tie between a publisher and a subscriber (a *link*) is kept in one place, at the subscriber, so the two sides can't
-//! disagree. What happens to a link is told to whom it concerns through the [`Outbox`].
+//! How far each pair has come is told in `links.rs`. What happens is told to whom it concerns through the [`Outbox`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use onecopy_memory::layout::SEGMENTS_MAX;
-
+use super::links::Link;
 use super::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Route};
 use crate::payload_type::PayloadType;
 
@@ -62,19 +60,11 @@ impl fmt::Display for Key {
     }
 }
 
-/// How far a publisher and a subscriber have come with each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
-    /// The subscriber was shown the publisher.
-    Offered,
-    /// The publisher was told where the subscriber's reader state is.
-    Requested,
-    /// The subscriber was told where to start.
-    Attached,
-}
-
 /// Publishers and subscribers that were there when a port opened, and that it still has to meet.
 type Awaited = BTreeSet<PortId>;
+
+/// Tells the process of a port's node.
+pub(super) type PidOf<'a> = &'a dyn Fn(PortId) -> u32;
 
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -82,13 +72,13 @@ pub(super) struct Publisher {
     pub(super) ring: Descriptor,
     pub(super) from: Option<PortId>,
     pub(super) segments: BTreeMap<u32, Descriptor>,
-    awaited: Awaited,
+    pub(super) awaited: Awaited,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Subscriber {
-    links: BTreeMap<PortId, Link>,
-    awaited: Awaited,
+    pub(super) links: BTreeMap<PortId, Link>,
+    pub(super) awaited: Awaited,
 }
 
 /// What is agreed on for a topic, for as long as anybody has it open, and who has.
@@ -100,6 +90,8 @@ pub(super) struct Topic {
     pub(super) subscribers: BTreeMap<PortId, Subscriber>,
     /// What the last writer of a region left.
     pub(super) remains: Option<Descriptor>,
+    /// What a reader has of a region, with its version, until it is known whether the writer comes back.
+    pub(super) remembered: Option<(u64, Descriptor)>,
     /// A region that stays while nobody has it open.
     pub(super) kept: bool,
 }
@@ -120,32 +112,43 @@ pub(super) struct NewPublisher {
 /// All topics, found by their key or by one of their ports.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    by_key: BTreeMap<Key, Topic>,
-    by_port: BTreeMap<PortId, Key>,
+    pub(super) by_key: BTreeMap<Key, Topic>,
+    pub(super) by_port: BTreeMap<PortId, Key>,
 }
 
 impl Topics {
-    pub(super) fn open_publisher(&mut self, new: NewPublisher, outbox: &mut Outbox) -> Result<(), OpenError> {
+    pub(super) fn open_publisher(
+        &mut self,
+        new: NewPublisher,
+        pids: PidOf<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        let (port, key) = (new.port, new.key.clone());
+        self.insert_publisher(new)?;
+        let Some(topic) = self.by_key.get_mut(&key) else { return Ok(()) };
+        topic.tell_opened(port, outbox);
+        let subscribers: Vec<PortId> = topic.subscribers.keys().copied().collect();
+        for subscriber in subscribers {
+            topic.offer(Route { publisher: port, subscriber }, pids, outbox);
+            if let Some(record) = topic.subscribers.get_mut(&subscriber) {
+                // Only who comes waits for those who are there.
+                record.awaited.remove(&port);
+            }
+        }
+        self.tell_settled(port, outbox);
+        Ok(())
+    }
+
+    /// Adds a publisher, and tells nobody.
+    pub(super) fn insert_publisher(&mut self, new: NewPublisher) -> Result<(), OpenError> {
         self.check_open(new.port, &new.key, Some(&new.payload), Some(new.delivery))?;
         let topic = Self::join(&mut self.by_key, &mut self.by_port, new.port, new.key);
-        topic.remains = None;
-        let payload = topic.payload.get_or_insert(new.payload).clone();
-        let delivery = *topic.delivery.get_or_insert(new.delivery);
-        topic.tell_opened(new.port, outbox);
-        for (subscriber, record) in &mut topic.subscribers {
-            record.links.insert(new.port, Link::Offered);
-            let route = Route { publisher: new.port, subscriber: *subscriber };
-            outbox.tell_with(
-                subscriber.node,
-                Event::Publisher { route, payload: payload.clone(), delivery, from: new.from },
-                &new.ring,
-            );
-        }
-        let awaited: Awaited = topic.subscribers.keys().copied().collect();
-        tell_if_settled(new.port, &awaited, outbox);
-        let (segments, from) = (BTreeMap::new(), new.from);
-        let publisher = Publisher { history: new.history, ring: new.ring, from, segments, awaited };
-        topic.publishers.insert(new.port, publisher);
+        (topic.remains, topic.remembered) = (None, None);
+        topic.payload.get_or_insert(new.payload);
+        topic.delivery.get_or_insert(new.delivery);
+        let (segments, awaited) = Default::default();
+        let NewPublisher { port, from, history, ring, .. } = new;
+        topic.publishers.insert(port, Publisher { history, ring, from, segments, awaited });
         Ok(())
     }
 
@@ -154,35 +157,38 @@ impl Topics {
         port: PortId,
         key: Key,
         payload: Option<PayloadType>,
+        pids: PidOf<'_>,
         outbox: &mut Outbox,
+    ) -> Result<(), OpenError> {
+        self.insert_subscriber(port, key.clone(), payload)?;
+        let Some(topic) = self.by_key.get_mut(&key) else { return Ok(()) };
+        topic.tell_opened(port, outbox);
+        let publishers: Vec<PortId> = topic.publishers.keys().copied().collect();
+        for publisher in publishers {
+            topic.offer(Route { publisher, subscriber: port }, pids, outbox);
+            if let Some(record) = topic.publishers.get_mut(&publisher) {
+                record.awaited.remove(&port);
+            }
+        }
+        topic.tell_remains(port, outbox);
+        if topic.kept {
+            outbox.tell(port.node, Event::KeepChanged { port, kept: true });
+        }
+        self.tell_settled(port, outbox);
+        Ok(())
+    }
+
+    /// Adds a subscriber, and tells nobody.
+    pub(super) fn insert_subscriber(
+        &mut self,
+        port: PortId,
+        key: Key,
+        payload: Option<PayloadType>,
     ) -> Result<(), OpenError> {
         self.check_open(port, &key, payload.as_ref(), None)?;
         let topic = Self::join(&mut self.by_key, &mut self.by_port, port, key);
         topic.payload = topic.payload.take().or(payload);
-        topic.tell_opened(port, outbox);
-        if let (Some(payload), Some(delivery)) = (&topic.payload, topic.delivery) {
-            for (publisher, record) in &topic.publishers {
-                let route = Route { publisher: *publisher, subscriber: port };
-                let from = record.from;
-                let event = Event::Publisher { route, payload: payload.clone(), delivery, from };
-                outbox.tell_with(port.node, event, &record.ring);
-                for (index, segment) in &record.segments {
-                    outbox.tell_with(
-                        port.node,
-                        Event::Segment { route, index: *index, replaced: 0 },
-                        segment,
-                    );
-                }
-            }
-        }
-        if let (Some(payload), Some(remains)) = (&topic.payload, &topic.remains) {
-            let event = Event::Remains { subscriber: port, payload: payload.clone() };
-            outbox.tell_with(port.node, event, remains);
-        }
-        let awaited: Awaited = topic.publishers.keys().copied().collect();
-        tell_if_settled(port, &awaited, outbox);
-        let links = awaited.iter().map(|publisher| (*publisher, Link::Offered)).collect();
-        topic.subscribers.insert(port, Subscriber { links, awaited });
+        topic.subscribers.insert(port, Subscriber::default());
         Ok(())
     }
 
@@ -229,13 +235,23 @@ impl Topics {
     }
 
     /// Keeps a region, or lets go of it; `false` if there is none.
-    pub(super) fn keep(&mut self, region: &Key, keep: bool) -> bool {
+    pub(super) fn keep(&mut self, region: &Key, keep: bool, outbox: &mut Outbox) -> bool {
         let Some(topic) = self.by_key.get_mut(region) else { return false };
         topic.kept = keep;
+        for port in topic.publishers.keys().chain(topic.subscribers.keys()) {
+            outbox.tell(port.node, Event::KeepChanged { port: *port, kept: keep });
+        }
         if topic.is_over() {
             self.by_key.remove(region);
         }
         true
+    }
+
+    /// Keeps a region that another broker kept.
+    pub(super) fn inherit(&mut self, key: Key, payload: Option<PayloadType>, memory: Descriptor) {
+        let topic = self.by_key.entry(key).or_default();
+        (topic.payload, topic.remains, topic.kept) = (payload, Some(memory), true);
+        topic.delivery = Some(Delivery::Overwrite);
     }
 
     /// Whether anybody has it open.
@@ -243,93 +259,58 @@ impl Topics {
         self.by_key.contains_key(key)
     }
 
-    pub(super) fn add_segment(
+    /// Adds a segment to a publisher that comes back, and tells nobody.
+    pub(super) fn insert_segment(
         &mut self,
         port: PortId,
         index: u32,
-        replaced: u64,
-        segment: &Descriptor,
-        outbox: &mut Outbox,
+        segment: Descriptor,
     ) -> Result<(), Refusal> {
-        let Some(topic) = self.topic_of(port) else { return Ok(()) };
-        let publisher = topic.publishers.get_mut(&port).ok_or(Refusal::WrongRole { port })?;
-        if index >= SEGMENTS_MAX {
+        let publisher = self.topic_of(port).and_then(|topic| topic.publishers.get_mut(&port));
+        let publisher = publisher.ok_or(Refusal::WrongRole { port })?;
+        if index >= onecopy_memory::layout::SEGMENTS_MAX {
             return Err(Refusal::SegmentOutOfRange { publisher: port, index });
         }
-        if publisher.segments.contains_key(&index) {
-            return Err(Refusal::DuplicateSegment { publisher: port, index });
-        }
-        publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
-        publisher.segments.insert(index, Arc::clone(segment));
-        for (subscriber, record) in &topic.subscribers {
-            if record.links.contains_key(&port) {
-                let route = Route { publisher: port, subscriber: *subscriber };
-                outbox.tell_with(subscriber.node, Event::Segment { route, index, replaced }, segment);
+        publisher.segments.insert(index, segment);
+        Ok(())
+    }
+
+    /// Every way between a port of `node` and another one that is there.
+    pub(super) fn routes_of(&self, node: NodeId) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for (port, key) in self.by_port.range(node.ports()) {
+            let Some(topic) = self.by_key.get(key) else { continue };
+            if topic.publishers.contains_key(port) {
+                let subscribers = topic.subscribers.keys();
+                routes.extend(
+                    subscribers.map(|subscriber| Route { publisher: *port, subscriber: *subscriber }),
+                );
+            }
+            if topic.subscribers.contains_key(port) {
+                let publishers = topic.publishers.keys();
+                routes.extend(publishers.map(|publisher| Route { publisher: *publisher, subscriber: *port }));
             }
         }
-        Ok(())
+        routes
     }
 
-    /// The subscriber's first step. Like every word from one side to the other it may cross the other's end, so it is
-    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side alone could have
-    /// brought that about, by closing its port and opening it again.
-    pub(super) fn attach(
-        &mut self,
-        route: Route,
-        event: Event,
-        readers: &Descriptor,
-        outbox: &mut Outbox,
-    ) -> Result<(), Refusal> {
-        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
-        let Some(link) = topic.subscriber(route.subscriber)?.links.get_mut(&route.publisher) else {
-            return Ok(());
-        };
-        if *link == Link::Offered {
-            *link = Link::Requested;
-            outbox.tell_with(route.publisher.node, event, readers);
-            topic.publisher_met(route, outbox);
-        }
-        Ok(())
+    /// Whether a publisher and a subscriber have to do with each other; those that publish directly, only if they are
+    /// counterparts.
+    pub(super) fn is_possible(&self, route: Route, counterparts: impl Fn(PortId, PortId) -> bool) -> bool {
+        let Some(key) = self.by_port.get(&route.publisher) else { return false };
+        let Some(topic) = self.by_key.get(key) else { return false };
+        let Some(publisher) = topic.publishers.get(&route.publisher) else { return false };
+        topic.subscribers.contains_key(&route.subscriber)
+            && publisher.from.is_none_or(|from| counterparts(from, route.subscriber))
     }
 
-    /// The publisher's answer to [`attach`](Self::attach).
-    pub(super) fn attached(&mut self, route: Route, start: u64, outbox: &mut Outbox) -> Result<(), Refusal> {
-        let port = route.publisher;
-        let Some(topic) = self.topic_of(port) else { return Ok(()) };
-        if !topic.publishers.contains_key(&port) {
-            return Err(Refusal::WrongRole { port });
+    /// What a reader has of a region whose writer may not come back: the latest counts.
+    pub(super) fn remember(&mut self, subscriber: PortId, version: u64, memory: Descriptor) {
+        let Some(topic) = self.topic_of(subscriber) else { return };
+        let is_latest = topic.remembered.as_ref().is_none_or(|(known, _)| version > *known);
+        if is_latest && topic.publishers.is_empty() && topic.subscribers.contains_key(&subscriber) {
+            topic.remembered = Some((version, memory));
         }
-        let Some(subscriber) = topic.subscribers.get_mut(&route.subscriber) else { return Ok(()) };
-        if let Some(link @ Link::Requested) = subscriber.links.get_mut(&port) {
-            *link = Link::Attached;
-            outbox.tell(route.subscriber.node, Event::Attached { route, start });
-            topic.subscriber_met(route, outbox);
-        }
-        Ok(())
-    }
-
-    pub(super) fn may_sleep(
-        &mut self,
-        route: Route,
-        event: Event,
-        doorbell: Option<&Descriptor>,
-        outbox: &mut Outbox,
-    ) -> Result<(), Refusal> {
-        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
-        let link = topic.subscriber(route.subscriber)?.links.get(&route.publisher);
-        if let Some(Link::Requested | Link::Attached) = link {
-            outbox.0.push((route.publisher.node, event, doorbell.map(Arc::clone)));
-        }
-        Ok(())
-    }
-
-    pub(super) fn detach(&mut self, route: Route, outbox: &mut Outbox) -> Result<(), Refusal> {
-        let Some(topic) = self.topic_of(route.subscriber) else { return Ok(()) };
-        if let Some(link) = topic.subscriber(route.subscriber)?.links.remove(&route.publisher) {
-            topic.subscriber_left(route, link, outbox);
-            topic.subscriber_met(route, outbox);
-        }
-        Ok(())
     }
 
     /// How many publishers and subscribers a topic has.
@@ -396,7 +377,7 @@ impl Topics {
         self.by_key.is_empty() && self.by_port.is_empty()
     }
 
-    fn topic_of(&mut self, port: PortId) -> Option<&mut Topic> {
+    pub(super) fn topic_of(&mut self, port: PortId) -> Option<&mut Topic> {
         self.by_key.get_mut(self.by_port.get(&port)?)
     }
 
@@ -428,7 +409,7 @@ impl Topic {
         nobody && !(self.kept && self.remains.is_some())
     }
 
-    fn subscriber(&mut self, port: PortId) -> Result<&mut Subscriber, Refusal> {
+    pub(super) fn subscriber(&mut self, port: PortId) -> Result<&mut Subscriber, Refusal> {
         self.subscribers.get_mut(&port).ok_or(Refusal::WrongRole { port })
     }
 
@@ -437,54 +418,37 @@ impl Topic {
         outbox.tell(port.node, Event::Opened { port, payload, delivery });
     }
 
+    fn tell_remains(&self, subscriber: PortId, outbox: &mut Outbox) {
+        if let (Some(payload), Some(remains)) = (&self.payload, &self.remains) {
+            let event = Event::Remains { subscriber, payload: payload.clone() };
+            outbox.tell_with(subscriber.node, event, remains);
+        }
+    }
+
+    /// No writer of this region comes back: what a reader remembers of it is what remains.
+    pub(super) fn leave_remembered(&mut self, outbox: &mut Outbox) {
+        let Some((_, memory)) = self.remembered.take() else { return };
+        if self.publishers.is_empty() && self.remains.is_none() {
+            self.remains = Some(memory);
+            self.subscribers.keys().for_each(|subscriber| self.tell_remains(*subscriber, outbox));
+        }
+    }
+
     /// A region's last value, when its writer ends: also for the readers that it had not attached yet, which would have to
     /// do with an older value, or none.
     fn leave_remains(&mut self, writer: PortId, ring: Descriptor, outbox: &mut Outbox) {
         if let Some(payload) = &self.payload {
             for (subscriber, record) in &self.subscribers {
-                if matches!(record.links.get(&writer), Some(Link::Offered | Link::Requested)) {
+                if matches!(
+                    record.links.get(&writer),
+                    Some(Link::Offered | Link::OfferedAgain | Link::Requested)
+                ) {
                     let event = Event::Remains { subscriber: *subscriber, payload: payload.clone() };
                     outbox.tell_with(subscriber.node, event, &ring);
                 }
             }
         }
         self.remains = Some(ring);
-    }
-
-    fn publisher_ended(&mut self, publisher: PortId, outbox: &mut Outbox) {
-        let subscribers: Vec<PortId> = self.subscribers.keys().copied().collect();
-        for subscriber in subscribers {
-            let route = Route { publisher, subscriber };
-            let links = self.subscribers.get_mut(&subscriber).map(|record| &mut record.links);
-            if links.is_some_and(|links| links.remove(&publisher).is_some()) {
-                outbox.tell(subscriber.node, Event::PublisherGone { route });
-                self.subscriber_met(route, outbox);
-            }
-        }
-    }
-
-    /// A subscriber's end as its publisher sees it, which knows of it only since it was asked to attach it.
-    fn subscriber_left(&mut self, route: Route, link: Link, outbox: &mut Outbox) {
-        if link != Link::Offered {
-            outbox.tell(route.publisher.node, Event::SubscriberGone { route });
-        }
-        self.publisher_met(route, outbox);
-    }
-
-    /// The publisher need not wait for this subscriber any more.
-    fn publisher_met(&mut self, route: Route, outbox: &mut Outbox) {
-        let Some(publisher) = self.publishers.get_mut(&route.publisher) else { return };
-        if publisher.awaited.remove(&route.subscriber) {
-            tell_if_settled(route.publisher, &publisher.awaited, outbox);
-        }
-    }
-
-    /// The subscriber need not wait for this publisher any more.
-    fn subscriber_met(&mut self, route: Route, outbox: &mut Outbox) {
-        let Some(subscriber) = self.subscribers.get_mut(&route.subscriber) else { return };
-        if subscriber.awaited.remove(&route.publisher) {
-            tell_if_settled(route.subscriber, &subscriber.awaited, outbox);
-        }
     }
 
     fn check_invariants(&self) {
@@ -506,14 +470,9 @@ impl Topic {
         for (port, publisher) in &self.publishers {
             for subscriber in &publisher.awaited {
                 let link = self.subscribers.get(subscriber).and_then(|record| record.links.get(port));
-                assert_eq!(link, Some(&Link::Offered), "{port} waits for {subscriber} in vain");
+                let is_offered = matches!(link, Some(Link::Offered | Link::OfferedAgain));
+                assert!(is_offered, "{port} waits for {subscriber} in vain");
             }
         }
-    }
-}
-
-fn tell_if_settled(port: PortId, awaited: &Awaited, outbox: &mut Outbox) {
-    if awaited.is_empty() {
-        outbox.tell(port.node, Event::Settled { port });
     }
 }

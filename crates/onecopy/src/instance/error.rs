@@ -101,7 +101,7 @@ pub enum InstanceError {
     },
     /// There is a broker already.
     #[error(
-        "instance {instance:?} is served by process {pid} already; stop that process, or choose another instance"
+        "instance {instance:?} is served by process {pid} already; `onecopy serve --replace` takes its place, `onecopy stop` ends it"
     )]
     AlreadyServed {
         /// The instance.

@@ -4,7 +4,7 @@
 //! it here would leave it locked for as long as the child lives. It is unlocked explicitly.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 /// A file that this process has locked.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    file: Option<OwnedFd>,
+    file: Option<Arc<OwnedFd>>,
     /// A forked child has a copy of this lock, which is not its own to end.
     process: u32,
 }
@@ -26,9 +26,11 @@ impl FileLock {
     }
 
     /// Locks `file`, waiting for others for at most `timeout`: then it fails with [`Errno::TIMEDOUT`].
-    pub(super) fn take(file: OwnedFd, timeout: Duration) -> rustix::io::Result<Self> {
+    pub(super) fn take(file: impl Into<Arc<OwnedFd>>, timeout: Duration) -> rustix::io::Result<Self> {
+        let file: Arc<OwnedFd> = file.into();
+        let held = |file| Self { file: Some(file), process: std::process::id() };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Self::held(file)),
+            Ok(()) => return Ok(held(file)),
             Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error),
         }
@@ -37,24 +39,35 @@ impl FileLock {
         let wait = move || {
             let locked = retry_on_intr(|| flock(&file, FlockOperation::LockExclusive));
             // Nobody listens any more: the lock comes back in the error, and ends with it.
-            let _ = sender.send(locked.map(|()| Self::held(file)));
+            let _ = sender.send(locked.map(|()| held(file)));
         };
         std::thread::Builder::new().name("onecopy-lock".to_owned()).spawn(wait).map_err(|_| Errno::AGAIN)?;
         receiver.recv_timeout(timeout).unwrap_or(Err(Errno::TIMEDOUT))
     }
 
-    fn held(file: OwnedFd) -> Self {
-        Self { file: Some(file), process: std::process::id() }
+    /// The lock of a file that is locked already, by whoever had it open and passed it on.
+    pub(super) fn held(file: OwnedFd) -> Self {
+        Self { file: Some(Arc::new(file)), process: std::process::id() }
     }
 
     /// Ends the lock, and gives the file back.
-    pub(super) fn release(mut self) -> Option<OwnedFd> {
+    pub(super) fn release(mut self) -> Option<Arc<OwnedFd>> {
         self.unlock();
         self.file.take()
     }
 
+    /// The locked file, to pass on.
+    pub(super) fn share(&self) -> Option<Arc<OwnedFd>> {
+        self.file.clone()
+    }
+
+    /// Lets go of the file, which somebody else has locked now.
+    pub(super) fn leave(mut self) {
+        self.file = None;
+    }
+
     pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
+        self.file.as_ref().map(|file| file.as_fd())
     }
 
     fn unlock(&self) {

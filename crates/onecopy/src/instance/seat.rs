@@ -2,15 +2,18 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::{socket_acceptconn, socket_type};
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
 };
 
 use super::file_lock::FileLock;
-use super::{Instance, InstanceError};
+use super::{Instance, InstanceError, presence};
+use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
 use crate::limits::{DIRECTORY_TIMEOUT, LISTEN_BACKLOG};
 
@@ -25,15 +28,87 @@ pub struct Seat {
     listener: Arc<OwnedFd>,
     /// Both are there until the seat is dropped.
     lock: Option<FileLock>,
-    directory: Option<OwnedFd>,
+    directory: Option<Arc<OwnedFd>>,
+    /// The socket ends with this seat.
+    is_ours: bool,
+    /// Somebody else has it now.
+    given_away: Arc<AtomicBool>,
+    /// The lock file that this one's took the place of.
+    replaced_lock: Option<OwnedFd>,
     /// A forked child has a copy of the seat, and is no broker.
     process: u32,
 }
 
 impl Seat {
     /// Where newcomers connect to.
-    pub(crate) fn listener(&self) -> Arc<OwnedFd> {
+    fn listener(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.listener)
+    }
+
+    /// The lock file that was there before this seat's, in which nodes may still be counted.
+    pub(super) fn replaced_lock(&mut self) -> Option<OwnedFd> {
+        self.replaced_lock.take()
+    }
+
+    /// What a server needs to know of its place.
+    pub(crate) fn into_place(self) -> Place {
+        let listener = self.listener();
+        let lock = self.lock.as_ref().and_then(FileLock::share);
+        let given_away = Arc::clone(&self.given_away);
+        Place { listener, lock, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+    }
+
+    /// The place that another broker has handed over: its socket, and its lock, which is held.
+    pub(super) fn inherit(
+        instance: &Instance,
+        listener: OwnedFd,
+        lock: OwnedFd,
+        is_ours: bool,
+    ) -> Result<Self, InstanceError> {
+        if is_ours {
+            // Whoever connects from now on is told by the kernel that it is this process that listens.
+            listen(&listener, LISTEN_BACKLOG).map_err(|source| instance.failed("listen on", source))?;
+        }
+        Self::on(instance, listener, FileLock::held(lock), is_ours)
+    }
+
+    /// The place on a socket that somebody else has made, and keeps when this ends.
+    pub(super) fn adopt(instance: &Instance, listener: OwnedFd) -> Result<Self, InstanceError> {
+        let failed = |source: Errno| instance.failed("listen on", source);
+        let directory = instance.open_directory()?.ok_or(Errno::NOENT).map_err(failed)?;
+        // A broker that ends lets go of the lock last.
+        let directory = FileLock::take(directory, DIRECTORY_TIMEOUT).map_err(failed)?;
+        let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
+        let lock = lock(instance, &place)?.ok_or_else(|| instance.socket_removed())?;
+        let is_listening = socket_acceptconn(&listener).map_err(failed)?;
+        let is_packets = socket_type(&listener).map_err(failed)? == SocketType::SEQPACKET;
+        if !(is_listening && is_packets) {
+            return Err(failed(Errno::PROTOTYPE));
+        }
+        rustix::io::ioctl_fionbio(&listener, true).map_err(failed)?;
+        Self::on(instance, listener, lock, false)
+    }
+
+    fn on(
+        instance: &Instance,
+        listener: OwnedFd,
+        lock: FileLock,
+        is_ours: bool,
+    ) -> Result<Self, InstanceError> {
+        let failed = |source: Errno| instance.failed("listen on", source);
+        let directory = instance.open_directory()?.ok_or(Errno::NOENT).map_err(failed)?;
+        let socket_identity = identity(instance, &directory).map_err(failed)?;
+        Ok(Self {
+            instance: instance.clone(),
+            socket_identity,
+            listener: Arc::new(listener),
+            lock: Some(lock),
+            directory: Some(Arc::new(directory)),
+            is_ours,
+            given_away: Arc::default(),
+            replaced_lock: None,
+            process: std::process::id(),
+        })
     }
 
     /// Takes the place; the directory is locked, and there was nobody to connect to. With `is_orphaned` there was a
@@ -45,8 +120,10 @@ impl Seat {
     ) -> Result<Self, InstanceError> {
         let failed = |source: Errno| instance.failed("listen on", source);
         let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
+        let mut replaced_lock = None;
         let lock = match lock(instance, &place)? {
             None if is_orphaned => {
+                replaced_lock = Some(presence::open(instance)?);
                 // Under the directory's lock nobody else takes this one for the broker's.
                 unlinkat(place, instance.lock_name(), AtFlags::empty()).map_err(failed)?;
                 lock(instance, &place)?
@@ -68,6 +145,9 @@ impl Seat {
             listener: Arc::new(listener),
             lock: Some(lock),
             directory: directory.release(),
+            is_ours: true,
+            given_away: Arc::default(),
+            replaced_lock,
             process: std::process::id(),
         })
     }
@@ -99,6 +179,12 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             return;
+        }
+        if self.given_away.load(Ordering::Relaxed) {
+            return self.lock.take().into_iter().for_each(FileLock::leave);
+        }
+        if !self.is_ours {
+            return drop(self.lock.take());
         }
         let directory = self.directory.take().ok_or(Errno::BADF);
         let directory = directory.and_then(|directory| FileLock::take(directory, DIRECTORY_TIMEOUT));

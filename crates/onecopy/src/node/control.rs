@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use onecopy_memory::hold::PeerReader;
 use onecopy_memory::layout::SegmentKind;
-use onecopy_memory::region::Seat;
+use onecopy_memory::region::{RegionReader, Seat};
 use onecopy_memory::ring::RingReader;
 use onecopy_memory::segment::View;
 use onecopy_memory::wait::{Doorbell, Ringer};
@@ -14,61 +14,55 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::datasets::{note_version, take_dataset};
 use super::inspection::Answer;
-use super::introductions::{lose_process, meet_peer, tell_peer_news, wait_for_end};
+use super::introductions::{meet_peer, tell_peer_news};
 use super::lease::DetachToken;
+use super::ledger::{Ledger, Shown};
 use super::outbox::Waiting;
 use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
-use super::regions::{lose_seat, open_region, take_remains, take_seat};
+use super::regions::{lose_seat, map_region, remember_region, take_remains, take_seat, take_shared_memory};
+use super::rejoining::Membership;
 use super::session::Session;
 use crate::broker::protocol::{Event, PortId, Request, Route};
-use crate::broker::transport::TransportError;
+use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
 use crate::limits::IN_FLIGHT_RETRY;
 use crate::payload_type::PayloadType;
 
-/// Runs until the node ends, or the connection and the broker's process with it. `outbox_bell` rings when requests wait
-/// for room in the socket, and when the node ends.
-pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, broker_pid: u32) {
-    // While the connection lives the number is that process's, so this is the process that we mean.
-    let broker = rustix::process::Pid::from_raw(broker_pid.cast_signed())
-        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
-    let ended = loop {
-        if let Err(error) = wait_and_handle(session, outbox_bell, broker.as_ref()) {
-            break error;
+/// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests wait for room
+/// in the socket, and when the node ends.
+pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership: Membership) {
+    loop {
+        // While the connection lives the number is that process's, so this is the process that we mean.
+        let pid = rustix::process::Pid::from_raw(membership.welcome.broker_pid.cast_signed());
+        let broker =
+            pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+        let ended = loop {
+            if let Err(error) = wait_and_handle(session, outbox_bell, &membership.socket, broker.as_ref()) {
+                break error;
+            }
+        };
+        tracing::debug!(node = %session.node, reason = %ended, "connection to the broker ended");
+        if session.is_over() || !membership.resume(session, outbox_bell) {
+            break;
         }
-    };
-    tracing::debug!(node = %session.node, reason = %ended, "connection to the broker ended");
+    }
     session.connection_ended(Connection::Gone);
-    wake_everybody_from_now_on(session);
-    if let Some(broker) = broker
-        && wait_for_end(session, outbox_bell, &broker)
-    {
-        lose_process(session, broker_pid);
-    }
-}
-
-/// Nobody can announce any more that they will sleep, so every reader counts as a sleeper.
-fn wake_everybody_from_now_on(session: &Session) {
-    let ports = session.ports();
-    for route in ports.attached_routes() {
-        if let Some(publisher) = ports.publishers.get(&route.publisher) {
-            publisher.readers.may_sleep(reader_key(route), None);
-        }
-    }
 }
 
 fn wait_and_handle(
     session: &Arc<Session>,
     outbox_bell: &Doorbell,
+    socket: &PacketSocket,
     broker: Option<&OwnedFd>,
 ) -> Result<(), TransportError> {
-    let (interest, timeout) = match session.outbox.flush()? {
-        Waiting::No => (PollFlags::IN, None),
-        Waiting::ForRoom => (PollFlags::IN | PollFlags::OUT, None),
-        Waiting::ForOthers => (PollFlags::IN, Timespec::try_from(IN_FLIGHT_RETRY).ok()),
+    let (interest, timeout) = match session.conversation.outbox.flush() {
+        Ok(Waiting::No) => (PollFlags::IN, None),
+        Ok(Waiting::ForRoom) => (PollFlags::IN | PollFlags::OUT, None),
+        Ok(Waiting::ForOthers) => (PollFlags::IN, Timespec::try_from(IN_FLIGHT_RETRY).ok()),
+        // What the broker said before it ended is still to be heard.
+        Err(_) => (PollFlags::IN, Some(Timespec::default())),
     };
-    let socket = session.outbox.socket();
     let bell = outbox_bell.as_fd();
     let mut polled = vec![PollFd::new(socket, interest), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
     // A child of the broker's process may keep the other end of the socket open for longer than there is a broker.
@@ -94,14 +88,18 @@ fn wait_and_handle(
 
 fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
     match (event, descriptor) {
-        (Event::Opened { port, .. }, _) => session.set_opening(port, Opening::Opened),
+        (Event::Opened { port, .. }, _) => {
+            session.conversation.ledger().opened(port);
+            session.set_opening(port, Opening::Opened);
+        }
         (Event::Settled { port }, _) => session.set_opening(port, Opening::Settled),
         (Event::OpenFailed { port, error }, _) => {
+            session.conversation.ledger().close(port);
             tracing::debug!(%port, %error, "not opened");
             session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
         }
-        (Event::Publisher { route, payload, from, .. }, Some(ring)) => {
-            meet_publisher(session, route, payload, from, ring)
+        (Event::Publisher { route, payload, from, pid, .. }, Some(ring)) => {
+            meet_publisher(session, Offer { route, payload, from, pid }, ring)
         }
         (Event::Met { port, peer, pid, payload }, _) => meet_peer(session, port, peer, pid, payload),
         (Event::Remains { subscriber, payload }, Some(memory)) => {
@@ -114,11 +112,10 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::Dataset { port, version }, Some(memory)) => take_dataset(session, port, version, memory),
         (Event::DatasetVersion { port, version }, _) => note_version(session, port, version),
         (Event::SharedMemory { port }, Some(memory)) => {
-            if let Some(shared) = session.ports().shared.get(&port) {
-                shared.inbox.post(News::Region(RegionNews::Shared(memory)));
-            }
+            take_shared_memory(session, port, memory);
         }
-        (Event::SeatTaken { port, seat, pid }, _) => {
+        (Event::SeatTaken { port, other, seat, pid }, _) => {
+            session.conversation.ledger().seat_taken(port, other, seat, pid);
             if let (Some(shared), Some(seat)) = (session.ports().shared.get_mut(&port), Seat::from_bits(seat))
             {
                 shared.living.insert(seat, pid);
@@ -127,11 +124,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::SeatGone { port, seat }, _) => lose_seat(session, port, seat),
         (Event::AllMet { port }, _) => tell_peer_news(session, port, PeerNews::AllMet),
         (Event::Parted { port, peer }, _) => {
-            if let Some(correspondence) =
-                session.ports().subscribers.get_mut(&port).and_then(|port| port.correspondence.as_mut())
-            {
-                correspondence.peers.remove(&peer);
-            }
+            session.conversation.ledger().part(port, peer);
             tell_peer_news(session, port, PeerNews::Parted { peer });
         }
         (Event::Segment { route, index, replaced }, Some(segment)) => {
@@ -139,9 +132,10 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         }
         (Event::Attached { route, start }, _) => take_attached(session, route, start),
         (Event::PublisherGone { route }, _) => lose_publisher(session, route),
-        (Event::Attach { route, reader_segment, block }, Some(memory)) => {
-            attach_subscriber(session, route, reader_segment, block, memory);
+        (Event::Attach { route, reader_segment, block, pid }, Some(memory)) => {
+            attach_subscriber(session, route, ReaderPlace { reader_segment, block, pid }, memory);
         }
+        (Event::KeepChanged { port, kept }, _) => session.conversation.ledger().keep(port, kept),
         (Event::SubscriberGone { route }, _) => session.lose_subscriber(route),
         (Event::MaySleep { route, .. }, doorbell) => note_sleeper(session, route, doorbell),
         (Event::Refused { reason }, _) => session.connection_ended(Connection::Refused(reason)),
@@ -202,14 +196,32 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
     }
 }
 
-/// A publisher of one of our subscribers: map its ring, enter a reader, and tell it where that is.
-fn meet_publisher(
-    session: &Arc<Session>,
+/// A publisher that the broker shows.
+struct Offer {
     route: Route,
     payload: PayloadType,
     from: Option<PortId>,
-    ring: OwnedFd,
-) {
+    pid: u32,
+}
+
+/// Where a subscriber's reader state is.
+#[derive(Clone, Copy)]
+struct ReaderPlace {
+    reader_segment: u32,
+    block: u32,
+    pid: u32,
+}
+
+/// A publisher of one of our subscribers: map its ring, enter a reader, and tell it where that is.
+fn meet_publisher(session: &Arc<Session>, offer: Offer, ring: OwnedFd) {
+    let route = offer.route;
+    let shown = session.conversation.ledger().shown(route);
+    match shown {
+        Shown::New => {}
+        // The last broker ended before it was attached.
+        Shown::Again { block } => return request_attach(session, route, block, offer.pid),
+        Shown::Attached => return tracing::warn!(%route, "a publisher was shown that is read already"),
+    }
     let known = session
         .ports()
         .subscribers
@@ -217,12 +229,12 @@ fn meet_publisher(
         .map(|port| (Arc::clone(&port.lease), port.reads_region));
     let Some((lease, reads_region)) = known else {
         // It was closed and stays known for the messages that it holds: the publisher must not wait for it.
-        return session.outbox.send_or_log(&Request::Detach { route }, None);
+        return session.detach(route);
     };
     let token = DetachToken { lease, publisher: route.publisher };
     let opened = match reads_region {
-        true => open_region(session, token, &payload, ring).map(Reader::Region),
-        false => open_ring(session, token, &payload, ring).map(Reader::Ring),
+        true => open_region(session, token, &offer, ring).map(Reader::Region),
+        false => open_ring(session, token, &offer.payload, ring).map(Reader::Ring),
     };
     if let Ok(reader) = &opened {
         reader.state().identify(route.subscriber.serial, (route.publisher.node.0, route.publisher.serial));
@@ -243,16 +255,33 @@ fn meet_publisher(
                 Reader::Ring(reader) if subscriber.skip_history && was_there => reader.head(),
                 _ => 0,
             };
+            let Offer { payload, from, pid, .. } = offer;
             let attaching = Attaching { reader, payload, from, wanted_from };
             subscriber.attaching.insert(route.publisher, attaching);
-            let request = Request::Attach { route, reader_segment: 0, block };
-            session.outbox.send_or_log(&request, Some(session.table.descriptor()));
+            request_attach(session, route, block, pid);
         }
         Err(error) => {
             subscriber.inbox.post(News::Refused(refused(route.publisher, &error)));
-            session.outbox.send_or_log(&Request::Detach { route }, None);
+            session.detach(route);
         }
     }
+}
+
+fn request_attach(session: &Session, route: Route, block: u32, pid: u32) {
+    let request = Request::Attach { route, reader_segment: 0, block };
+    let note = |ledger: &mut Ledger| ledger.attach(route, block, pid);
+    session.conversation.say_or_log(note, &request, Some(session.table.descriptor()));
+}
+
+/// A region's memory, which is also kept for those who come when its writer has gone.
+fn open_region(
+    session: &Session,
+    token: DetachToken,
+    offer: &Offer,
+    memory: OwnedFd,
+) -> Result<RegionReader, Box<dyn std::error::Error>> {
+    let memory = remember_region(session, offer.route.subscriber, memory)?;
+    map_region(session, token, &offer.payload, memory)
 }
 
 fn open_ring(
@@ -271,6 +300,7 @@ fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
 }
 
 fn take_segment(session: &Session, route: Route, index: u32, replaced: u64, segment: OwnedFd) {
+    session.conversation.ledger().take_segment(route, index, replaced);
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
     match subscriber.attaching.get_mut(&route.publisher) {
@@ -306,7 +336,7 @@ fn lose_memory(session: &Session, event: Event, error: &TransportError) {
                 subscriber.inbox.post(News::Refused(ReceiveError::MemoryLost(reason)));
             }
             drop(ports);
-            session.outbox.send_or_log(&Request::Detach { route: *route }, None);
+            session.detach(*route);
         }
         Event::Dataset { port, .. } => {
             let source = std::io::Error::other(reason);
@@ -329,6 +359,7 @@ fn lose_memory(session: &Session, event: Event, error: &TransportError) {
 
 /// The publisher knows our reader: it may start.
 fn take_attached(session: &Session, route: Route, start: u64) {
+    session.conversation.ledger().attached(route);
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
     let Some(Attaching { reader, payload, from, wanted_from }) =
@@ -351,6 +382,7 @@ fn take_attached(session: &Session, route: Route, start: u64) {
 }
 
 fn lose_publisher(session: &Session, route: Route) {
+    session.conversation.ledger().detach(route);
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };
     subscriber.attaching.remove(&route.publisher);
@@ -358,7 +390,18 @@ fn lose_publisher(session: &Session, route: Route) {
 }
 
 /// A subscriber of one of our publishers: look at its reader state from now on, and tell it where to start.
-fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block: u32, memory: OwnedFd) {
+fn attach_subscriber(session: &Session, route: Route, place: ReaderPlace, memory: OwnedFd) {
+    let ReaderPlace { reader_segment, block, pid } = place;
+    // It asks again what the last broker did not answer: it has the place that it was given then.
+    let known = session.conversation.ledger().start_of(route, block);
+    if let Some(start) = known {
+        let request = Request::Attached { route, start };
+        return session.conversation.say_or_log(|_| {}, &request, None);
+    }
+    let has_other_block = session.conversation.ledger().has_reader(route);
+    if has_other_block {
+        session.lose_subscriber(route);
+    }
     let mut ports = session.ports();
     let Some(publisher) = ports.publishers.get(&route.publisher) else { return };
     let readers = Arc::clone(&publisher.readers);
@@ -374,7 +417,8 @@ fn attach_subscriber(session: &Session, route: Route, reader_segment: u32, block
         Some(peer) => {
             let start = readers.attach(reader_key(route), peer);
             ports.note_attached(route, segment);
-            session.outbox.send_or_log(&Request::Attached { route, start }, None);
+            let note = |ledger: &mut Ledger| ledger.look_at(route, block, start, pid);
+            session.conversation.say_or_log(note, &Request::Attached { route, start }, None);
             let from = ports.publishers.get(&route.publisher).and_then(|publisher| publisher.from);
             if let Some(correspondent) = from.and_then(|from| ports.subscribers.get(&from)) {
                 correspondent.inbox.post(News::Peer(PeerNews::Hears { publisher: route.publisher }));

@@ -8,6 +8,7 @@ use onecopy_memory::dataset::SealedDataset;
 
 use super::handle::NodeHandle;
 use super::inspection::Answer;
+use super::ledger::Ledger;
 use super::ports::{DatasetPort, Opening};
 use super::session::Session;
 use crate::broker::protocol::{KeepError, PortId, Request};
@@ -23,7 +24,7 @@ pub(crate) struct Newest {
 #[derive(Debug, Default)]
 struct NewestState {
     version: u64,
-    /// There is no broker to tell of newer ones.
+    /// There will be no broker to tell of newer ones.
     ended: bool,
 }
 
@@ -111,7 +112,7 @@ impl NodeHandle {
     fn open_dataset_port(
         &self,
         port: PortId,
-        announcement: Request,
+        request: Request,
         memory: Option<Arc<OwnedFd>>,
         locked: Option<SealedDataset>,
     ) -> Result<OpenedDataset, OpenError> {
@@ -121,13 +122,13 @@ impl NodeHandle {
         let newest = Arc::new(Newest::default());
         let dataset = DatasetPort {
             opening: Opening::default(),
-            announcement,
-            memory,
+            publishes: matches!(request, Request::PublishDataset { .. }),
+            memory: None,
             locked,
             version: 0,
             newest: Arc::clone(&newest),
         };
-        let (version, memory) = self.session().open_dataset(port, dataset)?;
+        let (version, memory) = self.session().open_dataset(port, dataset, &request, memory)?;
         Ok(OpenedDataset { port, version, memory, newest })
     }
 
@@ -147,15 +148,17 @@ impl Session {
         &self,
         port: PortId,
         dataset: DatasetPort,
+        request: &Request,
+        memory: Option<Arc<OwnedFd>>,
     ) -> Result<(u64, Option<Arc<OwnedFd>>), OpenError> {
-        let (request, memory) = (dataset.announcement.clone(), dataset.memory.clone());
         self.ports().datasets.insert(port, dataset);
-        if let Err(error) = self.open(port, &request, memory.as_ref().map(AsFd::as_fd)) {
+        let note = |ledger: &mut Ledger| ledger.open_dataset(port, request.clone(), memory.clone());
+        if let Err(error) = self.open(port, note, request, memory.as_ref().map(AsFd::as_fd)) {
             self.close(port);
             return Err(error);
         }
-        match self.ports().datasets.get(&port) {
-            Some(dataset) => Ok((dataset.version, dataset.memory.clone())),
+        match self.ports().datasets.get_mut(&port) {
+            Some(dataset) => Ok((dataset.version, dataset.memory.take())),
             None => Err(OpenError::BrokerSilent),
         }
     }
@@ -163,8 +166,10 @@ impl Session {
 
 /// A version is ours.
 pub(super) fn take_dataset(session: &Session, port: PortId, version: u64, memory: OwnedFd) {
+    let memory = Arc::new(memory);
+    session.conversation.ledger().dataset_opened(port, version, Arc::clone(&memory));
     if let Some(dataset) = session.ports().datasets.get_mut(&port) {
-        (dataset.version, dataset.memory) = (version, Some(Arc::new(memory)));
+        (dataset.version, dataset.memory) = (version, Some(memory));
         dataset.newest.set(version);
     }
     session.set_opening(port, Opening::Settled);
@@ -172,26 +177,26 @@ pub(super) fn take_dataset(session: &Session, port: PortId, version: u64, memory
 
 /// There is a newer version, or the one that we published has its number.
 pub(super) fn note_version(session: &Session, port: PortId, version: u64) {
-    let let_go = {
+    let superseded = session.conversation.ledger().dataset_moved(port, version);
+    let unlocked = {
         let mut ports = session.ports();
         let Some(dataset) = ports.datasets.get_mut(&port) else { return };
         dataset.newest.set(version);
-        let is_published_here = matches!(dataset.announcement, Request::PublishDataset { .. });
         if matches!(dataset.opening, Opening::Asked) {
             dataset.version = version;
             None
-        } else if is_published_here && dataset.version < version {
-            // It is to go with the last who looks at it.
-            Some((dataset.memory.take(), dataset.locked.take()))
+        } else if dataset.publishes && dataset.version < version {
+            dataset.locked.take()
         } else {
             None
         }
     };
-    drop(let_go);
+    // Outside the locks: it may be a lot of memory.
+    drop((superseded, unlocked));
     session.set_opening(port, Opening::Settled);
 }
 
-/// The broker's connection has ended: nobody tells of newer versions any more.
+/// The node's last connection has ended: nobody tells of newer versions any more.
 pub(super) fn end_news(session: &Session) {
     for dataset in session.ports().datasets.values() {
         dataset.newest.end();

@@ -2,7 +2,7 @@
 //! node runs it.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,18 +17,20 @@ use onecopy_memory::wait::Ringer;
 use super::control;
 use super::inspection::Answer;
 use super::lease::SubscriberLease;
+use super::ledger::Ledger;
 use super::outbox::Outbox;
 pub(crate) use super::ports::Seated;
 use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPort};
+use super::rejoining::Membership;
 use super::session::Session;
 use crate::broker::protocol::{
     Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType,
 };
-use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::inbox::Inbox;
-use crate::instance::{Instance, Joined};
+use crate::instance::Instance;
+use crate::limits;
 use crate::payload_type::PayloadType;
 
 /// What all handles, publishers and subscribers of a node share.
@@ -36,8 +38,6 @@ use crate::payload_type::PayloadType;
 pub(crate) struct NodeHandle {
     session: Arc<Session>,
     control: Option<JoinHandle<()>>,
-    /// The broker, if this node runs it. Stopped after the control thread.
-    server: Option<ServerThread>,
     fork: Arc<ForkGuard>,
 }
 
@@ -47,20 +47,20 @@ impl NodeHandle {
         let fork = Arc::new(fork);
         let table = ReaderTable::create()?;
         let node = NodeId::random().map_err(OpenError::system("draw a random number"))?;
-        let Joined { socket, server, broker_pid } = instance.join(node, &name)?;
-        let (outbox, outbox_bell) =
-            Outbox::new(socket, Arc::clone(&fork)).map_err(OpenError::system("make a socket pair"))?;
-        let session = Arc::new(Session::new(node, Arc::new(outbox), table));
+        let (membership, server) = Membership::begin(instance, node, name)?;
+        let (outbox, outbox_bell) = Outbox::new(Arc::clone(&membership.socket), Arc::clone(&fork))
+            .map_err(OpenError::system("make a socket pair"))?;
+        let session = Arc::new(Session::new(node, outbox, table));
+        session.keep_server(server);
         let control = {
             let session = Arc::clone(&session);
             std::thread::Builder::new()
                 .name("onecopy-control".to_owned())
-                .spawn(move || control::run(&session, &outbox_bell, broker_pid))
+                .spawn(move || control::run(&session, &outbox_bell, membership))
                 .map_err(OpenError::system("start the control thread"))?
         };
-        // For those who look from outside; that a broker which is gone does not take it is no reason not to be a node.
-        session.outbox.send_or_log(&Request::ShowReaders, Some(session.table.descriptor()));
-        Ok(Self { session, control: Some(control), server, fork })
+        session.show_readers();
+        Ok(Self { session, control: Some(control), fork })
     }
 
     /// What a client counts with; `None` if so many are counted already that there is no room.
@@ -74,13 +74,13 @@ impl NodeHandle {
     }
 
     /// Sends a request that has a number, and waits for the answer.
-    pub(super) fn request(&self, request: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
+    pub(super) fn request(&self, make: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
-        let Session { inspections, outbox, .. } = &*self.session;
-        let number = inspections.begin();
-        outbox.send_or_log(&request(number), None);
+        let Session { inspections, conversation, .. } = &*self.session;
+        let (number, request) = inspections.begin(make);
+        conversation.say_or_log(|_| {}, &request, None);
         inspections.wait(number)
     }
 
@@ -98,7 +98,7 @@ impl NodeHandle {
     }
 
     pub(super) fn is_broker(&self) -> bool {
-        self.server.is_some()
+        !self.is_forked() && self.session.server().is_some()
     }
 
     #[inline]
@@ -133,12 +133,9 @@ impl NodeHandle {
         let publisher = PublisherPort {
             readers: Arc::clone(writer.readers()),
             opening: ports::Opening::default(),
-            announcement: request,
-            ring: writer.share_descriptor(),
-            segments: BTreeMap::new(),
             from: None,
         };
-        self.session.open_publisher(port, publisher)
+        self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
     }
 
     /// Announces a publisher's segment, in place of those whose bits are set in `replaced`.
@@ -152,12 +149,9 @@ impl NodeHandle {
         use std::os::fd::AsFd;
         let descriptor = segment.share_descriptor();
         let request = Request::AddSegment { publisher: port, index, replaced };
-        self.session.outbox.send(&request, Some(descriptor.as_fd()))?;
-        if let Some(publisher) = self.session.ports().publishers.get_mut(&port) {
-            publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
-            publisher.segments.insert(index, descriptor);
-        }
-        Ok(())
+        let kept = Arc::clone(&descriptor);
+        let note = |ledger: &mut Ledger| ledger.grow(port, index, replaced, kept);
+        self.session.conversation.say(note, &request, Some(descriptor.as_fd()))
     }
 
     pub(crate) fn open_subscriber(
@@ -167,9 +161,9 @@ impl NodeHandle {
         expected: Option<PayloadType>,
         skip_history: bool,
     ) -> Result<Arc<Inbox>, OpenError> {
-        let announcement = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
-        let subscriber = self.subscriber(port, announcement, expected, skip_history, None)?;
-        self.open_port(port, subscriber)
+        let request = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
+        let subscriber = self.subscriber(port, expected, skip_history, None)?;
+        self.open_port(port, subscriber, &request)
     }
 
     /// Opens a client or a server, which publishes to each of its counterparts a ring of the given geometry.
@@ -185,10 +179,10 @@ impl NodeHandle {
             Role::Client => payload.response.clone(),
             Role::Server => payload.request.clone(),
         });
-        let announcement = Request::OpenService { port, role, service, payload };
-        let correspondence = Correspondence { role, geometry, peers: HashMap::new() };
-        let subscriber = self.subscriber(port, announcement, expected, false, Some(correspondence))?;
-        self.open_port(port, subscriber)
+        let request = Request::OpenService { port, role, service, payload };
+        let correspondence = Correspondence { role, geometry };
+        let subscriber = self.subscriber(port, expected, false, Some(correspondence))?;
+        self.open_port(port, subscriber, &request)
     }
 
     /// Opens a reader of a region with a single writer.
@@ -199,10 +193,10 @@ impl NodeHandle {
         expected: Option<PayloadType>,
     ) -> Result<Arc<Inbox>, OpenError> {
         let address = Address::Region { name, succeeds: None };
-        let announcement = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
-        let mut subscriber = self.subscriber(port, announcement, expected, false, None)?;
+        let request = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
+        let mut subscriber = self.subscriber(port, expected, false, None)?;
         subscriber.reads_region = true;
-        self.open_port(port, subscriber)
+        self.open_port(port, subscriber, &request)
     }
 
     /// Announces the memory of a region's single writer.
@@ -220,18 +214,16 @@ impl NodeHandle {
         let publisher = PublisherPort {
             readers: Arc::clone(writer.readers()),
             opening: ports::Opening::default(),
-            announcement: Request::OpenPublisher {
-                publisher: port,
-                address: Address::Region { name, succeeds },
-                payload,
-                delivery: Delivery::Overwrite,
-                history: 1,
-            },
-            ring: writer.share_descriptor(),
-            segments: BTreeMap::new(),
             from: None,
         };
-        self.session.open_publisher(port, publisher)
+        let request = Request::OpenPublisher {
+            publisher: port,
+            address: Address::Region { name, succeeds },
+            payload,
+            delivery: Delivery::Overwrite,
+            history: 1,
+        };
+        self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
     }
 
     /// Takes a seat in a region that several may write.
@@ -251,9 +243,9 @@ impl NodeHandle {
             seated: None,
             living: HashMap::new(),
             region: None,
-            announcement: Request::OpenShared { port, region, payload },
         };
-        let seated = self.session.open_shared(port, shared)?;
+        let request = Request::OpenShared { port, region, payload, seat: None };
+        let seated = self.session.open_shared(port, shared, &request)?;
         Ok((seated, inbox))
     }
 
@@ -273,8 +265,9 @@ impl NodeHandle {
         region: &SharedRegion,
         succeeds: bool,
     ) -> Result<(), OpenError> {
-        let request = Request::OfferShared { port, succeeds };
-        Ok(self.session.outbox.send(&request, Some(region.descriptor()))?)
+        let request = Request::OfferShared { port, succeeds, version: 0 };
+        let note = |ledger: &mut Ledger| ledger.share(port, region.share_descriptor(), succeeds);
+        Ok(self.session.conversation.say(note, &request, Some(region.descriptor()))?)
     }
 
     /// From now on deaths are told to `region`, also those that nobody was there to notice.
@@ -308,7 +301,6 @@ impl NodeHandle {
     fn subscriber(
         self: &Arc<Self>,
         port: PortId,
-        announcement: Request,
         expected: Option<PayloadType>,
         skip_history: bool,
         correspondence: Option<Correspondence>,
@@ -319,8 +311,7 @@ impl NodeHandle {
         let node: Arc<dyn Any + Send + Sync> = Arc::clone(self) as _;
         Ok(SubscriberPort {
             inbox: Arc::new(Inbox::default()),
-            lease: Arc::new(SubscriberLease::new(port, Arc::clone(&self.session.outbox), node)),
-            announcement,
+            lease: Arc::new(SubscriberLease::new(port, Arc::clone(&self.session.conversation), node)),
             expected,
             skip_history,
             opening: ports::Opening::default(),
@@ -330,17 +321,22 @@ impl NodeHandle {
         })
     }
 
-    fn open_port(&self, port: PortId, subscriber: SubscriberPort) -> Result<Arc<Inbox>, OpenError> {
+    fn open_port(
+        &self,
+        port: PortId,
+        subscriber: SubscriberPort,
+        request: &Request,
+    ) -> Result<Arc<Inbox>, OpenError> {
         let inbox = Arc::clone(&subscriber.inbox);
-        self.session.open_subscriber(port, subscriber)?;
+        self.session.open_subscriber(port, subscriber, request)?;
         Ok(inbox)
     }
 
     pub(crate) fn may_sleep(&self, route: Route, ringer: Option<Ringer>) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
         let request = Request::MaySleep { route, doorbell: ringer.is_some() };
-        match self.session.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {
-            // Without a broker the publisher can't be told; whoever it knows already is still woken.
+        match self.session.conversation.outbox.send(&request, ringer.as_ref().map(AsFd::as_fd)) {
+            // To a node that was refused the publisher does not listen any more.
             Err(TransportError::Closed) => Ok(()),
             sent => sent,
         }
@@ -349,7 +345,10 @@ impl NodeHandle {
     /// Sends the publisher a doorbell, to be rung while the subscriber sleeps.
     pub(crate) fn send_doorbell(&self, route: Route, ringer: Ringer) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
-        self.session.outbox.send(&Request::MaySleep { route, doorbell: true }, Some(ringer.as_fd()))
+        self.session
+            .conversation
+            .outbox
+            .send(&Request::MaySleep { route, doorbell: true }, Some(ringer.as_fd()))
     }
 
     /// Ends a port; what a forked child lets go of is its parent's.
@@ -371,20 +370,24 @@ impl NodeHandle {
 impl Drop for NodeHandle {
     fn drop(&mut self) {
         if self.is_forked() {
-            // The threads exist in the parent only.
-            std::mem::forget(self.server.take());
+            // The threads exist in the parent only, and locks may be held there for ever.
             return;
         }
-        self.session.ports().closing = true;
-        self.session.outbox.wake_control();
-        // An error means that the connection has ended already.
-        let _ = self.session.outbox.socket().shutdown();
+        let outbox = &self.session.conversation.outbox;
         // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
-        if let Some(control) = self.control.take()
-            && control.thread().id() != std::thread::current().id()
-            && control.join().is_err()
-        {
+        let control =
+            self.control.take().filter(|control| control.thread().id() != std::thread::current().id());
+        if control.is_some() && !self.session.is_over() {
+            // Others hear of our end from a broker: between two of them, the next one has to know that we were there.
+            outbox.wait_for_broker(limits::SETTLE_TIMEOUT);
+        }
+        self.session.ports().closing = true;
+        outbox.close();
+        outbox.wake_control();
+        if control.is_some_and(|control| control.join().is_err()) {
             tracing::error!("the control thread panicked");
         }
+        // Last: it may have to tell others of our end.
+        self.session.keep_server(None);
     }
 }

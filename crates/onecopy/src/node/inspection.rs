@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::broker::protocol::{Delivery, KeepError, NodeId, PortId, Role, ServiceType};
+use crate::broker::protocol::{Delivery, KeepError, NodeId, PortId, Request, Role, ServiceType};
 use crate::error::OpenError;
 use crate::limits;
 use crate::payload_type::PayloadType;
@@ -83,29 +83,44 @@ pub(super) struct Inspections {
 struct Open {
     questions: HashMap<u32, Question>,
     last: u32,
-    /// The broker is gone: nothing is answered any more.
+    /// The node has ended or was refused: nothing is answered any more.
     abandoned: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Question {
+    request: Request,
     answers: Vec<Answer>,
     complete: bool,
 }
 
 impl Inspections {
-    /// A number for a new question.
-    pub(super) fn begin(&self) -> u32 {
+    /// A new question, made with its number; returns it with that.
+    pub(super) fn begin(&self, make: impl FnOnce(u32) -> Request) -> (u32, Request) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.last = open.last.wrapping_add(1);
-        let request = open.last;
-        open.questions.insert(request, Question::default());
-        request
+        let (number, request) = (open.last, make(open.last));
+        let question = Question { request: request.clone(), answers: Vec::new(), complete: false };
+        open.questions.insert(number, question);
+        (number, request)
+    }
+
+    /// Everything that has not been answered in full, to be asked again: the broker that was asked has ended.
+    pub(super) fn open_questions(&self) -> Vec<Request> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let unanswered = open.questions.values_mut().filter(|question| !question.complete);
+        unanswered
+            .map(|question| {
+                question.answers.clear();
+                question.request.clone()
+            })
+            .collect()
     }
 
     pub(super) fn add(&self, request: u32, answer: Answer) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(question) = open.questions.get_mut(&request) {
+        // One that was asked twice is answered twice, and the first answer is as good.
+        if let Some(question) = open.questions.get_mut(&request).filter(|question| !question.complete) {
             question.answers.push(answer);
         }
     }
@@ -129,7 +144,11 @@ impl Inspections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if open.questions.get(&request).is_some_and(|question| question.complete) {
-                return Ok(open.questions.remove(&request).unwrap_or_default().answers);
+                return Ok(open
+                    .questions
+                    .remove(&request)
+                    .map(|question| question.answers)
+                    .unwrap_or_default());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if open.abandoned || left.is_zero() {

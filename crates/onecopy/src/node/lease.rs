@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::outbox::Outbox;
+use super::conversation::Conversation;
 use crate::broker::protocol::{PortId, Request, Route};
 
 /// Keeps a subscriber open towards the broker, and its node with it, for as long as one of its readers or a message that
@@ -11,20 +11,25 @@ use crate::broker::protocol::{PortId, Request, Route};
 #[derive(Debug)]
 pub(super) struct SubscriberLease {
     port: PortId,
-    outbox: Arc<Outbox>,
+    conversation: Arc<Conversation>,
     /// Dropped after the last word was sent. Of whatever type: what is kept need not be known to be kept.
     _node: Arc<dyn Any + Send + Sync>,
 }
 
 impl SubscriberLease {
-    pub(super) fn new(port: PortId, outbox: Arc<Outbox>, node: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { port, outbox, _node: node }
+    pub(super) fn new(
+        port: PortId,
+        conversation: Arc<Conversation>,
+        node: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { port, conversation, _node: node }
     }
 }
 
 impl Drop for SubscriberLease {
     fn drop(&mut self) {
-        self.outbox.send_or_log(&Request::Close { port: self.port }, None);
+        let port = self.port;
+        self.conversation.say_or_log(|ledger| ledger.close(port), &Request::Close { port }, None);
     }
 }
 
@@ -38,6 +43,7 @@ pub(super) struct DetachToken {
 impl Drop for DetachToken {
     fn drop(&mut self) {
         let route = Route { publisher: self.publisher, subscriber: self.lease.port };
-        self.lease.outbox.send_or_log(&Request::Detach { route }, None);
+        let conversation = &self.lease.conversation;
+        conversation.say_or_log(|ledger| ledger.detach(route), &Request::Detach { route }, None);
     }
 }

@@ -10,17 +10,22 @@
 //! | `datasets.rs` | versions of datasets, and news of newer ones |
 //! | `lease.rs` | what keeps a subscriber alive while its messages are held |
 //! | `outbox.rs` | requests to the broker, sent without waiting |
+//! | `ledger.rs`, `conversation.rs` | what another broker would have to be told; saying and noting at once |
+//! | `rejoining.rs` | going on with another broker |
 //! | `inspection.rs` | questions about who is there |
 
 mod control;
+mod conversation;
 pub(crate) mod datasets;
 pub(crate) mod handle;
 mod inspection;
 mod introductions;
 mod lease;
+pub(crate) mod ledger;
 mod outbox;
 mod ports;
 mod regions;
+mod rejoining;
 mod session;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! What a node has open, as its control thread needs it: publishers with the readers attached to them, subscribers
-//! with their inboxes, and everything that would have to be announced again to another broker.
+//! with their inboxes. What another broker would have to be told of them is in `ledger.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use onecopy_memory::segment::View;
 
 use super::datasets::Newest;
 use super::lease::SubscriberLease;
-use crate::broker::protocol::{NodeId, PortId, Request, Role, Route};
+use crate::broker::protocol::{NodeId, PortId, Role, Route};
 use crate::error::OpenError;
 use crate::inbox::Inbox;
 use crate::payload_type::PayloadType;
@@ -45,7 +45,7 @@ pub(super) enum Connection {
     Up,
     /// The broker ended it, saying why.
     Refused(crate::broker::protocol::Refusal),
-    /// The broker's process ended.
+    /// The node has ended.
     Gone,
 }
 
@@ -54,10 +54,6 @@ pub(super) enum Connection {
 pub(super) struct PublisherPort {
     pub(super) readers: Arc<Readers>,
     pub(super) opening: Opening,
-    /// What a further broker would have to be told, with the descriptors that go along.
-    pub(super) announcement: Request,
-    pub(super) ring: Arc<OwnedFd>,
-    pub(super) segments: BTreeMap<u32, Arc<OwnedFd>>,
     /// The client or server that publishes, if one does: it waits for its counterparts to listen.
     pub(super) from: Option<PortId>,
 }
@@ -71,8 +67,6 @@ pub(super) struct SubscriberPort {
     /// Publishers that are there already are heard from now on, not from their history on.
     pub(super) skip_history: bool,
     pub(super) opening: Opening,
-    /// What a further broker would have to be told.
-    pub(super) announcement: Request,
     /// Readers that their publishers have not attached yet.
     pub(super) attaching: HashMap<PortId, Attaching>,
     /// Set for a client or a server.
@@ -87,8 +81,6 @@ pub(super) struct Correspondence {
     pub(super) role: Role,
     /// Of the rings that it publishes to its counterparts.
     pub(super) geometry: Geometry,
-    /// The counterparts with their processes.
-    pub(super) peers: HashMap<PortId, u32>,
 }
 
 /// A reader on its way to the subscriber.
@@ -128,20 +120,17 @@ pub(super) struct SharedPort {
     pub(super) living: HashMap<Seat, u32>,
     /// What is to be told of deaths.
     pub(super) region: Option<Arc<SharedRegion>>,
-    /// What a further broker would have to be told.
-    pub(super) announcement: Request,
 }
 
 /// A version of a dataset, published or open, to the control thread.
 #[derive(Debug)]
 pub(super) struct DatasetPort {
     pub(super) opening: Opening,
-    /// What a further broker would have to be told.
-    pub(super) announcement: Request,
-    /// The version's memory, which a further broker would have to be given. A publisher lets go of it when there is a
-    /// newer version.
+    /// It published the version; otherwise it opened it.
+    pub(super) publishes: bool,
+    /// The memory of a version that was opened, until whoever opens it takes it.
     pub(super) memory: Option<Arc<OwnedFd>>,
-    /// The same, kept from being swapped out.
+    /// What was published, if it is kept from being swapped out. It is let go when there is a newer version.
     pub(super) locked: Option<SealedDataset>,
     /// Which version that is; 0 while there is none.
     pub(super) version: u64,

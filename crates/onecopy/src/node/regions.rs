@@ -15,7 +15,18 @@ use crate::error::ReceiveError;
 use crate::inbox::{News, RegionNews};
 use crate::payload_type::PayloadType;
 
-pub(super) fn open_region(
+/// Keeps a descriptor of a region's memory, for the broker that comes next.
+pub(super) fn remember_region(
+    session: &Session,
+    port: PortId,
+    memory: OwnedFd,
+) -> Result<OwnedFd, std::io::Error> {
+    let kept = Arc::new(memory.try_clone()?);
+    session.conversation.ledger().remember(port, kept);
+    Ok(memory)
+}
+
+pub(super) fn map_region(
     session: &Session,
     token: impl Send + Sync + 'static,
     payload: &PayloadType,
@@ -30,7 +41,10 @@ pub(super) fn open_region(
 pub(super) fn take_remains(session: &Session, subscriber: PortId, payload: &PayloadType, memory: OwnedFd) {
     let inbox = session.ports().subscribers.get(&subscriber).map(|port| Arc::clone(&port.inbox));
     let Some(inbox) = inbox else { return };
-    inbox.post(match open_region(session, (), payload, memory) {
+    let opened = remember_region(session, subscriber, memory)
+        .map_err(Box::from)
+        .and_then(|memory| map_region(session, (), payload, memory));
+    inbox.post(match opened {
         Ok(reader) => News::Region(RegionNews::Value { publisher: None, reader }),
         Err(error) => News::Refused(ReceiveError::Publisher {
             publisher: "the last writer".to_owned(),
@@ -41,13 +55,26 @@ pub(super) fn take_remains(session: &Session, subscriber: PortId, payload: &Payl
 
 pub(super) fn take_seat(session: &Session, port: PortId, seated: Option<Seated>) {
     let Some(seated) = seated else { return };
+    session.conversation.ledger().seated(port, seated.seat.to_bits());
     if let Some(shared) = session.ports().shared.get_mut(&port) {
         shared.seated = Some(seated);
     }
     session.set_opening(port, Opening::Settled);
 }
 
+/// The memory of a region that several write.
+pub(super) fn take_shared_memory(session: &Session, port: PortId, memory: OwnedFd) {
+    match memory.try_clone() {
+        Ok(kept) => session.conversation.ledger().share(port, Arc::new(kept), true),
+        Err(error) => tracing::warn!(%port, %error, "a region's memory can't be handed to another broker"),
+    }
+    if let Some(shared) = session.ports().shared.get(&port) {
+        shared.inbox.post(News::Region(RegionNews::Shared(memory)));
+    }
+}
+
 pub(super) fn lose_seat(session: &Session, port: PortId, seat: u32) {
+    session.conversation.ledger().seat_gone(port, seat);
     let Some(seat) = Seat::from_bits(seat) else { return };
     let region = session.ports().shared.get_mut(&port).and_then(|shared| {
         shared.living.remove(&seat);

@@ -1,19 +1,22 @@
-//! A node's connection to its broker, and what hangs on it. Shared between the user's threads, which open and close
+//! A node's connection to its broker, whichever that is, and what hangs on it. Shared between the user's threads, which open and close
 //! ports, and the control thread, which learns what others do.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onecopy_memory::hold::ReaderTable;
 
+use super::conversation::Conversation;
 use super::datasets::end_news;
 use super::inspection::Inspections;
+use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::ports::{
     Connection, Opening, Ports, PublisherPort, Seated, SharedPort, SubscriberPort, reader_key,
 };
 use crate::broker::protocol::{NodeId, PortId, Request, Route};
+use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::inbox::News;
@@ -22,19 +25,49 @@ use crate::limits;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(super) node: NodeId,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) conversation: Arc<Conversation>,
     /// State of all readers of this process.
     pub(super) table: Arc<ReaderTable>,
     pub(super) inspections: Inspections,
     ports: Mutex<Ports>,
     /// The opening of some port has moved on.
     opening_moved: Condvar,
+    /// The broker, if this node runs it.
+    server: Mutex<Option<ServerThread>>,
 }
 
 impl Session {
-    pub(super) fn new(node: NodeId, outbox: Arc<Outbox>, table: Arc<ReaderTable>) -> Self {
-        let (inspections, ports, opening_moved) = Default::default();
-        Self { node, outbox, table, inspections, ports, opening_moved }
+    pub(super) fn new(node: NodeId, outbox: Outbox, table: Arc<ReaderTable>) -> Self {
+        let (inspections, ports, opening_moved, server) = Default::default();
+        let conversation = Arc::new(Conversation::new(outbox));
+        Self { node, conversation, table, inspections, ports, opening_moved, server }
+    }
+
+    /// Shows the broker the node's reader state, for those who look from outside. That one which is gone does not take it is
+    /// no reason not to be a node: the next one is shown it as well.
+    pub(super) fn show_readers(&self) {
+        self.conversation.say_or_log(|_| (), &Request::ShowReaders, Some(self.table.descriptor()));
+    }
+
+    /// This process has become the broker.
+    pub(super) fn keep_server(&self, server: Option<ServerThread>) {
+        let before = std::mem::replace(&mut *self.server(), server);
+        // Not while it is locked: it may take a moment to end.
+        drop(before);
+    }
+
+    pub(super) fn server(&self) -> MutexGuard<'_, Option<ServerThread>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the node is ending, or was refused: it does not look for another broker.
+    pub(super) fn is_over(&self) -> bool {
+        let ports = self.ports();
+        ports.closing || !matches!(ports.connection, Connection::Up)
+    }
+
+    pub(super) fn detach(&self, route: Route) {
+        self.conversation.say_or_log(|ledger| ledger.detach(route), &Request::Detach { route }, None);
     }
 
     pub(super) fn ports(&self) -> MutexGuard<'_, Ports> {
@@ -46,10 +79,16 @@ impl Session {
     }
 
     /// Announces a publisher and waits until the subscribers that were there have attached.
-    pub(super) fn open_publisher(&self, port: PortId, publisher: PublisherPort) -> Result<(), OpenError> {
-        let (request, ring) = (publisher.announcement.clone(), Arc::clone(&publisher.ring));
+    pub(super) fn open_publisher(
+        &self,
+        port: PortId,
+        publisher: PublisherPort,
+        request: &Request,
+        ring: Arc<OwnedFd>,
+    ) -> Result<(), OpenError> {
         self.ports().publishers.insert(port, publisher);
-        let opened = self.open(port, &request, Some(ring.as_fd()));
+        let note = |ledger: &mut Ledger| ledger.open_publisher(port, request.clone(), Arc::clone(&ring));
+        let opened = self.open(port, note, request, Some(ring.as_fd()));
         if opened.is_err() {
             self.ports().publishers.remove(&port);
         }
@@ -57,10 +96,15 @@ impl Session {
     }
 
     /// Announces a subscriber and waits until the publishers that were there have attached it.
-    pub(super) fn open_subscriber(&self, port: PortId, subscriber: SubscriberPort) -> Result<(), OpenError> {
-        let request = subscriber.announcement.clone();
+    pub(super) fn open_subscriber(
+        &self,
+        port: PortId,
+        subscriber: SubscriberPort,
+        request: &Request,
+    ) -> Result<(), OpenError> {
         self.ports().subscribers.insert(port, subscriber);
-        let opened = self.open(port, &request, None);
+        let note = |ledger: &mut Ledger| ledger.open_subscriber(port, request.clone());
+        let opened = self.open(port, note, request, None);
         if opened.is_err() {
             self.close(port);
         }
@@ -68,10 +112,15 @@ impl Session {
     }
 
     /// Takes a seat in a region that several may write.
-    pub(super) fn open_shared(&self, port: PortId, shared: SharedPort) -> Result<Seated, OpenError> {
-        let request = shared.announcement.clone();
+    pub(super) fn open_shared(
+        &self,
+        port: PortId,
+        shared: SharedPort,
+        request: &Request,
+    ) -> Result<Seated, OpenError> {
         self.ports().shared.insert(port, shared);
-        if let Err(error) = self.open(port, &request, None) {
+        let note = |ledger: &mut Ledger| ledger.open_participant(port, request.clone());
+        if let Err(error) = self.open(port, note, request, None) {
             self.close(port);
             return Err(error);
         }
@@ -83,18 +132,22 @@ impl Session {
     pub(super) fn open(
         &self,
         port: PortId,
+        note: impl FnOnce(&mut Ledger),
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), OpenError> {
-        match self.outbox.send(request, descriptor) {
-            // The control thread is about to notice the same, and knows why.
+        match self.conversation.say(note, request, descriptor) {
+            // The control thread knows why.
             Ok(()) | Err(TransportError::Closed) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.conversation.ledger().close(port);
+                return Err(error.into());
+            }
         }
         let answered =
             self.wait_for(port, limits::HANDSHAKE_TIMEOUT, |opening| !matches!(opening, Opening::Asked));
         if !answered? {
-            self.outbox.send_or_log(&Request::Close { port }, None);
+            self.say_close(port);
             return Err(OpenError::BrokerSilent);
         }
         let settled = |opening: &Opening| matches!(opening, Opening::Settled | Opening::Failed(_));
@@ -141,7 +194,11 @@ impl Session {
 
     pub(super) fn set_opening(&self, port: PortId, moved_to: Opening) {
         if let Some(opening) = self.ports().opening_mut(port) {
-            *opening = moved_to;
+            // A further broker says it once more.
+            let is_old_news = matches!((&moved_to, &opening), (Opening::Opened, Opening::Settled));
+            if !is_old_news {
+                *opening = moved_to;
+            }
         }
         self.opening_moved.notify_all();
     }
@@ -161,14 +218,14 @@ impl Session {
         }
     }
 
-    /// The broker has ended the connection. A reason that it gave is not replaced by the end that follows it.
+    /// The node's last connection has ended: it ends itself, or is refused. A reason that it gave is not replaced by the end that follows it.
     pub(super) fn connection_ended(&self, how: Connection) {
         if let Connection::Refused(reason) = &how {
             self.tell_subscribers(|| News::Evicted(reason.clone()));
         }
         {
             let mut ports = self.ports();
-            if !matches!(ports.connection, Connection::Refused(_)) {
+            if matches!(ports.connection, Connection::Up) {
                 ports.connection = how;
             }
         }
@@ -187,6 +244,7 @@ impl Session {
     /// The subscriber at the end of `route` is gone: what it held is free.
     pub(super) fn lose_subscriber(&self, route: Route) {
         let readers = {
+            self.conversation.ledger().lose_reader(route);
             let mut ports = self.ports();
             ports.forget_routes(|gone| *gone == route);
             ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
@@ -213,7 +271,11 @@ impl Session {
         // Readers on their way are dropped here, outside the lock. A subscriber is closed by the end of its lease.
         drop(subscriber);
         if publisher.is_some() || shared.is_some() || dataset.is_some() {
-            self.outbox.send_or_log(&Request::Close { port }, None);
+            self.say_close(port);
         }
+    }
+
+    fn say_close(&self, port: PortId) {
+        self.conversation.say_or_log(|ledger| ledger.close(port), &Request::Close { port }, None);
     }
 }

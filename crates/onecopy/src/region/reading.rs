@@ -84,9 +84,6 @@ impl Reading {
             match news {
                 News::Region(RegionNews::Value { publisher, reader }) => self.take_source(publisher, reader),
                 News::Gone { publisher } if self.writer() == Some(publisher) => self.lose_writer(),
-                News::NodeGone { node } if self.writer().is_some_and(|writer| writer.node == node) => {
-                    self.lose_writer();
-                }
                 News::Refused(error) => result = Err(error),
                 News::Evicted(reason) => {
                     self.source = None;

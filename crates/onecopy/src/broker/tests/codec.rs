@@ -92,7 +92,7 @@ fn fields_are_checked() {
     let bad_topic =
         Request::OpenSubscriber { subscriber: port, address: Address::Topic("/a".to_owned()), payload: None };
     assert!(matches!(Request::decode(&bad_topic.encode()), Err(DecodeError::TopicName(_))));
-    let bad_name = Request::Hello { node: NodeId(1), name: "a\nb".to_owned() };
+    let bad_name = Request::Hello { node: NodeId(1), name: "a\nb".to_owned(), returns_from: None };
     assert!(matches!(Request::decode(&bad_name.encode()), Err(DecodeError::NodeName { bytes: 3 })));
     let mut payload = PayloadType::value::<u64>();
     payload.header.align_bytes = 3;

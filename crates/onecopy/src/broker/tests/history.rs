@@ -209,7 +209,11 @@ impl World {
         self.next_peer += 1;
         self.broker.connect(peer, Credentials { pid: 2, uid: 1000 });
         self.alive.insert(node, peer);
-        self.broker.handle_request(peer, Request::Hello { node, name: "node".to_owned() }, None);
+        self.broker.handle_request(
+            peer,
+            Request::Hello { node, name: "node".to_owned(), returns_from: None },
+            None,
+        );
         self.observe();
     }
 

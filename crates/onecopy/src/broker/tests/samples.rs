@@ -4,7 +4,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::broker::protocol::{
-    Address, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route, ServiceType,
+    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route,
+    ServiceType, Tie,
 };
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
 
@@ -64,9 +65,37 @@ fn address() -> impl Strategy<Value = Address> {
     ]
 }
 
+fn tie() -> impl Strategy<Value = Tie> {
+    prop_oneof![
+        route().prop_map(Tie::Reader),
+        (route(), any::<bool>(), any::<u64>()).prop_map(|(route, attached, segments)| Tie::Source {
+            route,
+            attached,
+            segments
+        }),
+        (port(), port()).prop_map(|(port, peer)| Tie::Met { port, peer }),
+        (port(), port(), any::<u32>()).prop_map(|(port, other, seat)| Tie::Seat { port, other, seat }),
+    ]
+}
+
 pub(super) fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (node(), name()).prop_map(|(node, name)| Request::Hello { node, name }),
+        (node(), name(), option::of(any::<u64>().prop_map(BrokerId)))
+            .prop_map(|(node, name, returns_from)| Request::Hello { node, name, returns_from }),
+        (tie(), any::<u32>(), any::<bool>()).prop_map(|(tie, pid, is_there)| Request::Tied {
+            tie,
+            pid,
+            is_there
+        }),
+        (port(), any::<u64>()).prop_map(|(subscriber, version)| Request::Remembered { subscriber, version }),
+        (port(), any::<bool>(), any::<u64>()).prop_map(|(port, succeeds, version)| Request::OfferShared {
+            port,
+            succeeds,
+            version
+        }),
+        (port(), topic(), option::of(payload()), option::of(any::<u32>()))
+            .prop_map(|(port, region, payload, seat)| Request::OpenShared { port, region, payload, seat }),
+        Just(Request::Announced),
         (port(), address(), payload(), delivery(), any::<u64>()).prop_map(
             |(publisher, address, payload, delivery, history)| {
                 Request::OpenPublisher { publisher, address, payload, delivery, history }
@@ -97,6 +126,16 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             dataset,
             wait
         }),
+        (port(), topic(), any::<bool>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(port, dataset, publishes, version, latest, memory)| Request::ReopenDataset {
+                port,
+                dataset,
+                publishes,
+                version,
+                latest,
+                memory,
+            }
+        ),
         (any::<u32>(), topic(), any::<bool>()).prop_map(|(request, dataset, keep)| Request::KeepDataset {
             request,
             dataset,
@@ -119,6 +158,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         (port(), node()).prop_map(|(port, node)| Refusal::ForeignPort { port, node }),
         (port(), any::<u32>()).prop_map(|(publisher, index)| Refusal::DuplicateSegment { publisher, index }),
         Just(Refusal::OutOfDescriptors),
+        topic().prop_map(|name| Refusal::Superseded { name }),
     ]
 }
 
@@ -145,14 +185,16 @@ fn open_error() -> impl Strategy<Value = OpenError> {
 /// Events of every shape that carries text, which are those whose size and content need checks.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        any::<u32>().prop_map(|broker_pid| Event::Welcome { broker_pid }),
+        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(broker_pid, broker, pid_namespace)| {
+            Event::Welcome { broker_pid, broker: BrokerId(broker), pid_namespace }
+        }),
         refusal().prop_map(|reason| Event::Refused { reason }),
         (port(), option::of(payload()), option::of(delivery()))
             .prop_map(|(port, payload, delivery)| Event::Opened { port, payload, delivery }),
         (port(), open_error()).prop_map(|(port, error)| Event::OpenFailed { port, error }),
         port().prop_map(|port| Event::Settled { port }),
         (route(), payload(), delivery(), option::of(port())).prop_map(|(route, payload, delivery, from)| {
-            Event::Publisher { route, payload, delivery, from }
+            Event::Publisher { route, payload, delivery, from, pid: 7 }
         }),
         (port(), port(), any::<u32>(), service_type()).prop_map(|(port, peer, pid, payload)| Event::Met {
             port,

@@ -13,7 +13,7 @@ fn another_users_node_is_told_so() {
     let broker_uid = own.uid + 1;
     let seat = instance.take_seat_for_test();
     let another = Credentials { uid: broker_uid, ..own };
-    let server = Server::for_user(seat.listener(), Box::new(seat), another).unwrap().spawn().unwrap();
+    let server = Server::for_user(seat.into_place(), another).unwrap().spawn().unwrap();
     // Each attempt meets the server at another moment: before and after it has closed the connection.
     for _ in 0..20 {
         let socket = instance.connect().unwrap().unwrap();

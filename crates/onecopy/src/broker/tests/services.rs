@@ -22,7 +22,11 @@ fn broker(nodes: u64) -> Broker {
     let mut broker = Broker::new(Credentials { pid: 7, uid: USER });
     for number in 1..=nodes {
         broker.connect(PeerId(number), Credentials { pid: 100 + number as u32, uid: USER });
-        send(&mut broker, number, Request::Hello { node: NodeId(number), name: "node".to_owned() });
+        send(
+            &mut broker,
+            number,
+            Request::Hello { node: NodeId(number), name: "node".to_owned(), returns_from: None },
+        );
     }
     broker
 }
@@ -40,6 +44,7 @@ fn told(broker: &mut Broker) -> Vec<(u64, Event)> {
         .map(|output| match output {
             Output::Send { peer, event, .. } => (peer.0, event),
             Output::Disconnect { peer, reason } => (peer.0, Event::Refused { reason }),
+            other => panic!("nobody asked for that: {other:?}"),
         })
         .collect()
 }
@@ -116,6 +121,7 @@ fn who_was_introduced_publishes_to_the_other_alone() {
         payload: payload().response,
         delivery: Delivery::Reliable,
         from: Some(server),
+        pid: 101,
     };
     let mut shown_to = events.iter().filter(|(_, event)| matches!(event, Event::Publisher { .. }));
     assert_eq!(

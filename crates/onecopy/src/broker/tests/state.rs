@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::broker::protocol::{
-    Address, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route,
-    ServiceType,
+    Address, BrokerId, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role,
+    Route, ServiceType,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
@@ -28,8 +28,10 @@ fn broker(nodes: u64) -> Broker {
     for number in 1..=nodes {
         broker.connect(PeerId(number), Credentials { pid: 100, uid: USER });
         let name = format!("node {number}");
-        let events = send(&mut broker, number, Request::Hello { node: NodeId(number), name });
-        assert_eq!(events, [(number, Event::Welcome { broker_pid: 7 })]);
+        let events =
+            send(&mut broker, number, Request::Hello { node: NodeId(number), name, returns_from: None });
+        let welcome = Event::Welcome { broker_pid: 7, broker: BrokerId(0), pid_namespace: 0 };
+        assert_eq!(events, [(number, welcome)]);
     }
     broker
 }
@@ -47,6 +49,7 @@ fn told(broker: &mut Broker) -> Vec<(u64, Event)> {
         .map(|output| match output {
             Output::Send { peer, event, .. } => (peer.0, event),
             Output::Disconnect { peer, reason } => (peer.0, Event::Refused { reason }),
+            other => panic!("nobody asked for that: {other:?}"),
         })
         .collect()
 }
@@ -81,14 +84,14 @@ fn a_subscriber_meets_a_publisher() {
     );
 
     let events = send(&mut broker, 2, open_subscriber(route.subscriber, "t", None));
-    let shown = Event::Publisher { route, payload: payload.clone(), delivery, from: None };
+    let shown = Event::Publisher { route, payload: payload.clone(), delivery, from: None, pid: 100 };
     assert_eq!(
         events,
         [(2, opened(route.subscriber)), (2, shown), (2, Event::Segment { route, index: 9, replaced: 0 })]
     );
 
     let events = send(&mut broker, 2, Request::Attach { route, reader_segment: 3, block: 5 });
-    assert_eq!(events, [(1, Event::Attach { route, reader_segment: 3, block: 5 })]);
+    assert_eq!(events, [(1, Event::Attach { route, reader_segment: 3, block: 5, pid: 100 })]);
     let events = send(&mut broker, 1, Request::Attached { route, start: 42 });
     let settled = Event::Settled { port: route.subscriber };
     assert_eq!(events, [(2, Event::Attached { route, start: 42 }), (2, settled)]);
@@ -173,7 +176,11 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
             false,
             Refusal::ForeignPort { port: port(1, 1), node: NodeId(2) },
         ),
-        (Request::Hello { node: NodeId(2), name: "again".to_owned() }, false, Refusal::HelloRepeated),
+        (
+            Request::Hello { node: NodeId(2), name: "again".to_owned(), returns_from: None },
+            false,
+            Refusal::HelloRepeated,
+        ),
         (Request::Attach { route, reader_segment: 0, block: 0 }, false, Refusal::DescriptorMissing),
         (Request::Detach { route }, true, Refusal::DescriptorSurplus),
         (
@@ -230,7 +237,8 @@ fn strangers_are_refused_at_the_door() {
     assert_eq!(told(&mut broker), [(2, Event::Refused { reason })]);
 
     broker.connect(PeerId(3), Credentials { pid: 5, uid: USER });
-    let events = send(&mut broker, 3, Request::Hello { node: NodeId(1), name: "twin".to_owned() });
+    let events =
+        send(&mut broker, 3, Request::Hello { node: NodeId(1), name: "twin".to_owned(), returns_from: None });
     assert_eq!(events, [(3, Event::Refused { reason: Refusal::DuplicateNode { node: NodeId(1) } })]);
 
     broker.connect(PeerId(4), Credentials { pid: 5, uid: USER });

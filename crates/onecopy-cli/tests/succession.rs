@@ -1,0 +1,157 @@
+//! A broker that runs on its own takes over from one inside a program, is replaced, and is stopped; programs go on.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use common::{Running, World, json, text};
+use rustix::process::Signal;
+
+/// A publisher of lines, and a subscriber to them, which both go on through whatever happens to brokers.
+struct Pair {
+    publisher: Running,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+    _subscriber: Running,
+}
+
+impl Pair {
+    fn start(world: &World) -> Self {
+        use std::io::BufRead;
+        use std::process::Stdio;
+
+        let mut command = world.command(&["--log", "info", "topic", "pub", "t"]);
+        let child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let publisher = Running::after(child, "publishing");
+        let mut subscriber = world.subscribe(&["t"]);
+        let lines = std::io::BufReader::new(subscriber.child().stdout.take().unwrap()).lines();
+        Self { publisher, lines, _subscriber: subscriber }
+    }
+
+    fn say(&mut self, line: &str) {
+        use std::io::Write;
+        writeln!(self.publisher.child().stdin.as_mut().unwrap(), "{line}").unwrap();
+        assert_eq!(self.lines.next().unwrap().unwrap(), line);
+    }
+}
+
+fn broker_of(world: &World) -> u64 {
+    json(&world.run(&["status", "--json"]))["broker_pid"].as_u64().unwrap()
+}
+
+#[test]
+fn a_program_that_is_the_broker_makes_room() {
+    let world = World::new();
+    let mut pair = Pair::start(&world);
+    pair.say("with the publisher as broker");
+    let broker = world.start(&["serve"], "serves at");
+    pair.say("with another broker");
+    assert_eq!(broker_of(&world), u64::from(broker.id()));
+    let status = json(&world.run(&["status", "--json"]));
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 2);
+    broker.signal(Signal::KILL);
+    pair.say("with a program as broker again");
+    assert_eq!(json(&world.run(&["status", "--json"]))["nodes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_running_broker_is_replaced_with_what_it_keeps() {
+    let world = World::new();
+    let first = world.start(&["serve"], "serves at");
+    let create = world.run_with_input(&["region", "create", "settings", "--keep"], b"blue");
+    assert!(create.status.success(), "{}", text(&create.stderr));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "red").unwrap();
+    let publish = world.run(&["dataset", "publish", "index", file.path().to_str().unwrap(), "--keep"]);
+    assert!(publish.status.success(), "{}", text(&publish.stderr));
+    let mut pair = Pair::start(&world);
+    pair.say("before");
+    let refused = world.run(&["serve"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--replace"), "{}", text(&refused.stderr));
+    let second = world.start(&["serve", "--replace"], "serves at");
+    let (code, _, said) = first.finish();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("has been replaced"), "{said}");
+    pair.say("after");
+    assert_eq!(broker_of(&world), u64::from(second.id()));
+    assert_eq!(text(&world.run(&["region", "read", "settings"]).stdout).trim_end(), "blue");
+    assert_eq!(text(&world.run(&["dataset", "cat", "index"]).stdout), "red");
+}
+
+#[test]
+fn who_stops_a_broker_learns_who_still_uses_it() {
+    let world = World::new();
+    assert_eq!(world.run(&["stop"]).status.code(), Some(3));
+    let broker = world.start(&["serve"], "serves at");
+    let mut pair = Pair::start(&world);
+    pair.say("before");
+    let stopped = json(&world.run(&["stop", "--json"]));
+    assert_eq!(stopped["broker_pid"], broker.id());
+    assert_eq!(stopped["nodes"].as_array().unwrap().len(), 2);
+    let (code, _, said) = broker.finish();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("has ended"), "{said}");
+    pair.say("after");
+    // Now it is inside a program, which alone can end it.
+    let refused = world.run(&["stop"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("inside process"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = world.command(&["serve"]);
+    let broker = Running::after(command.env("NOTIFY_SOCKET", &path).spawn().unwrap(), "serves at");
+    let hear = || {
+        let mut said = [0; 64];
+        let length = socket.recv(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..length]).into_owned()
+    };
+    assert_eq!(hear(), "READY=1");
+    broker.signal(Signal::TERM);
+    assert_eq!(hear(), "STOPPING=1");
+    assert_eq!(broker.finish().0, Some(0));
+}
+
+/// What systemd does for a socket unit: the program finds the listening socket as descriptor 3.
+#[test]
+fn a_socket_that_systemd_has_made_is_served_and_left() {
+    use std::os::fd::OwnedFd;
+    use std::process::Command;
+
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+    let world = World::new();
+    std::fs::create_dir_all(world.runtime_directory()).unwrap();
+    let path = world.runtime_directory().join("default.sock");
+    let kind = SocketType::SEQPACKET;
+    let listener: OwnedFd =
+        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 8).unwrap();
+    for _ in 0..2 {
+        // The shell's number stays that of the program that it becomes.
+        let program = world.command(&["serve"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve 3<&0 </dev/null"]);
+        command.arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.stdin(listener.try_clone().unwrap()).stdout(std::process::Stdio::piped());
+        let broker =
+            Running::after(command.stderr(std::process::Stdio::piped()).spawn().unwrap(), "serves at");
+        assert!(world.run(&["status"]).status.success());
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.finish().0, Some(0));
+        assert!(path.exists(), "the socket is systemd's to remove");
+    }
+}

@@ -1,0 +1,128 @@
+//! Locks on single bytes of a file that belong to an open file and end with it (`F_OFD_SETLK`). The kernel lists whoever
+//! holds one, so a file in which everybody locks a byte of its own is a register of the living that nobody has to keep.
+//!
+//! The only system call here that no crate of ours wraps.
+
+use std::ffi::c_int;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `struct flock` of the kernel on 64-bit machines.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Flock {
+    kind: i16,
+    whence: i16,
+    start: i64,
+    length: i64,
+    pid: i32,
+}
+
+const _: () = assert!(size_of::<Flock>() == 32 && cfg!(target_pointer_width = "64"));
+
+const F_OFD_GETLK: c_int = 36;
+const F_OFD_SETLK: c_int = 37;
+const F_RDLCK: i16 = 0;
+const F_WRLCK: i16 = 1;
+const F_UNLCK: i16 = 2;
+const SEEK_SET: i16 = 0;
+
+/// One past the last byte that can be locked here.
+pub const BYTES_END: u64 = i64::MAX as u64;
+
+// SAFETY: this is the declaration of the C library's `fcntl` for every target of this crate.
+unsafe extern "C" {
+    fn fcntl(descriptor: c_int, command: c_int, ...) -> c_int;
+}
+
+fn call(file: impl AsFd, command: c_int, mut lock: Flock) -> io::Result<Flock> {
+    loop {
+        // SAFETY: both commands take a pointer to one `struct flock`, which is what `lock` is (asserted above), and which
+        // outlives the call; the descriptor is borrowed, so it is open.
+        let result = unsafe { fcntl(file.as_fd().as_raw_fd(), command, std::ptr::from_mut(&mut lock)) };
+        if result != -1 {
+            return Ok(lock);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn byte(at: u64, kind: i16) -> io::Result<Flock> {
+    let start = i64::try_from(at).ok().filter(|start| *start < i64::MAX);
+    let start = start.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(Flock { kind, whence: SEEK_SET, start, length: 1, pid: 0 })
+}
+
+/// Locks one byte, which need not exist, for `file` as it is open here and wherever else it was passed to. Others may lock
+/// the same byte. A file that is open for reading will do.
+///
+/// # Errors
+///
+/// When the file's file system knows no locks, or the kernel has no memory.
+pub fn lock_byte(file: impl AsFd, at: u64) -> io::Result<()> {
+    call(file, F_OFD_SETLK, byte(at, F_RDLCK)?).map(drop)
+}
+
+/// Ends [`lock_byte`], also for a forked child that has the same open file.
+///
+/// # Errors
+///
+/// As for [`lock_byte`].
+pub fn unlock_byte(file: impl AsFd, at: u64) -> io::Result<()> {
+    call(file, F_OFD_SETLK, byte(at, F_UNLCK)?).map(drop)
+}
+
+/// Whether anybody has that byte locked through another open file than this one.
+///
+/// # Errors
+///
+/// As for [`lock_byte`].
+pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
+    Ok(call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind != F_UNLCK)
+}
+
+/// All bytes of `range` that others have locked, in no particular order.
+///
+/// # Errors
+///
+/// As for [`lock_byte`].
+///
+/// ```
+/// use onecopy_memory::range_lock::{lock_byte, locked_bytes};
+/// use std::fs::File;
+///
+/// let path = std::env::temp_dir().join(format!("onecopy-doc-{}", std::process::id()));
+/// File::create(&path)?;
+/// let (one, other) = (File::open(&path)?, File::open(&path)?);
+/// lock_byte(&one, 7)?;
+/// assert_eq!(locked_bytes(&other, 0..100)?, [7]);
+/// drop(one);
+/// assert!(locked_bytes(&other, 0..100)?.is_empty());
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn locked_bytes(file: impl AsFd, range: Range<u64>) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    // The kernel names one lock in a range, whichever it comes to first; the rest is to its left and right.
+    let mut unseen = vec![range];
+    while let Some(range) = unseen.pop() {
+        let (start, end) = (range.start.min(BYTES_END), range.end.min(BYTES_END));
+        if start >= end {
+            continue;
+        }
+        let wanted = Flock { length: (end - start) as i64, ..byte(start, F_WRLCK)? };
+        let lock = call(&file, F_OFD_GETLK, wanted)?;
+        if lock.kind == F_UNLCK {
+            continue;
+        }
+        // Of a lock that others made some other way, at least one byte is passed over, so this comes to an end.
+        let at = (lock.start as u64).clamp(start, end - 1);
+        found.push(at);
+        unseen.extend([start..at, at + 1..end]);
+    }
+    Ok(found)
+}

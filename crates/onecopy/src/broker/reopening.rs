@@ -1,0 +1,125 @@
+//! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more costs the node.
+
+use super::datasets::Part;
+use super::peers::PeerId;
+use super::protocol::{Address, OpenError, Refusal, Request, Role};
+use super::quota::Kept;
+use super::state::Broker;
+use super::topics::{Descriptor, Key, NewPublisher};
+
+impl Broker {
+    /// Opens one port of a returning node. What has to wait for the others is put into `later`.
+    pub(super) fn reopen(
+        &mut self,
+        peer: PeerId,
+        request: Request,
+        descriptor: Option<Descriptor>,
+        later: &mut Vec<(Request, Option<Descriptor>)>,
+    ) -> Result<(), Refusal> {
+        match (request, descriptor) {
+            (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
+                let (key, from) = match address {
+                    Address::Topic(name) => (Key::Topic(name.into()), None),
+                    Address::Direct { to, from } => (Key::Direct(to), Some(from)),
+                    Address::Region { name, .. } => (Key::Region(name.into()), None),
+                };
+                let is_foreign = from.is_some_and(|from| from.node != port.node);
+                let has_writer = matches!(key, Key::Region(_))
+                    && self.topics.writer_of(&key).is_some_and(|writer| writer.node != port.node);
+                if is_foreign || has_writer || self.check_mode(&key).is_err() {
+                    return Err(superseded(&key.to_string()));
+                }
+                let charge = self.charge_publisher(peer, port.node, &key).map_err(refusal)?;
+                let new = NewPublisher { port, key, from, payload, delivery, history, ring };
+                self.topics.insert_publisher(new).map_err(refusal)?;
+                self.quota.keep(peer, port, charge);
+            }
+            (Request::AddSegment { publisher, index, .. }, Some(segment)) => {
+                let charge = self.charge_segment(peer)?;
+                self.topics.insert_segment(publisher, index, segment)?;
+                self.quota.keep_segment(peer, publisher, charge, self.topics.segments_of(publisher));
+            }
+            (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
+                let key = match address {
+                    Address::Topic(name) => Key::Topic(name.into()),
+                    Address::Region { name, .. } => Key::Region(name.into()),
+                    Address::Direct { .. } => return Err(Refusal::WrongRole { port }),
+                };
+                self.check_mode(&key).map_err(refusal)?;
+                let charge = self.charge_subscriber(peer, port.node, &key).map_err(refusal)?;
+                self.topics.insert_subscriber(port, key, payload).map_err(refusal)?;
+                self.quota.keep(peer, port, charge);
+            }
+            (Request::OpenService { port, role, service, payload }, _) => {
+                if role == Role::Server && payload.is_none() {
+                    return Err(Refusal::WrongRole { port });
+                }
+                let charge = self.charge_correspondent(peer, port.node, &service).map_err(refusal)?;
+                self.services.check_open(port, &service, payload.as_ref()).map_err(refusal)?;
+                let incoming = payload.as_ref().map(|payload| payload.sent_to(role).clone());
+                self.topics.insert_subscriber(port, Key::Direct(port), incoming).map_err(refusal)?;
+                self.services.insert(port, role, service, payload);
+                self.quota.keep(peer, port, charge);
+            }
+            (Request::OpenShared { port, region, payload, seat: Some(seat) }, _) => {
+                let charge = self.charge_participant(peer, &region).map_err(refusal)?;
+                let seat = onecopy_memory::region::Seat::from_bits(seat);
+                let is_single = self.topics.has(&Key::Region(region.as_str().into()));
+                let is_other = self.shared.has_other_payload(&region, payload.as_ref());
+                if is_single
+                    || is_other
+                    || !seat.is_some_and(|seat| self.shared.reseat(port, &region, payload, seat))
+                {
+                    return Err(superseded(&region));
+                }
+                self.quota.keep(peer, port, charge);
+            }
+            (request @ Request::ReopenDataset { .. }, memory) => {
+                self.rejoin_dataset(peer, &request)?;
+                later.push((request, memory));
+            }
+            (Request::Keep { region, keep: true, .. }, None) => {
+                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Region(region.clone())).is_ok() {
+                    later.push((Request::Keep { request: 0, region, keep: true }, None));
+                }
+            }
+            (Request::KeepDataset { dataset, keep: true, .. }, None) => {
+                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Dataset(dataset.clone())).is_ok()
+                {
+                    later.push((Request::KeepDataset { request: 0, dataset, keep: true }, None));
+                }
+            }
+            (request, descriptor) => later.push((request, descriptor)),
+        }
+        Ok(())
+    }
+
+    fn rejoin_dataset(&mut self, peer: PeerId, request: &Request) -> Result<(), Refusal> {
+        let Request::ReopenDataset { port, dataset, publishes, .. } = request else { return Ok(()) };
+        let charge = self.charge_participant(peer, dataset).map_err(refusal)?;
+        let part = if *publishes { Part::Publisher } else { Part::Viewer };
+        self.datasets.join(*port, dataset, part).map_err(refusal)?;
+        self.quota.keep(peer, *port, charge);
+        Ok(())
+    }
+}
+
+fn superseded(name: &str) -> Refusal {
+    Refusal::Superseded { name: name.to_owned() }
+}
+
+/// Why a node can't come back, where at first it would have been an error of one port.
+fn refusal(error: OpenError) -> Refusal {
+    match error {
+        OpenError::TypeMismatch { topic: name, .. }
+        | OpenError::DeliveryMismatch { topic: name, .. }
+        | OpenError::ServiceMismatch { service: name, .. }
+        | OpenError::HasWriter { region: name, .. }
+        | OpenError::ModeMismatch { region: name, .. }
+        | OpenError::NoSeat { region: name, .. } => superseded(&name),
+        OpenError::OverQuota { resource, limit } => Refusal::OverQuota { resource, limit },
+        OpenError::OutOfDescriptors { .. } => Refusal::OutOfDescriptors,
+        OpenError::NoDataset { dataset: name } => superseded(&name),
+        OpenError::NoSuchPeer { .. } | OpenError::DuplicatePort { .. } => superseded("?"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
+//! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
+//!
+//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). (`flock`, by which the broker holds the same file, and locks of bytes have nothing to do with each other.)
+
+use std::os::fd::OwnedFd;
+
+use onecopy_memory::range_lock::{lock_byte, unlock_byte};
+use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use super::{Instance, InstanceError};
+use crate::broker::protocol::NodeId;
+
+/// A node's byte, locked until this is dropped.
+#[derive(Debug)]
+pub struct Presence {
+    file: OwnedFd,
+    node: NodeId,
+    /// A forked child has a copy of this, and is not the node.
+    process: u32,
+}
+
+impl Presence {
+    pub(super) fn take(instance: &Instance, node: NodeId) -> Result<Self, InstanceError> {
+        let failed = |source: std::io::Error| instance.failed("be counted among the nodes of", source);
+        let file = open(instance)?;
+        lock_byte(&file, node.as_position()).map_err(failed)?;
+        Ok(Self { file, node, process: std::process::id() })
+    }
+
+    /// Whether newcomers still look at this file. Somebody may have removed it.
+    pub(super) fn is_in_place(&self, instance: &Instance) -> Result<bool, InstanceError> {
+        Ok(identity(&self.file) == identity(&open(instance)?))
+    }
+
+    /// Whether another node is there, as far as can be seen from the file that this one was counted in.
+    pub(crate) fn sees(&self, node: NodeId) -> bool {
+        crate::broker::is_counted(&self.file, node)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // A child made by `fork` has the same open file, which closing it here would leave locked.
+        if self.process == std::process::id()
+            && let Err(error) = unlock_byte(&self.file, self.node.as_position())
+        {
+            tracing::debug!(%error, "a byte was not locked");
+        }
+    }
+}
+
+pub(super) fn open(instance: &Instance) -> Result<OwnedFd, InstanceError> {
+    loop {
+        instance.create_directory()?;
+        // Somebody may remove the directory at any time: then it is created again.
+        let Some(directory) = instance.open_directory()? else { continue };
+        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(directory, instance.lock_name(), flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok(file),
+            Err(Errno::NOENT) => {}
+            Err(source) => return Err(instance.failed("open the lock of", source)),
+        }
+    }
+}
+
+fn identity(file: &OwnedFd) -> Option<(u64, u64)> {
+    fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}

@@ -1,0 +1,81 @@
+//! What a node says to whichever broker there is, and its ledger: what is said changes the ledger first, so that nothing is
+//! lost when the broker ends.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use onecopy_memory::region::RegionObserver;
+
+use super::ledger::{Knowledge, Ledger};
+use super::outbox::Outbox;
+use crate::broker::Descriptor;
+use crate::broker::protocol::Request;
+use crate::broker::transport::{PacketSocket, TransportError};
+use crate::instance::{Presence, Welcome};
+
+#[derive(Debug)]
+pub(super) struct Conversation {
+    ledger: Mutex<Ledger>,
+    pub(super) outbox: Outbox,
+}
+
+impl Conversation {
+    pub(super) fn new(outbox: Outbox) -> Self {
+        Self { ledger: Mutex::default(), outbox }
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something, and tells the broker. No other broker is told anything in between.
+    pub(super) fn say(
+        &self,
+        note: impl FnOnce(&mut Ledger),
+        request: &Request,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<(), TransportError> {
+        // A child made by `fork` has a copy of the ledger, locked for ever if somebody had it locked.
+        if self.outbox.is_forked() {
+            return Err(TransportError::Closed);
+        }
+        let mut ledger = self.ledger();
+        note(&mut ledger);
+        self.outbox.send(request, descriptor)
+    }
+
+    /// The same where nobody waits for a failure: the node is ending then, or was refused.
+    pub(super) fn say_or_log(
+        &self,
+        note: impl FnOnce(&mut Ledger),
+        request: &Request,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) {
+        if let Err(error) = self.say(note, request, descriptor) {
+            tracing::debug!(?request, %error, "request not sent");
+        }
+    }
+
+    /// Goes on with another broker: everything is announced to it. `false` if the node is ending.
+    pub(super) fn go_on(
+        &self,
+        socket: &Arc<PacketSocket>,
+        questions: Vec<Request>,
+        (before, now): (Welcome, Welcome),
+        presence: &Presence,
+    ) -> bool {
+        let mut ledger = self.ledger();
+        let knowledge = Knowledge {
+            is_there: &|node| presence.sees(node),
+            version_of: &version_of,
+            pids_hold: before.pid_namespace == now.pid_namespace && now.pid_namespace != 0,
+        };
+        self.outbox.go_up(socket, ledger.announcement(&knowledge), questions)
+    }
+}
+
+/// The version of the value in a region's memory, or 0 if nobody can look at it.
+fn version_of(memory: &Descriptor) -> u64 {
+    let observer = memory.try_clone().ok().and_then(|memory| RegionObserver::open(memory).ok());
+    observer.map_or(0, |observer| observer.version())
+}

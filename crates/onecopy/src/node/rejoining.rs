@@ -1,0 +1,115 @@
+//! The end of a broker as a node lives it: it looks for the next one, or becomes it, and goes on with it as if nothing had
+//! been. What its publishers and subscribers do meanwhile does not depend on it.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use onecopy_memory::wait::Doorbell;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::ports::{Connection, reader_key};
+use super::session::Session;
+use crate::broker::protocol::NodeId;
+use crate::broker::server::ServerThread;
+use crate::broker::transport::PacketSocket;
+use crate::instance::{Instance, InstanceError, Joined, Presence, Welcome};
+use crate::limits::{REJOIN_DELAY_MAX, REJOIN_DELAY_MIN};
+
+/// A node's place in its instance, kept by its control thread.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) instance: Instance,
+    pub(super) name: String,
+    pub(super) socket: Arc<PacketSocket>,
+    pub(super) welcome: Welcome,
+    presence: Presence,
+}
+
+impl Membership {
+    /// Joins the instance for the first time. Also returns the broker, if this process has become it.
+    pub(super) fn begin(
+        instance: &Instance,
+        node: NodeId,
+        name: String,
+    ) -> Result<(Self, Option<ServerThread>), InstanceError> {
+        let Joined { socket, welcome, server, presence, .. } = instance.join(node, &name)?;
+        let (instance, socket) = (instance.clone(), Arc::new(socket));
+        Ok((Self { instance, name, socket, welcome, presence }, server))
+    }
+
+    /// Looks for another broker until there is one. `false` if the node ends, or may not come back.
+    pub(super) fn resume(&mut self, session: &Session, bell: &Doorbell) -> bool {
+        // The broker, if it lives, sees at once that we are gone.
+        self.socket.end();
+        session.conversation.outbox.go_down();
+        wake_everybody_from_now_on(session);
+        let mut delay = REJOIN_DELAY_MIN;
+        loop {
+            match self.instance.join_from(session.node, &self.name, Some(self.welcome.broker)) {
+                Ok(joined) => return self.go_on(session, joined),
+                Err(InstanceError::Refused(reason)) => {
+                    session.conversation.outbox.close();
+                    session.connection_ended(Connection::Refused(reason));
+                    return false;
+                }
+                // One that is just ending has let go of its socket, and not yet of its lock.
+                Err(error) if delay < REJOIN_DELAY_MAX => {
+                    tracing::debug!(node = %session.node, %error, "no broker to come back to yet");
+                }
+                Err(error) => tracing::warn!(node = %session.node, %error, "no broker to come back to"),
+            }
+            if session.ports().closing {
+                return false;
+            }
+            sleep(bell, delay);
+            delay = (delay * 2).min(REJOIN_DELAY_MAX);
+        }
+    }
+
+    fn go_on(&mut self, session: &Session, joined: Joined) -> bool {
+        let Joined { socket, welcome, server, presence, broker_pid } = joined;
+        tracing::info!(node = %session.node, broker_pid, is_broker = server.is_some(), "goes on with another broker");
+        session.keep_server(server);
+        let socket = Arc::new(socket);
+        let mut ports = session.ports();
+        let unseated = ports.shared.values_mut().filter(|shared| shared.seated.is_none());
+        unseated.for_each(|shared| shared.living.clear());
+        drop(ports);
+        let questions = session.inspections.open_questions();
+        // What others of the last broker's nodes can be seen from the place where they were counted.
+        let goes_on = session.conversation.go_on(&socket, questions, (self.welcome, welcome), &self.presence);
+        (self.socket, self.welcome, self.presence) = (socket, welcome, presence);
+        if goes_on {
+            session.show_readers();
+        }
+        goes_on
+    }
+}
+
+/// Nobody can announce any more that they will sleep, so every reader counts as a sleeper.
+fn wake_everybody_from_now_on(session: &Session) {
+    let ports = session.ports();
+    for route in ports.attached_routes() {
+        if let Some(publisher) = ports.publishers.get(&route.publisher) {
+            publisher.readers.may_sleep(reader_key(route), None);
+        }
+    }
+}
+
+/// Waits, unless the node ends.
+fn sleep(bell: &Doorbell, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut polled = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
+            Ok(0) => return,
+            Ok(_) => drop(bell.was_rung()),
+            Err(_) => {}
+        }
+        if left.is_zero() {
+            return;
+        }
+    }
+}
