@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::broker::protocol::{Event, KeepError, NodeId, OpenError, PortId, Request};
+use crate::broker::protocol::{BrokerId, Event, KeepError, NodeId, OpenError, PortId, Request};
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
 use crate::broker::{Descriptor, PeerId};
@@ -249,4 +249,35 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_the_last_broker_kept_is_kept_by_the_next_and_the_newest_version_wins() {
+    let mut broker = Broker::new(Credentials { pid: 7, uid: USER });
+    broker.keep_regions();
+    let (old, new): (Descriptor, Descriptor) = (memory(), memory());
+    for (node, version, memory) in [(1, 4, &new), (2, 3, &old)] {
+        broker.connect(PeerId(node), Credentials { pid: 100, uid: USER });
+        let name = "node".to_owned();
+        let returns_from = Some(BrokerId(9));
+        broker.handle_request(PeerId(node), Request::Hello { node: NodeId(node), name, returns_from }, None);
+        let (port, dataset) = (port(node, 1), "index".to_owned());
+        let reopen =
+            Request::ReopenDataset { port, dataset, publishes: false, version, latest: 6, memory: true };
+        broker.handle_request(PeerId(node), reopen, Some(Arc::clone(memory)));
+        broker.handle_request(PeerId(node), keep(true), None);
+        broker.handle_request(PeerId(node), Request::Announced, None);
+    }
+    told(&mut broker);
+    for node in [1, 2] {
+        send(&mut broker, Request::Close { port: port(node, 1) }, None);
+    }
+    broker.handle_request(PeerId(1), open(port(1, 2), false), None);
+    let answers = told(&mut broker);
+    let (event, descriptor) = answers.first().unwrap();
+    assert_eq!(*event, Event::Dataset { port: port(1, 2), version: 4 });
+    assert!(Arc::ptr_eq(descriptor.as_ref().unwrap(), &new));
+    // Six was told of once, and is not given again.
+    let published = publish(&mut broker, port(2, 2), &old);
+    assert!(published.contains(&Event::DatasetVersion { port: port(2, 2), version: 7 }));
 }
