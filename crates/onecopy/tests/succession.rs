@@ -172,12 +172,22 @@ fn a_death_after_the_succession_is_noticed() {
     holder.expect("ready");
     let client = node.service::<u64, u64>("next").unwrap().client().open().unwrap();
     assert_eq!(*client.call(&1).unwrap().wait(LONG).unwrap(), 2);
+    // So that neither of them becomes the broker: they are going to be killed.
+    server.stop();
+    holder.stop();
     broker.kill();
+    node.inventory().unwrap();
+    assert!(node.is_broker());
+    server.go_on();
+    holder.go_on();
+    let begin = Instant::now();
+    while node.inventory().unwrap().nodes.len() < 3 {
+        assert!(begin.elapsed() < LONG, "whoever was stopped did not come back");
+    }
     holder.tell("hold");
     holder.expect("held");
     server.stop();
     let call = client.call(&2).unwrap();
-    node.inventory().unwrap();
     server.kill();
     let error = call.wait(LONG).map(drop).unwrap_err();
     assert!(matches!(error, CallError::PeerDied { .. }), "{error}");
