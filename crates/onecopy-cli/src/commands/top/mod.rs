@@ -104,10 +104,18 @@ fn look(visit: &mut Option<Visit>, scope: &Scope) -> Snapshot {
             Some(visit) => visit,
             None => visit.insert(scope.visit_as("onecopy top")?),
         };
-        Ok::<_, Failure>(Snapshot::new(visit.broker_pid, &visit.node.inventory()?))
+        let inventory = visit.node.inventory()?;
+        // Whoever looks on must not keep up an instance that everybody else has left.
+        if visit.node.is_broker() && inventory.nodes.len() <= 1 {
+            return Ok(None);
+        }
+        Ok::<_, Failure>(Some(Snapshot::new(visit.broker_pid, &inventory)))
     })();
-    looked.unwrap_or_else(|failure| {
+    let looked = looked.unwrap_or_else(|failure| {
         tracing::debug!(reason = failure.explanation(), "nothing to see");
+        None
+    });
+    looked.unwrap_or_else(|| {
         *visit = None;
         Snapshot::default()
     })
