@@ -88,9 +88,9 @@ impl<const WORDS: usize> Reader for Copies<WORDS>
 where
     [u64; WORDS]: ZeroCopySend,
 {
-    #[inline]
-    fn read(&mut self) -> anyhow::Result<Received> {
-        Ok(Received::read(&*self.entry.get()))
+    #[inline(always)]
+    fn read(&mut self, words: usize) -> anyhow::Result<u64> {
+        Ok(Received::read(&*self.entry.get()).first_if_whole(words))
     }
 }
 
@@ -121,6 +121,6 @@ impl Endpoint for Watch {
 
     fn receive(&mut self) -> anyhow::Result<Received> {
         self.bell.wait()?;
-        self.copies.read()
+        Ok(Received::read(&*self.copies.entry.get()))
     }
 }

@@ -81,12 +81,12 @@ impl<const WORDS: usize, const SLEEP_NS: u64> Writer for Files<WORDS, SLEEP_NS> 
 }
 
 impl<const WORDS: usize, const SLEEP_NS: u64> Reader for Files<WORDS, SLEEP_NS> {
-    #[inline]
-    fn read(&mut self) -> anyhow::Result<Received> {
+    #[inline(always)]
+    fn read(&mut self, words: usize) -> anyhow::Result<u64> {
         // SAFETY: the value is let go before this function returns, long before the writer's grace is over, and the
         // files hold nothing but numbers, of which any bytes are valid. That the writer may write one of them
         // meanwhile (see above) is in this crate's design; a sum of numbers comes out wrong then, and is checked.
         let value = unsafe { self.synchronizer.read::<[u64; WORDS]>(false) };
-        Ok(Received::read(&*value.context("mmap-sync cannot read")?))
+        Ok(Received::read(&*value.context("mmap-sync cannot read")?).first_if_whole(words))
     }
 }

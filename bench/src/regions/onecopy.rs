@@ -11,7 +11,7 @@ use crate::cell::Cell;
 use crate::child::Link;
 use crate::endpoint::{Endpoint, Side};
 use crate::job::Job;
-use crate::payload::{self, Received};
+use crate::payload::Received;
 use crate::{latency, onecopy_node};
 
 /// How long a reader that sleeps may wait before the measurement is given up.
@@ -37,10 +37,7 @@ struct Copying(region::Region<[u64; 8]>);
 
 struct Holding(region::Region<[u64; 512]>);
 
-struct Updates<const WORDS: usize> {
-    region: region::Region<[u64; WORDS]>,
-    value: [u64; WORDS],
-}
+struct Updates<const WORDS: usize>(region::Region<[u64; WORDS]>);
 
 impl Region for Small {
     type Writer = Updates<8>;
@@ -73,9 +70,7 @@ where
     [u64; WORDS]: PlainData,
 {
     fn create(job: &Job, name: &str) -> anyhow::Result<Self> {
-        let value = [0; WORDS];
-        let region = onecopy_node::open(job)?.region(name)?.create(&value)?;
-        Ok(Self { region, value })
+        Ok(Self(onecopy_node::open(job)?.region(name)?.create(&[0; WORDS])?))
     }
 }
 
@@ -85,23 +80,22 @@ where
 {
     #[inline]
     fn write(&mut self, first: u64) -> anyhow::Result<()> {
-        payload::fill(&mut self.value, first);
-        self.region.write(&self.value)?;
+        self.0.write(&std::array::from_fn(|index| first + index as u64))?;
         Ok(())
     }
 }
 
 impl Reader for Copying {
-    #[inline]
-    fn read(&mut self) -> anyhow::Result<Received> {
-        Ok(Received::read(&self.0.get()?))
+    #[inline(always)]
+    fn read(&mut self, words: usize) -> anyhow::Result<u64> {
+        Ok(Received::read(&self.0.get()?).first_if_whole(words))
     }
 }
 
 impl Reader for Holding {
-    #[inline]
-    fn read(&mut self) -> anyhow::Result<Received> {
-        Ok(self.0.with(|value| Received::read(value))?)
+    #[inline(always)]
+    fn read(&mut self, words: usize) -> anyhow::Result<u64> {
+        Ok(self.0.with(|value| Received::read(value).first_if_whole(words))?)
     }
 }
 

@@ -87,14 +87,14 @@ impl<const WORDS: usize> Writer for Seqlock<WORDS> {
 }
 
 impl<const WORDS: usize> Reader for Seqlock<WORDS> {
-    #[inline]
-    fn read(&mut self) -> anyhow::Result<Received> {
+    #[inline(always)]
+    fn read(&mut self, words: usize) -> anyhow::Result<u64> {
         loop {
             let version = self.version().load(Ordering::Acquire);
             let received = read(self.copy(version));
             fence(Ordering::Acquire);
             if self.version().load(Ordering::Relaxed) - version < COPIES - 1 {
-                return Ok(received);
+                return Ok(received.first_if_whole(words));
             }
         }
     }
