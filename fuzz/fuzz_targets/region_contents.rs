@@ -80,10 +80,11 @@ fn read_scribbled(capacity_bytes: u64, edits: &[u8]) {
     let view = View::open(sealed(&words), SegmentKind::Region).expect("the header is whole");
     let reader = RegionReader::open(&view, &TABLE, Box::new(())).expect("the geometry is possible");
     let mut bytes = [0; 300];
-    for exact in [false, true] {
-        if let Ok(value) = reader.read(&mut bytes, exact) {
-            assert!(value.version > 0 && value.length as u64 <= capacity_bytes);
-        }
+    if let Ok(value) = reader.read(&mut bytes) {
+        assert!(value.version > 0 && value.length as u64 <= capacity_bytes);
+    }
+    if reader.get::<[u64; 4]>().is_some() {
+        assert!(capacity_bytes >= 32);
     }
     if let Ok(held) = reader.hold() {
         assert!(held.bytes().len() as u64 <= capacity_bytes);
@@ -118,7 +119,7 @@ fn share_scribbled(capacity_bytes: u64, edits: &[u8]) {
         let deadline = Some(Instant::now());
         match form >> 3 & 7 {
             0 => {
-                if let Ok(value) = second.read(&mut bytes, false) {
+                if let Ok(value) = second.read(&mut bytes) {
                     assert!(value.version > 0 && value.length as u64 <= capacity_bytes);
                 }
             }

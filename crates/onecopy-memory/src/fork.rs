@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// What the page says in the process that made it.
+/// What the page says at first in the process that made it; later it says more. A child finds 0.
 const HERE: u64 = 1;
 
 /// Knows the process that made it from that process's children.
@@ -51,7 +51,22 @@ impl ForkGuard {
     /// Whether this process was forked off the one that made the guard.
     #[inline]
     pub fn is_child(&self) -> bool {
-        self.word().load(Ordering::Relaxed) != HERE
+        self.word().load(Ordering::Relaxed) == 0
+    }
+
+    /// Makes [`Self::mark`] another one. What was written before is seen by whoever sees that.
+    pub fn move_mark(&self) {
+        if !self.is_child() {
+            // Release pairs with the acquire in `mark`.
+            self.word().fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A number that changes with [`Self::move_mark`], and is another one in a child: one look tells who remembers it that
+    /// neither has happened.
+    #[inline]
+    pub fn mark(&self) -> u64 {
+        self.word().load(Ordering::Acquire)
     }
 
     #[inline]

@@ -19,7 +19,7 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::segment::{Segment, SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, full_barrier, load_acquire, lock};
-use crate::window::Window;
+use crate::window::{Pane, Window};
 
 /// Most blocks in one reader's chain: 65,535 held messages. A writer walks the chain when it reclaims, so a reader
 /// must not be able to make it endless.
@@ -90,11 +90,11 @@ impl ReaderTable {
     // Not a method: loom's `Arc` can't be the type of `self`.
     pub(crate) fn add_reader(
         table: &Arc<Self>,
-        ring: &Window<RingHeader>,
+        ring: &Pane<RingHeader>,
         writer_waits: bool,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Arc<ReaderState>, HoldError> {
-        let flags = ring[0].flags.load(Ordering::Relaxed);
+        let flags = ring.flags.load(Ordering::Relaxed);
         // The writer's membarrier reaches this process only if both sides registered.
         let asymmetric = flags & FLAG_ASYMMETRIC != 0 && kernel::features().membarrier;
         let block = table.take_block()?;
@@ -161,7 +161,7 @@ pub struct ReaderState {
     hint: AtomicU64,
     /// Entries in use in the chain's blocks: a full chain is not searched.
     held_in_chain: AtomicU64,
-    ring: Window<RingHeader>,
+    ring: Pane<RingHeader>,
     barrier: Barrier,
     reliable: bool,
     /// Whether the writer may be asleep until something is let go. A region's never is.
@@ -295,12 +295,18 @@ impl ReaderState {
 
     /// Enters `position` into a free entry. Only the reader's own thread enters into the first block, without a lock; the
     /// chain's blocks are filled under its lock.
+    #[inline]
     fn enter(&self, position: u64) -> Result<(u32, usize), HoldError> {
         if self.hint.load(Ordering::Relaxed) == 0
             && let Some(entry) = self.enter_in(self.block, 0, position)
         {
             return Ok((self.block, entry));
         }
+        self.enter_chain(position)
+    }
+
+    #[cold]
+    fn enter_chain(&self, position: u64) -> Result<(u32, usize), HoldError> {
         let mut chain = lock(&self.chain);
         if self.held_in_chain.load(Ordering::Relaxed) == (chain.len() * HELD_PER_BLOCK) as u64 {
             if let Some(entry) = self.enter_in(self.block, 0, position) {
@@ -345,6 +351,7 @@ impl ReaderState {
         Ok((self.enter_added(&mut chain, position)?, 0))
     }
 
+    #[inline]
     fn enter_in(&self, block: u32, from: usize, position: u64) -> Option<usize> {
         let held = &self.table.block(block).held;
         // Another thread may clear entries meanwhile. Acquire: a writer that sees what we put there instead of that
@@ -398,7 +405,7 @@ impl ReaderState {
         } else {
             self.barrier.light();
         }
-        let ticket = self.ring[0].space_wanted.load(Ordering::Relaxed);
+        let ticket = self.ring.space_wanted.load(Ordering::Relaxed);
         if ticket != 0 {
             self.serve_space(ticket);
         }

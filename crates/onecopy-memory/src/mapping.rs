@@ -105,6 +105,7 @@ impl Mapping {
     }
 
     /// Address of `len` bytes at `offset`, or `None` if they don't all lie inside.
+    #[inline]
     pub(crate) fn range(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
         if end > self.len {

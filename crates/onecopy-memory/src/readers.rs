@@ -8,7 +8,7 @@ use crate::sync::{
     Arc, AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, Ordering, heavy_barrier, load_acquire, lock,
 };
 use crate::wait::Ringer;
-use crate::window::Window;
+use crate::window::Pane;
 
 /// Names a reader among the readers of one ring.
 pub type ReaderKey = (u64, u32);
@@ -71,7 +71,7 @@ impl AttachedReader {
 /// The readers of one ring.
 #[derive(Debug)]
 pub struct Readers {
-    ring: Window<RingHeader>,
+    ring: Pane<RingHeader>,
     history: u64,
     /// Most messages that one slot announces.
     batch_max: u64,
@@ -82,7 +82,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn new(ring: Window<RingHeader>, history: u64, batch_max: u64) -> Self {
+    pub(crate) fn new(ring: Pane<RingHeader>, history: u64, batch_max: u64) -> Self {
         Self {
             ring,
             history,
@@ -117,7 +117,7 @@ impl Readers {
     /// overwrites the slot a whole ring back, and reclaims nothing that reaches into the history; `history` and the batch
     /// that it begins in are three quarters of a ring at most.
     pub fn attach(&self, key: ReaderKey, peer: PeerReader) -> u64 {
-        let earliest = load_acquire(&self.ring[0].head).saturating_sub(self.history);
+        let earliest = load_acquire(&self.ring.head).saturating_sub(self.history);
         let reader = Arc::new(AttachedReader {
             key,
             peer,
@@ -134,7 +134,7 @@ impl Readers {
         }
         // Pairs with the publishing thread's light barrier before it looks at the version.
         heavy_barrier();
-        let start = load_acquire(&self.ring[0].head).saturating_sub(self.history).max(earliest);
+        let start = load_acquire(&self.ring.head).saturating_sub(self.history).max(earliest);
         reader.start.store(self.first_needed(start), Ordering::Relaxed);
         start
     }
@@ -171,7 +171,7 @@ impl Readers {
         // Pairs with the light barrier between a publish's store and its look at the version: either that publish
         // sees the reader on the list, or the reader, woken below, sees what it published.
         heavy_barrier();
-        self.ring[0].wake.bump_and_wake();
+        self.ring.wake.bump_and_wake();
         let list = lock(&self.list);
         for reader in list.iter().filter(|reader| reader.key == key) {
             reader.ring();
@@ -180,7 +180,7 @@ impl Readers {
 
     /// Wakes every sleeping reader: for a writer that ends.
     pub fn wake_all(&self) {
-        self.ring[0].wake.bump_and_wake();
+        self.ring.wake.bump_and_wake();
         for reader in lock(&self.list).iter() {
             reader.ring();
         }

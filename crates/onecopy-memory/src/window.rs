@@ -106,3 +106,40 @@ impl<T: SharedLayout> Deref for Window<T> {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.count) }
     }
 }
+
+/// A window onto one value.
+#[derive(Debug)]
+pub(crate) struct Pane<T: SharedLayout> {
+    /// Of one value.
+    window: Window<T>,
+}
+
+impl<T: SharedLayout> Pane<T> {
+    /// The value at `offset`, or `None` if it does not lie inside the mapping or is not aligned.
+    pub(crate) fn new(mapping: &Arc<Mapping>, offset: usize) -> Option<Self> {
+        Some(Self { window: Window::new(mapping, offset, 1)? })
+    }
+
+    /// The same over the heap, for models.
+    #[cfg(loom)]
+    pub(crate) fn heap(value: T) -> Self {
+        Self { window: Window::heap(vec![value]) }
+    }
+}
+
+impl<T: SharedLayout> Clone for Pane<T> {
+    fn clone(&self) -> Self {
+        Self { window: self.window.clone() }
+    }
+}
+
+impl<T: SharedLayout> Deref for Pane<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        debug_assert_eq!(self.window.count, 1);
+        // SAFETY: the constructors made the window of one value, so it is there.
+        unsafe { self.window.get_unchecked(0) }
+    }
+}

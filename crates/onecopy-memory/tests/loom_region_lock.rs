@@ -34,7 +34,7 @@ fn increment(region: &SharedRegion) {
 
 fn expect_version(region: &SharedRegion, version: u64) {
     let mut bytes = [0; 16];
-    let value = region.read(&mut bytes, true).expect("nobody scribbles");
+    let value = region.read(&mut bytes).expect("nobody scribbles");
     assert_eq!((value.version, bytes), (version, model::value(version)));
 }
 

@@ -40,7 +40,7 @@ fn table() -> Arc<ReaderTable> {
 
 fn read(reader: &RegionReader) -> (u64, Vec<u8>) {
     let mut bytes = vec![0; reader.geometry().capacity_bytes()];
-    let value = reader.read(&mut bytes, false).expect("the writer is honest");
+    let value = reader.read(&mut bytes).expect("the writer is honest");
     bytes.truncate(value.length);
     (value.version, bytes)
 }
@@ -84,7 +84,7 @@ fn impossible_sizes_are_refused() {
     RegionGeometry::new(1, 3).expect_err("no alignment");
     RegionGeometry::new(1, 8192).expect_err("beyond a page");
     let aligned = RegionGeometry::new(1, 4096).expect("a page");
-    let writer = RegionWriter::create(aligned, 0, 1, b"x").expect("memory for a region");
+    let mut writer = RegionWriter::create(aligned, 0, 1, b"x").expect("memory for a region");
     assert_eq!(writer.value().as_ptr().addr() % 4096, 0);
 }
 

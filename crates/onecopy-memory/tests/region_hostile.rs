@@ -57,7 +57,7 @@ fn fault(capacity_bytes: usize, scribbles: &[(usize, u64)]) -> ReadError {
         words[*index] = *word;
     }
     let reader = open(&words).expect("the geometry is possible");
-    let read = reader.read(&mut [0; 64], false).expect_err("the words make no sense");
+    let read = reader.read(&mut [0; 64]).expect_err("the words make no sense");
     if capacity_bytes > 240 {
         assert_eq!(reader.hold().expect_err("neither in place"), read);
     }
@@ -69,7 +69,7 @@ fn the_image_is_that_of_an_honest_region() {
     for capacity_bytes in [64, 4096] {
         let reader = open(&honest(capacity_bytes)).expect("an honest region");
         let mut bytes = [0; 6];
-        let value = reader.read(&mut bytes, false).expect("an honest region");
+        let value = reader.read(&mut bytes).expect("an honest region");
         assert_eq!((value.version, value.length, &bytes), (2, 6, b"second"));
     }
 }
@@ -149,11 +149,11 @@ proptest! {
         }
         if let Ok(reader) = open(&words) {
             let mut bytes = vec![0; room];
-            for exact in [false, true] {
-                if let Ok(value) = reader.read(&mut bytes, exact) {
-                    prop_assert!(value.version > 0 && value.length <= capacity_bytes);
-                }
+            if let Ok(value) = reader.read(&mut bytes) {
+                prop_assert!(value.version > 0 && value.length <= capacity_bytes);
             }
+            prop_assert!(reader.get::<[u64; 8]>().is_none() || small);
+            prop_assert!(reader.get::<[u64; 9]>().is_none(), "more than there is room for");
             if let Ok(held) = reader.hold() {
                 prop_assert!(held.bytes().len() <= capacity_bytes);
                 std::hint::black_box(held.bytes().iter().map(|byte| u64::from(*byte)).sum::<u64>());

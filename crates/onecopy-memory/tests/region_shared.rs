@@ -35,7 +35,7 @@ fn join(region: &SharedRegion, line: u32) -> SharedRegion {
 
 fn read(region: &SharedRegion) -> (u64, Vec<u8>) {
     let mut bytes = vec![0; region.geometry().capacity_bytes()];
-    let value = region.read(&mut bytes, false).expect("nobody scribbles");
+    let value = region.read(&mut bytes).expect("nobody scribbles");
     bytes.truncate(value.length);
     (value.version, bytes)
 }
@@ -309,7 +309,7 @@ proptest! {
             let mut bytes = [0; 128];
             let deadline = Some(Instant::now());
             match step {
-                0 => drop(second.read(&mut bytes, false).map(|value| assert!(value.length <= capacity_bytes))),
+                0 => drop(second.read(&mut bytes).map(|value| assert!(value.length <= capacity_bytes))),
                 1 => drop(second.hold().map(|held| held.bytes().to_vec())),
                 2 => drop(first.write(&word.to_ne_bytes(), deadline)),
                 _ => drop(first.lock(deadline).map(|mut guard| {

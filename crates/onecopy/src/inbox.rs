@@ -1,7 +1,9 @@
 //! What a node's control thread leaves for a subscriber: publishers that came, grew or ended.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::mailbox::Mailbox;
 use onecopy_memory::region::RegionReader;
 use onecopy_memory::ring::{RingReader, RingWriter};
@@ -67,15 +69,22 @@ pub(crate) enum RegionNews {
 }
 
 /// Where the control thread leaves news, and how it gets a subscriber's event loop to look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) news: Mailbox<News>,
     pub(crate) ringer: std::sync::OnceLock<Ringer>,
+    /// Its mark moves with news for any port of the node.
+    pub(crate) fork: Arc<ForkGuard>,
 }
 
 impl Inbox {
+    pub(crate) fn new(fork: Arc<ForkGuard>) -> Self {
+        Self { news: Mailbox::default(), ringer: std::sync::OnceLock::new(), fork }
+    }
+
     pub(crate) fn post(&self, news: News) {
         self.news.post(news);
+        self.fork.move_mark();
         if let Some(ringer) = self.ringer.get() {
             ringer.ring();
         }

@@ -56,6 +56,25 @@ fn large_values_are_held_where_they_are() {
 }
 
 #[test]
+fn a_look_may_read_and_write_the_region_it_looks_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = node(&directory);
+    for capacity_bytes in [64, 1 << 16] {
+        let name = format!("notes/{capacity_bytes}");
+        let notes = node.region_bytes(&name).unwrap().capacity(capacity_bytes).create(b"first").unwrap();
+        let version = notes.with(|first| {
+            notes.write(b"second").unwrap();
+            // News for the node come in between as well.
+            let other = node.region_bytes("other").unwrap().open_or_create(b"").unwrap();
+            assert_eq!((first, &*notes.read().unwrap()), (&b"first"[..], &b"second"[..]));
+            notes.with(|second| assert_eq!(second, b"second")).unwrap();
+            other.version().unwrap() + notes.version().unwrap()
+        });
+        assert_eq!(version.unwrap(), 1 + 2);
+    }
+}
+
+#[test]
 fn a_lock_changes_a_value_in_place_or_not_at_all() {
     let directory = tempfile::tempdir().unwrap();
     let node = node(&directory);

@@ -13,7 +13,29 @@ use crate::sync::Ordering;
 pub struct RegionGeometry {
     capacity_bytes: usize,
     alignment_bytes: usize,
+    small: bool,
     shared: bool,
+}
+
+/// Where the copies lie. It follows from the sizes, and is looked up with every read and write, so it is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    /// Words from one copy to the next.
+    pub(super) copy_stride: usize,
+    /// Words of a copy that are in use: its header, and its value if that is small.
+    pub(super) copy_words: usize,
+    /// Where the bytes of the first copy are, from the start of the segment.
+    payloads_offset: usize,
+    /// Bytes from one copy's bytes to the next one's.
+    payload_stride: usize,
+}
+
+impl Places {
+    /// Where the bytes of a copy are, from the start of the segment.
+    #[inline]
+    pub(super) fn payload_offset(&self, copy: usize) -> usize {
+        self.payloads_offset + copy * self.payload_stride
+    }
 }
 
 /// No region can have these sizes.
@@ -54,7 +76,8 @@ impl RegionGeometry {
         if !alignment_bytes.is_power_of_two() || alignment_bytes > ALIGNMENT_MAX {
             return Err(GeometryError::Alignment { alignment_bytes });
         }
-        Ok(Self { capacity_bytes, alignment_bytes, shared: false })
+        let small = capacity_bytes <= SMALL_BYTES_MAX && alignment_bytes <= SMALL_ALIGNMENT_MAX;
+        Ok(Self { capacity_bytes, alignment_bytes, small, shared: false })
     }
 
     /// The same with a lock, and seats for its writers.
@@ -75,7 +98,7 @@ impl RegionGeometry {
     /// Whether values are copied out; otherwise they are held in place.
     #[inline]
     pub fn is_small(&self) -> bool {
-        self.capacity_bytes <= SMALL_BYTES_MAX && self.alignment_bytes <= SMALL_ALIGNMENT_MAX
+        self.small
     }
 
     /// Refuses a value that does not fit.
@@ -96,21 +119,19 @@ impl RegionGeometry {
         SEATS_OFFSET + self.seat_lines() * size_of::<SeatLine>()
     }
 
-    /// Words from one copy to the next. A large value's words have a line, its bytes lie elsewhere.
-    #[inline]
-    pub(super) fn copy_words(&self) -> usize {
-        let value_bytes = if self.is_small() { self.capacity_bytes } else { 0 };
-        (COPY_HEADER_WORDS * 8 + value_bytes).next_multiple_of(LINE_BYTES) / 8
-    }
-
-    pub(super) fn payload_offset(&self, copy: usize) -> usize {
+    /// A large value's header has a line, its bytes lie elsewhere.
+    pub(super) fn places(&self) -> Places {
+        const LINE_WORDS: usize = LINE_BYTES / 8;
         if self.is_small() {
-            self.copies_offset() + (copy * self.copy_words() + COPY_HEADER_WORDS) * 8
-        } else {
-            let unit = self.payload_unit();
-            let first = (self.copies_offset() + COPIES * self.copy_words() * 8).next_multiple_of(unit);
-            first + copy * self.capacity_bytes.next_multiple_of(unit)
+            let copy_words = COPY_HEADER_WORDS + self.capacity_bytes.div_ceil(8);
+            let copy_stride = copy_words.next_multiple_of(LINE_WORDS);
+            let payloads_offset = self.copies_offset() + COPY_HEADER_WORDS * 8;
+            return Places { copy_stride, copy_words, payloads_offset, payload_stride: copy_stride * 8 };
         }
+        let unit = self.payload_unit();
+        let payloads_offset = (self.copies_offset() + COPIES * LINE_BYTES).next_multiple_of(unit);
+        let payload_stride = self.capacity_bytes.next_multiple_of(unit);
+        Places { copy_stride: LINE_WORDS, copy_words: COPY_HEADER_WORDS, payloads_offset, payload_stride }
     }
 
     /// Large values don't share pages, smaller ones no lines.
@@ -124,9 +145,9 @@ impl RegionGeometry {
 
     pub(super) fn total_bytes(&self) -> usize {
         if self.is_small() {
-            self.copies_offset() + COPIES * self.copy_words() * 8
+            self.copies_offset() + COPIES * self.places().copy_stride * 8
         } else {
-            self.payload_offset(COPIES)
+            self.places().payload_offset(COPIES)
         }
     }
 

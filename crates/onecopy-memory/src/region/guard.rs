@@ -107,7 +107,7 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
             self.current.next_version()?;
             self.draft = Some(if words.geometry.is_small() {
                 let mut bytes = SmallBytes([0; SMALL_BYTES_MAX]);
-                words.read_small(&mut bytes.0[..self.length], true)?;
+                words.read_small(&mut bytes.0[..self.length])?;
                 Place::Private(bytes)
             } else {
                 let copy = self.free_copy()?;

@@ -211,7 +211,7 @@ impl Region {
         // Release: who learns of it knows what was done under the lock.
         header.lock.word().swap(RETIRED, Ordering::AcqRel);
         header.lock.wake();
-        self.waking[0].wake.bump_and_wake();
+        self.waking.wake.bump_and_wake();
     }
 
     #[cold]
@@ -261,7 +261,7 @@ impl Region {
         let _ = header.starving.compare_exchange(seat.to_bits(), 0, Ordering::AcqRel, Ordering::Relaxed);
         self.rouse_lockers();
         // Also those who sleep until the value changes: it may have been about to tell them.
-        self.waking[0].wake.bump_and_wake();
+        self.waking.wake.bump_and_wake();
     }
 
     /// Wakes those who sleep until the value changes.
@@ -273,7 +273,7 @@ impl Region {
         if header.sleepers.load(Ordering::Relaxed) != 0 {
             // First the mark, then the word: a sleeper that marks itself in between has read the word before that.
             header.sleepers.swap(0, Ordering::AcqRel);
-            self.waking[0].wake.bump_and_wake();
+            self.waking.wake.bump_and_wake();
         }
     }
 }

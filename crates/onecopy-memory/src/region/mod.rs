@@ -37,7 +37,11 @@ pub use seat::Seat;
 pub use shared::SharedRegion;
 pub use writer::{Draft, RegionWriter};
 
+use geometry::Places;
+
 use std::ptr::NonNull;
+
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::layout::{
     COPIES, COPY_BITS, COPY_HEADER_WORDS, REGION_HEADER_OFFSET, RING_HEADER_OFFSET, RegionHeader, RingHeader,
@@ -46,7 +50,7 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::segment::SegmentError;
 use crate::sync::{Arc, AtomicU64, Ordering, fence, load_acquire};
-use crate::window::Window;
+use crate::window::{Pane, Window};
 use crate::words::{load_bytes, store_bytes};
 
 /// How often a reader whose copy was overwritten while it looked tries again. An honest writer must come round once
@@ -97,45 +101,48 @@ impl Current {
 #[derive(Debug, Clone)]
 struct Region {
     /// The words for waking, which lie where a ring has them.
-    waking: Window<RingHeader>,
-    header: Window<RegionHeader>,
+    waking: Pane<RingHeader>,
+    header: Pane<RegionHeader>,
     seats: Window<SeatLine>,
     copies: Window<AtomicU64>,
     /// Absent in a model only.
     mapping: Option<Arc<Mapping>>,
     geometry: RegionGeometry,
+    places: Places,
 }
 
 impl Region {
     fn over(mapping: &Arc<Mapping>, geometry: RegionGeometry) -> Option<Self> {
         Some(Self {
-            waking: Window::new(mapping, RING_HEADER_OFFSET, 1)?,
-            header: Window::new(mapping, REGION_HEADER_OFFSET, 1)?,
+            waking: Pane::new(mapping, RING_HEADER_OFFSET)?,
+            header: Pane::new(mapping, REGION_HEADER_OFFSET)?,
             seats: Window::new(mapping, SEATS_OFFSET, geometry.seat_lines())?,
-            copies: Window::new(mapping, geometry.copies_offset(), COPIES * geometry.copy_words())?,
+            copies: Window::new(mapping, geometry.copies_offset(), COPIES * geometry.places().copy_stride)?,
             mapping: Some(Arc::clone(mapping)),
             geometry,
+            places: geometry.places(),
         })
     }
 
     /// Checks the geometry that somebody else wrote.
     fn open(mapping: &Arc<Mapping>, shared: bool) -> Result<Self, SegmentError> {
-        let header = Window::<RegionHeader>::new(mapping, REGION_HEADER_OFFSET, 1);
+        let header = Pane::<RegionHeader>::new(mapping, REGION_HEADER_OFFSET);
         let header = header.ok_or(SegmentError::NotASegment)?;
-        let geometry = RegionGeometry::read_from(&header[0], shared, mapping.len())?;
+        let geometry = RegionGeometry::read_from(&header, shared, mapping.len())?;
         Self::over(mapping, geometry).ok_or(SegmentError::NotASegment)
     }
 
     #[cfg(loom)]
     fn heap(geometry: RegionGeometry, seat_lines: usize) -> Self {
-        let words = COPIES * geometry.copy_words();
+        let words = COPIES * geometry.places().copy_stride;
         Self {
-            waking: Window::heap(vec![RingHeader::default()]),
-            header: Window::heap(vec![RegionHeader::default()]),
+            waking: Pane::heap(RingHeader::default()),
+            header: Pane::heap(RegionHeader::default()),
             seats: Window::heap((0..seat_lines).map(|_| SeatLine::default()).collect()),
             copies: Window::heap((0..words).map(|_| AtomicU64::new(0)).collect()),
             mapping: None,
             geometry,
+            places: geometry.places(),
         }
     }
 
@@ -159,14 +166,18 @@ impl Region {
 
     #[inline]
     fn header(&self) -> &RegionHeader {
-        &self.header[0]
+        &self.header
     }
 
     /// The words of a copy: sequence, length, and the value if it is small.
-    #[inline]
+    #[inline(always)]
     fn copy(&self, copy: usize) -> &[AtomicU64] {
-        let words = self.geometry.copy_words();
-        &self.copies[copy * words..(copy + 1) * words]
+        assert!(copy < COPIES, "copies are numbered below the number of copies");
+        let Places { copy_stride, copy_words, .. } = self.places;
+        debug_assert!(copy_words <= copy_stride && COPIES * copy_stride <= self.copies.len());
+        // SAFETY: the window has `COPIES` strides (see `over` and `heap`), `copy` is below `COPIES`, and a copy is no longer
+        // than a stride.
+        unsafe { self.copies.get_unchecked(copy * copy_stride..copy * copy_stride + copy_words) }
     }
 
     /// The bytes of a copy. Who may read or write them is the caller's argument.
@@ -174,10 +185,11 @@ impl Region {
     /// # Panics
     ///
     /// In a model, which has no bytes; and if `length` is beyond the capacity.
+    #[inline]
     fn payload(&self, copy: usize, length: usize) -> NonNull<[u8]> {
         assert!(length <= self.geometry.capacity_bytes(), "values were checked against the capacity");
         let mapping = self.mapping.as_ref().expect("only a model has no mapping");
-        let base = mapping.range(self.geometry.payload_offset(copy), length);
+        let base = mapping.range(self.places.payload_offset(copy), length);
         NonNull::slice_from_raw_parts(base.expect("the copies lie inside the mapping"), length)
     }
 
@@ -192,16 +204,32 @@ impl Region {
         Current::unpack(self.current_word())
     }
 
-    /// Copies a small value out.
+    /// Copies a small value of just this type out. `None` if that is not what is there, or it was overwritten meanwhile:
+    /// [`Self::read_small`] tells which.
     #[inline(always)]
-    fn read_small(&self, value: &mut [u8], exact: bool) -> Result<Value, RegionFault> {
+    fn read_exact<T: FromBytes + IntoBytes>(&self) -> Option<T> {
+        let Current { version, copy } = self.current();
+        let copy = self.copy(copy);
+        let words = copy.get(COPY_HEADER_WORDS..COPY_HEADER_WORDS + size_of::<T>().div_ceil(8))?;
+        let length = copy[1].load(Ordering::Relaxed);
+        let mut value = T::new_zeroed();
+        load_bytes(words, value.as_mut_bytes());
+        // As in `read_small`.
+        fence(Ordering::Acquire);
+        (copy[0].load(Ordering::Relaxed) == version && length == size_of::<T>() as u64).then_some(value)
+    }
+
+    /// Copies a small value out: as much of it as `value` has room for.
+    #[inline]
+    fn read_small(&self, value: &mut [u8]) -> Result<Value, RegionFault> {
         let mut word = self.current_word();
         for _ in 0..READ_TRIES {
             let Current { version, copy } = Current::unpack(word);
             let copy = self.copy(copy);
             let length = copy[1].load(Ordering::Relaxed);
-            let wanted = if exact { value.len() } else { value.len().min(length as usize) };
-            load_bytes(&copy[COPY_HEADER_WORDS..], &mut value[..wanted]);
+            let words = &copy[COPY_HEADER_WORDS..];
+            let wanted = value.len().min(length as usize).min(words.len() * 8);
+            load_bytes(words, &mut value[..wanted]);
             // Pairs with the release fence in `fill_small`: who has read any newer word then also sees the newer sequence. No
             // first look is needed: the load of `current` made all of this version visible.
             fence(Ordering::Acquire);
@@ -233,6 +261,7 @@ impl Region {
 
     /// Finds the current value, after `protect` was told what stands in `current`: `None` if it moved on meanwhile, and
     /// the copy may be overwritten. `protect` must end with the reader's side of a barrier on both.
+    #[inline]
     fn claim(&self, word: u64) -> Result<Option<(Current, usize)>, RegionFault> {
         // The writer stores `current`, has a fence, and looks for holds before it chooses a copy. So if we find `current`
         // as it was, our entry is in front of that fence, and seen by whoever looks for a copy from now on.
@@ -262,7 +291,7 @@ impl Region {
     }
 
     /// Writes a small value into a copy that is not current. The value's length was checked.
-    #[inline]
+    #[inline(always)]
     fn fill_small(&self, next: Current, value: &[u8]) {
         let copy = self.copy(next.copy);
         // Release: see the end of `read_small`.
@@ -273,7 +302,7 @@ impl Region {
     }
 
     /// Makes a filled copy current.
-    #[inline]
+    #[inline(always)]
     fn commit(&self, next: Current, length: usize) {
         let copy = self.copy(next.copy);
         copy[1].store(length as u64, Ordering::Relaxed);

@@ -4,6 +4,8 @@
 use std::any::Any;
 use std::cell::Cell;
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use super::held::Keep;
 use super::{
     Current, HeldValue, OpenError, READ_TRIES, ReadError, Region, RegionFault, RegionGeometry, Value,
@@ -30,7 +32,7 @@ use crate::sync::{Arc, Futex};
 /// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
 /// writer.write(b"second")?;
 /// let mut bytes = [0; 48];
-/// let value = reader.read(&mut bytes, false)?;
+/// let value = reader.read(&mut bytes)?;
 /// assert_eq!((value.version, &bytes[..value.length]), (2, b"second".as_slice()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -88,17 +90,22 @@ impl RegionReader {
         self.region.current().version
     }
 
-    /// Copies the current value out: as much of it as `value` has room for, or, if it is `exact`, so much in any case,
-    /// by straight code if the length is known at compile time. Never waits. Large values are held meanwhile.
+    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it was overwritten
+    /// meanwhile: [`Self::read`] tells which. Never waits.
+    #[inline(always)]
+    pub fn get<T: FromBytes + IntoBytes>(&self) -> Option<T> {
+        self.region.read_exact()
+    }
+
+    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are held meanwhile.
     ///
     /// # Errors
     ///
     /// A small value only knows [`ReadError::Fault`].
-    // Always inlined, so that a value of known size is copied by straight code.
-    #[inline(always)]
-    pub fn read(&self, value: &mut [u8], exact: bool) -> Result<Value, ReadError> {
+    #[inline]
+    pub fn read(&self, value: &mut [u8]) -> Result<Value, ReadError> {
         if self.region.geometry.is_small() {
-            return Ok(self.region.read_small(value, exact)?);
+            return Ok(self.region.read_small(value)?);
         }
         Ok(self.hold()?.copy_to(value))
     }
@@ -192,7 +199,7 @@ impl RegionReader {
 
     /// The word that changes when the writer wakes its readers.
     pub fn wake_word(&self) -> &Futex {
-        &self.region.waking[0].wake
+        &self.region.waking.wake
     }
 
     /// Tells the writer that this reader is awake.

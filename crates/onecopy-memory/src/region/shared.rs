@@ -4,6 +4,8 @@ use std::any::Any;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use super::held::Keep;
 use super::seat::{Occupied, SeatHold};
 use super::{
@@ -138,16 +140,22 @@ impl SharedRegion {
         self.region.current().version
     }
 
-    /// Copies the current value out: as much of it as `value` has room for, or, if it is `exact`, so much in any case,
-    /// by straight code if the length is known at compile time. Never waits. Large values are held meanwhile.
+    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it was overwritten
+    /// meanwhile: [`Self::read`] tells which. Never waits.
+    #[inline(always)]
+    pub fn get<T: FromBytes + IntoBytes>(&self) -> Option<T> {
+        self.region.read_exact()
+    }
+
+    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are held meanwhile.
     ///
     /// # Errors
     ///
     /// A small value only knows [`ReadError::Fault`].
-    #[inline(always)]
-    pub fn read(&self, value: &mut [u8], exact: bool) -> Result<Value, ReadError> {
+    #[inline]
+    pub fn read(&self, value: &mut [u8]) -> Result<Value, ReadError> {
         if self.region.geometry.is_small() {
-            return Ok(self.region.read_small(value, exact)?);
+            return Ok(self.region.read_small(value)?);
         }
         Ok(self.hold()?.copy_to(value))
     }
@@ -286,7 +294,7 @@ impl SharedRegion {
 
     /// The word that changes when a writer wakes those who sleep.
     pub fn wake_word(&self) -> &Futex {
-        &self.region.waking[0].wake
+        &self.region.waking.wake
     }
 
     pub(super) fn words(&self) -> &Region {

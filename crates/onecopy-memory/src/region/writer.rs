@@ -30,8 +30,10 @@ pub struct RegionWriter {
     /// The shared words are for others.
     current: Current,
     length: usize,
-    /// The current value, if it is small; a draft is written here.
+    /// A draft of a small value is written here, and the current one looked at.
     small: SmallBytes,
+    /// Whether that is the current value: writing does not wait for a second copy.
+    small_is_current: bool,
     /// Towards the thread of this process that attaches readers, and towards readers that enter a hold.
     barrier: Barrier,
     /// Large values: copies that nobody held when that was looked up last, and that have not been current since. Only
@@ -76,13 +78,14 @@ impl RegionWriter {
         let current = region.start(first_version, value)?;
         let asymmetric = kernel::features().membarrier;
         if asymmetric {
-            region.waking[0].flags.store(FLAG_ASYMMETRIC, Ordering::Relaxed);
+            region.waking.flags.store(FLAG_ASYMMETRIC, Ordering::Relaxed);
         }
-        let mut writer = Self {
+        Ok(Self {
             segment: None,
             current,
             length: value.len(),
             small: SmallBytes([0; SMALL_BYTES_MAX]),
+            small_is_current: false,
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
             readers: Arc::new(Readers::new(region.waking.clone(), 0, 1)),
             free: 0,
@@ -91,9 +94,7 @@ impl RegionWriter {
             sleepers: Vec::new(),
             fork: None,
             region,
-        };
-        writer.refresh_small();
-        Ok(writer)
+        })
     }
 
     /// What readers need to map the region.
@@ -122,8 +123,9 @@ impl RegionWriter {
     }
 
     /// The current value, as this writer left it.
-    pub fn value(&self) -> &[u8] {
+    pub fn value(&mut self) -> &[u8] {
         if self.region.geometry.is_small() {
+            self.refresh_small();
             return &self.small.0[..self.length];
         }
         // SAFETY: only this writer writes the region, and not while it is borrowed; `payload` checked the range.
@@ -135,17 +137,25 @@ impl RegionWriter {
     /// # Errors
     ///
     /// [`WriteError`], which leaves the region as it was.
-    #[inline]
+    // Always inlined, so that a small value of known size is copied by straight code.
+    #[inline(always)]
     pub fn write(&mut self, value: &[u8]) -> Result<u64, WriteError> {
+        if !self.region.geometry.is_small() {
+            return self.write_large(value);
+        }
         self.region.geometry.check_length(value.len())?;
         let next = self.next()?;
-        if self.region.geometry.is_small() {
-            self.region.fill_small(next, value);
-            self.small.0[..value.len()].copy_from_slice(value);
-        } else {
-            // SAFETY: `next` found the copy neither current nor held, so nobody reads it; nobody else writes the region.
-            unsafe { self.region.payload(next.copy, value.len()).as_mut() }.copy_from_slice(value);
-        }
+        self.region.fill_small(next, value);
+        self.small_is_current = false;
+        self.commit(next, value.len());
+        Ok(next.version)
+    }
+
+    fn write_large(&mut self, value: &[u8]) -> Result<u64, WriteError> {
+        self.region.geometry.check_length(value.len())?;
+        let next = self.next()?;
+        // SAFETY: `next` found the copy neither current nor held, so nobody reads it; nobody else writes the region.
+        unsafe { self.region.payload(next.copy, value.len()).as_mut() }.copy_from_slice(value);
         self.commit(next, value.len());
         Ok(next.version)
     }
@@ -158,7 +168,9 @@ impl RegionWriter {
     /// [`WriteError`], which leaves the region as it was.
     pub fn draft(&mut self) -> Result<Draft<'_>, WriteError> {
         let next = self.next()?;
-        if !self.region.geometry.is_small() {
+        if self.region.geometry.is_small() {
+            self.refresh_small();
+        } else {
             self.region.copy_value(self.current.copy, next.copy, self.length);
         }
         Ok(Draft { writer: self, next, committed: false })
@@ -174,7 +186,7 @@ impl RegionWriter {
     }
 
     /// The next version, and a copy for it.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Result<Current, WriteError> {
         if self.fork.as_ref().is_some_and(ForkGuard::is_child) {
             return Err(WriteError::Forked);
@@ -190,6 +202,7 @@ impl RegionWriter {
 
     /// A copy to write, out of few, so that few have memory behind them, but not so few that readers have to be looked at
     /// for each value.
+    #[inline(never)]
     fn free_copy(&mut self) -> Result<usize, WriteError> {
         let copies =
             (ROTATION_BYTES / self.region.geometry.capacity_bytes()).clamp(ROTATION_MIN, ROTATION_MAX);
@@ -216,7 +229,7 @@ impl RegionWriter {
         self.free = !(held | 1 << self.current.copy);
     }
 
-    #[inline]
+    #[inline(always)]
     fn commit(&mut self, next: Current, length: usize) {
         self.region.commit(next, length);
         self.current = next;
@@ -230,6 +243,7 @@ impl RegionWriter {
         }
     }
 
+    #[cold]
     fn wake_sleepers(&self) {
         // Pairs with the fence of a reader between its ticket and its last look at the version: either we see the ticket,
         // or it sees our value.
@@ -237,7 +251,7 @@ impl RegionWriter {
         // Not `any`: each doorbell has to be rung.
         let on_futex = self.sleepers.iter().filter(|reader| reader.wants_wake()).count();
         if on_futex > 0 {
-            self.region.waking[0].wake.bump_and_wake();
+            self.region.waking.wake.bump_and_wake();
         }
     }
 
@@ -255,11 +269,12 @@ impl RegionWriter {
         self.sleepers = sleepers(&self.attached);
     }
 
-    /// Takes the current value into private memory, if it is small.
+    /// Takes the current value, which is small, into private memory.
     fn refresh_small(&mut self) {
-        if self.region.geometry.is_small() {
+        if !self.small_is_current {
             let words = self.region.copy(self.current.copy);
             load_bytes(&words[COPY_HEADER_WORDS..], &mut self.small.0[..self.length]);
+            self.small_is_current = true;
         }
     }
 
@@ -348,7 +363,7 @@ impl Draft<'_> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            self.writer.refresh_small();
+            self.writer.small_is_current = false;
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::layout::{
 use crate::mapping::Mapping;
 use crate::segment::{SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::window::Window;
+use crate::window::{Pane, Window};
 
 /// Sizes and rules of a ring, fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,23 +151,23 @@ impl Geometry {
 /// The shared words of one ring, as its writer or a reader has them mapped.
 #[derive(Debug, Clone)]
 pub(crate) struct Ring {
-    header: Window<RingHeader>,
+    header: Pane<RingHeader>,
     slots: Window<AtomicU64>,
     geometry: Geometry,
 }
 
 impl Ring {
     fn over(mapping: &Arc<Mapping>, geometry: Geometry) -> Option<Self> {
-        let header = Window::new(mapping, RING_HEADER_OFFSET, 1)?;
+        let header = Pane::new(mapping, RING_HEADER_OFFSET)?;
         let words = geometry.capacity as usize * geometry.slot_words();
         let slots = Window::new(mapping, SLOTS_OFFSET, words)?;
         Some(Self { header, slots, geometry })
     }
 
     fn of_view(view: &View) -> Result<Self, SegmentError> {
-        let header = Window::<RingHeader>::new(view.mapping(), RING_HEADER_OFFSET, 1);
+        let header = Pane::<RingHeader>::new(view.mapping(), RING_HEADER_OFFSET);
         let header = header.ok_or(SegmentError::NotASegment)?;
-        let geometry = Geometry::read_from(&header[0], view.total_bytes())?;
+        let geometry = Geometry::read_from(&header, view.total_bytes())?;
         Self::over(view.mapping(), geometry).ok_or(SegmentError::NotASegment)
     }
 
@@ -175,7 +175,7 @@ impl Ring {
     fn heap(geometry: Geometry) -> Self {
         let words = geometry.capacity as usize * geometry.slot_words();
         Self {
-            header: Window::heap(vec![RingHeader::default()]),
+            header: Pane::heap(RingHeader::default()),
             slots: Window::heap((0..words).map(|_| AtomicU64::new(0)).collect()),
             geometry,
         }
@@ -183,7 +183,7 @@ impl Ring {
 
     #[inline]
     fn header(&self) -> &RingHeader {
-        &self.header[0]
+        &self.header
     }
 
     /// The words of the slot in which the message at `position` stands.

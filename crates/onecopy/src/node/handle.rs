@@ -106,14 +106,14 @@ impl NodeHandle {
         self.fork.is_child()
     }
 
-    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait for locks that
-    /// other threads of its parent may have held.
     /// Of a connection that is found closed: whether the broker had something against this node, of which all its ports
     /// have been told.
     pub(crate) fn was_refused(&self) -> bool {
         self.session.was_refused()
     }
 
+    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait for locks that
+    /// other threads of its parent may have held.
     pub(crate) fn new_port(&self) -> PortId {
         if self.is_forked() {
             return PortId { node: self.session.node, serial: 0 };
@@ -236,7 +236,7 @@ impl NodeHandle {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
-        let inbox = Arc::new(Inbox::default());
+        let inbox = Arc::new(Inbox::new(Arc::clone(&self.fork)));
         let shared = SharedPort {
             inbox: Arc::clone(&inbox),
             opening: ports::Opening::default(),
@@ -310,7 +310,7 @@ impl NodeHandle {
         }
         let node: Arc<dyn Any + Send + Sync> = Arc::clone(self) as _;
         Ok(SubscriberPort {
-            inbox: Arc::new(Inbox::default()),
+            inbox: Arc::new(Inbox::new(Arc::clone(&self.fork))),
             lease: Arc::new(SubscriberLease::new(port, Arc::clone(&self.session.conversation), node)),
             expected,
             skip_history,

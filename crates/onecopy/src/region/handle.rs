@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use onecopy_memory::region::{HeldValue, ReadError, RegionGeometry};
+use onecopy_memory::region::{HeldValue, ReadError, RegionGeometry, RegionReader};
 
 use super::error::RegionError;
 use super::guard::RegionGuard;
@@ -81,16 +81,16 @@ impl<P: Payload + ?Sized> Region<P> {
     #[inline]
     pub fn read(&self) -> Result<Value<P>, RegionError> {
         match &self.mode {
-            Mode::Single(single) => single
-                .read(|reader| read(reader.geometry(), |bytes| reader.read(bytes, false), || reader.hold())),
+            Mode::Single(single) => single.read(read),
             Mode::Shared(sharing) => {
                 let region = sharing.region()?;
-                read(region.geometry(), |bytes| region.read(bytes, false), || region.hold())
+                value(region.geometry(), |bytes| region.read(bytes), || region.hold())
             }
         }
     }
 
-    /// Lets `look` see the value as it is now, where it is: the quickest way to a large one.
+    /// Lets `look` see the value as it is now, where it is: the quickest way to a large one. It may read and write the
+    /// region, and goes on seeing the value that it was given.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -103,18 +103,23 @@ impl<P: Payload + ?Sized> Region<P> {
     /// # Errors
     ///
     /// As for [`Self::read`].
+    ///
+    /// # Panics
+    ///
+    /// If `look` waits for a change of the same `Region`.
     #[inline]
     pub fn with<R>(&self, look: impl FnOnce(&P) -> R) -> Result<R, RegionError> {
         match &self.mode {
-            Mode::Single(single) if !single.read(|reader| Ok(reader.geometry().is_small()))? => {
-                single.read(|reader| {
-                    reader.look(|bytes, version| match P::from_bytes(bytes) {
-                        Some(value) => Ok(look(value)),
-                        None => Err(RegionError::Misfit { version, bytes: bytes.len() }),
-                    })?
-                })
-            }
-            _ => Ok(look(&*self.read()?)),
+            Mode::Single(single) => single.read(|reader| {
+                if reader.geometry().is_small() {
+                    return Ok(look(&*read(reader)?));
+                }
+                reader.look(|bytes, version| match P::from_bytes(bytes) {
+                    Some(value) => Ok(look(value)),
+                    None => Err(RegionError::Misfit { version, bytes: bytes.len() }),
+                })?
+            }),
+            Mode::Shared(_) => Ok(look(&*self.read()?)),
         }
     }
 
@@ -160,7 +165,7 @@ impl<P: Payload + ?Sized> Region<P> {
     ///
     /// [`RegionError::ReadOnly`], [`RegionError::TooLarge`], [`RegionError::Locked`], [`RegionError::File`], and
     /// [`RegionError::Write`] if readers hold every copy. The value is then as it was.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, value: &P) -> Result<u64, RegionError> {
         self.check_exact(value)?;
         match &self.mode {
@@ -362,13 +367,34 @@ impl<T: PlainData> Region<T> {
     /// # Errors
     ///
     /// As for [`Self::read`].
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> Result<T, RegionError> {
+        match self.get_at_once() {
+            Some(value) => Ok(value),
+            // Taken apart and put together, so that the value of the usual case need not lie where this one is put.
+            None => match self.get_slowly() {
+                Ok(value) => Ok(value),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The value, if it is small, nothing came from the broker, and nobody overwrites it.
+    #[inline(always)]
+    fn get_at_once(&self) -> Option<T> {
+        match &self.mode {
+            Mode::Single(single) => single.get(),
+            Mode::Shared(_) => None,
+        }
+    }
+
+    #[cold]
+    fn get_slowly(&self) -> Result<T, RegionError> {
         let mut value = T::new_zeroed();
+        let bytes = value.as_mut_bytes();
         let read = match &self.mode {
-            // The length is known, so the copy is straight code.
-            Mode::Single(single) => single.read(|reader| Ok(reader.read(value.as_mut_bytes(), true)?))?,
-            Mode::Shared(sharing) => sharing.region()?.read(value.as_mut_bytes(), true)?,
+            Mode::Single(single) => single.read(|reader| Ok(reader.read(bytes)?))?,
+            Mode::Shared(sharing) => sharing.region()?.read(bytes)?,
         };
         if read.length == size_of::<T>() {
             Ok(value)
@@ -428,7 +454,12 @@ impl Region<[u8]> {
 }
 
 #[inline]
-fn read<P: Payload + ?Sized>(
+fn read<P: Payload + ?Sized>(reader: &RegionReader) -> Result<Value<P>, RegionError> {
+    value(reader.geometry(), |bytes| reader.read(bytes), || reader.hold())
+}
+
+#[inline]
+fn value<P: Payload + ?Sized>(
     geometry: RegionGeometry,
     copy: impl FnOnce(&mut [u8]) -> Result<onecopy_memory::region::Value, ReadError>,
     hold: impl FnOnce() -> Result<HeldValue, ReadError>,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::region::RegionReader;
 use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::Doorbell;
@@ -22,6 +23,9 @@ pub(super) struct Reading {
     port: PortId,
     inbox: Arc<Inbox>,
     seen: u64,
+    /// The node's mark when news were taken last, and where it is now.
+    mark: u64,
+    fork: Arc<ForkGuard>,
     source: Option<Source>,
     /// The version that a wait waits to move.
     pub(super) watched: u64,
@@ -50,8 +54,10 @@ impl Reading {
         Self {
             node,
             port,
+            fork: Arc::clone(&inbox.fork),
             inbox,
             seen: 0,
+            mark: 0,
             source: None,
             watched: 0,
             event_loop: None,
@@ -60,13 +66,24 @@ impl Reading {
         }
     }
 
-    /// Takes in what came from the broker, and gives the reader; `None` if nobody has written the region yet.
+    /// Whether something may have come from the broker, or this is a forked child: [`Self::take_news`] tells.
     #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        self.fork.mark() != self.mark
+    }
+
+    /// The reader, as of the news taken last; `None` if nobody has written the region yet.
+    #[inline]
+    pub(super) fn known_reader(&self) -> Option<&RegionReader> {
+        self.source.as_ref().map(|source| &source.reader)
+    }
+
+    /// Takes in what came from the broker, and gives the reader.
     pub(super) fn reader(&mut self) -> Result<Option<&RegionReader>, ReceiveError> {
-        if self.inbox.news.has_news(self.seen) || self.node.is_forked() {
+        if self.has_news() {
             self.take_news()?;
         }
-        Ok(self.source.as_ref().map(|source| &source.reader))
+        Ok(self.known_reader())
     }
 
     /// The writer's port, if there is one.
@@ -75,10 +92,12 @@ impl Reading {
     }
 
     #[cold]
-    fn take_news(&mut self) -> Result<(), ReceiveError> {
+    pub(super) fn take_news(&mut self) -> Result<(), ReceiveError> {
         if self.node.is_forked() {
             return Err(ReceiveError::Forked);
         }
+        // Before the news: what is posted meanwhile moves it again.
+        self.mark = self.fork.mark();
         let mut result = Ok(());
         for news in self.inbox.news.take(&mut self.seen) {
             match news {

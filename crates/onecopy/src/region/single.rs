@@ -14,6 +14,7 @@ use crate::broker::protocol::{self, PortId};
 use crate::error::OpenError;
 use crate::limits::SETTLE_TIMEOUT;
 use crate::node::handle::NodeHandle;
+use crate::payload::PlainData;
 use crate::payload_type::PayloadType;
 
 pub(super) struct Single {
@@ -67,7 +68,7 @@ impl Single {
             let beginning = begin(&mut reading, file.as_ref(), initial, &opening)?;
             let in_file = beginning.in_file;
             match Writing::open(&opening, beginning, None) {
-                Ok(opened) => {
+                Ok(mut opened) => {
                     // Nobody else writes the file from here on. What the last writer left goes there as well: it may have
                     // been killed between saving a value and making it current.
                     if let (Some(file), false) = (&file, in_file) {
@@ -96,35 +97,51 @@ impl Single {
         self.writing.borrow().is_some()
     }
 
-    /// Looks at the value with the reader.
+    /// Looks at the value with the reader. What `read` calls may look at the value as well.
     #[inline]
     pub(super) fn read<R>(
         &self,
         read: impl FnOnce(&RegionReader) -> Result<R, RegionError>,
     ) -> Result<R, RegionError> {
-        match self.reading.borrow_mut().reader()? {
+        let mut reading = self.reading.borrow();
+        if reading.has_news() {
+            drop(reading);
+            self.take_news()?;
+            reading = self.reading.borrow();
+        }
+        match reading.known_reader() {
             Some(reader) => read(reader),
             None => Err(RegionError::NotFound { region: self.name.clone() }),
         }
     }
 
-    #[inline]
+    /// A small value, if that is all there is to it.
+    #[inline(always)]
+    pub(super) fn get<T: PlainData>(&self) -> Option<T> {
+        let reading = self.reading.try_borrow().ok()?;
+        if reading.has_news() {
+            return None;
+        }
+        reading.known_reader()?.get()
+    }
+
+    #[cold]
+    fn take_news(&self) -> Result<(), RegionError> {
+        match self.reading.try_borrow_mut() {
+            Ok(mut reading) => Ok(reading.take_news()?),
+            // Called from within a look at the value: news can wait until that is over.
+            Err(_) => Ok(()),
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn write(&self, value: &[u8]) -> Result<u64, RegionError> {
         let mut writing = self.writing.borrow_mut();
         let Some(Writing { writer, .. }) = &mut *writing else { return Err(self.read_only()) };
-        if let Some(file) = &self.file {
-            // Room for it comes first: what is on the disk has to become current.
-            let next_version = writer.version() + 1;
-            let mut draft = writer.draft()?;
-            let room = draft.bytes_mut();
-            let capacity_bytes = room.len();
-            let place = room.get_mut(..value.len());
-            let place = place.ok_or(RegionError::TooLarge { bytes: value.len(), capacity_bytes })?;
-            place.copy_from_slice(value);
-            file.save(next_version, value)?;
-            return Ok(draft.commit(value.len())?);
+        match &self.file {
+            Some(file) => write_through(writer, file, value),
+            None => Ok(writer.write(value)?),
         }
-        Ok(writer.write(value)?)
     }
 
     /// Changes the value in place: `change` gets all the room, which begins as the current value, and that one's length, and
@@ -166,7 +183,7 @@ impl Single {
     /// Goes on in a larger memory. Whoever reads follows.
     pub(super) fn resize(&self, capacity_bytes: usize) -> Result<(), RegionError> {
         let mut slot = self.writing.borrow_mut();
-        let Some(old) = &*slot else { return Err(self.read_only()) };
+        let Some(old) = &mut *slot else { return Err(self.read_only()) };
         let beginning = Beginning {
             version: old.writer.version() + 1,
             value: old.writer.value().to_vec(),
@@ -209,6 +226,20 @@ impl Writing {
     }
 }
 
+/// Makes `value` the current one once it is on the disk.
+fn write_through(writer: &mut RegionWriter, file: &ValueFile, value: &[u8]) -> Result<u64, RegionError> {
+    // Room for it comes first: what is on the disk has to become current.
+    let next_version = writer.version() + 1;
+    let mut draft = writer.draft()?;
+    let room = draft.bytes_mut();
+    let capacity_bytes = room.len();
+    let place = room.get_mut(..value.len());
+    let place = place.ok_or(RegionError::TooLarge { bytes: value.len(), capacity_bytes })?;
+    place.copy_from_slice(value);
+    file.save(next_version, value)?;
+    Ok(draft.commit(value.len())?)
+}
+
 /// What the last writer left goes before what the file kept, and that before what the caller has.
 fn begin(
     reading: &mut Reading,
@@ -220,7 +251,7 @@ fn begin(
     if let Some(reader) = reading.reader()? {
         let capacity_bytes = reader.geometry().capacity_bytes();
         let mut value = vec![0; capacity_bytes];
-        let left = reader.read(&mut value, false)?;
+        let left = reader.read(&mut value)?;
         value.truncate(left.length);
         let capacity_bytes = capacity_bytes.max(wanted);
         return Ok(Beginning { version: left.version + 1, value, capacity_bytes, in_file: false });
