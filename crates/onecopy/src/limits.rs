@@ -218,6 +218,9 @@ pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 /// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Largest configuration file, in bytes: thousands of rules. Whoever writes more has generated it, and means a group.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
 /// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
 /// the system calls are few.
 pub(crate) const LOAD_PIECE_BYTES: usize = 1 << 20;
