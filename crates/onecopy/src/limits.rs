@@ -123,6 +123,14 @@ pub const BROKER_BYTES_PER_PEER_MAX: u64 = 2 * PORTS_PER_PEER_MAX * PORT_BYTES;
 /// a gigabyte.
 pub const FULL_PEERS_PER_USER: u64 = 16;
 
+/// The part of what there is of nodes, ports and open files that a user other than the broker's own may take, unless the
+/// configuration says otherwise: a quarter (`1 / 4`), so that no guest keeps the host out.
+pub const OTHER_USER_DIVISOR: u64 = 4;
+
+/// The part of its user's nodes that one process may have: half (`1 / 2`), so that a program which connects without end keeps
+/// no other one out. A process has one node, or a few.
+pub const PROCESS_NODES_DIVISOR: u64 = 2;
+
 /// Open files of the broker that a connection needs: the socket, what tells of the end of the process, and what the node
 /// shows to those who look at it.
 pub const DESCRIPTORS_PER_NODE: u64 = 3;
@@ -213,6 +221,10 @@ pub const GATHERING_LOOK: Duration = Duration::from_millis(5);
 pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
 /// See [`REJOIN_DELAY_MIN`].
 pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a process of another user than the instance's waits for a broker when it begins and there is none: it can't become
+/// it. When one broker ends, the next is there within 200 ms.
+pub const OWNERS_BROKER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
 /// last: some packets, which a program that runs reads within a millisecond. Then it goes on.

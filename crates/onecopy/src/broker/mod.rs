@@ -9,7 +9,8 @@
 //! | `opening.rs` | what nodes open |
 //! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
 //! | `evicted.rs` | peers that were refused and have not gone yet |
-//! | `quota.rs` | what each peer and each user may take |
+//! | `access.rs` | what the rules say to what peers ask for |
+//! | `quota.rs`, `account.rs`, `charges.rs` | what each peer and each user may take, has taken, and is charged |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
@@ -24,6 +25,9 @@
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod absentees;
+mod access;
+mod account;
+mod charges;
 mod codec;
 mod connection;
 mod datasets;

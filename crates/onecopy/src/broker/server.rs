@@ -29,6 +29,7 @@ use super::quota::Limits;
 use super::roll::Roll;
 use super::state::{Broker, Identity, Output};
 use super::transport::{Credentials, Packet, PacketSocket, TransportError};
+use crate::config::Config;
 use crate::limits::{
     EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
@@ -167,6 +168,11 @@ impl Server {
     /// When the process is out of descriptors; four are needed.
     pub fn new(place: Place) -> io::Result<Self> {
         Self::for_user(place, Credentials::own())
+    }
+
+    /// Has it obey the rules and quotas of the configuration.
+    pub(crate) fn govern(&mut self, config: Arc<Config>) {
+        self.broker.govern(config);
     }
 
     pub(crate) fn for_user(place: Place, own: Credentials) -> io::Result<Self> {
@@ -338,6 +344,21 @@ impl Server {
             Ok(credentials) => credentials,
             Err(error) => return tracing::warn!(%error, "a newcomer without credentials"),
         };
+        // Those of the own user decide nothing.
+        let gids = match self.broker.is_own_user(credentials.uid) {
+            true => Ok(Vec::new()),
+            false => socket.peer_groups(),
+        };
+        let gids = match gids {
+            Ok(gids) => gids,
+            Err(error) => return tracing::warn!(%error, "a newcomer without groups"),
+        };
+        // Before it costs anything that others need.
+        if let Err(reason) = self.broker.check_newcomer(credentials, &gids) {
+            tracing::debug!(?credentials, %reason, "a newcomer is not let in");
+            refuse(&socket, reason);
+            return socket.end();
+        }
         let connection = match Process::behind(&socket) {
             // A child of it may have the socket and has no business with it.
             Ok(Process::Ended) => return tracing::debug!("a newcomer ended before it was accepted"),
@@ -353,7 +374,7 @@ impl Server {
         }
         self.next_peer += 1;
         self.connections.insert(peer, connection);
-        self.broker.connect(peer, credentials);
+        self.broker.connect_as(peer, credentials, gids);
         self.perform_outputs(None);
     }
 
@@ -463,6 +484,7 @@ impl Server {
                 }
                 Output::Disconnect { peer, reason } => self.disconnect(peer, reason),
                 Output::ShowPlace { peer } => self.show_place(peer),
+                Output::ShowRoll { peer } => self.show_roll(peer),
                 Output::Yield { peer } => self.ending = Some(Ending::HandedOver(peer)),
                 Output::End { peer } => self.ending = Some(Ending::Stopped(peer)),
             }

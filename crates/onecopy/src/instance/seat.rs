@@ -54,8 +54,19 @@ impl Seat {
     pub(crate) fn into_place(self) -> Place {
         let listener = self.listener();
         let lock = self.lock.as_ref().and_then(FileLock::share);
-        let given_away = Arc::clone(&self.given_away);
-        Place { listener, lock, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+        let (given_away, lock_path) = (Arc::clone(&self.given_away), self.instance.lock_path());
+        Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+    }
+
+    /// Lets other users reach the socket, or lets them not. One that somebody else has made is theirs to open.
+    pub(super) fn set_reach(&self, others: bool) -> Result<(), InstanceError> {
+        match self.directory.as_deref().filter(|_| self.is_ours) {
+            Some(directory) => self
+                .instance
+                .set_reach(directory, others)
+                .map_err(|source| self.instance.failed("set who may connect to", source)),
+            None => Ok(()),
+        }
     }
 
     /// The place that another broker has handed over: its socket, and its lock, which is held.
