@@ -222,6 +222,10 @@ pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
 /// See [`REJOIN_DELAY_MIN`].
 pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 
+/// Nodes that a broker which takes over waits for, before it lets anybody open anything. Their processes have 50,000 of its
+/// open files; a longer list is one that somebody has made up.
+pub const NODES_ON_ROLL_MAX: usize = 16_384;
+
 /// How long a process of another user than the instance's waits for a broker when it begins and there is none: it can't become
 /// it. When one broker ends, the next is there within 200 ms.
 pub const OWNERS_BROKER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,18 +7,66 @@ mod users_common;
 
 use std::os::unix::fs::MetadataExt;
 
+use common::Stage;
+use onecopy::broker::protocol::{Event, NodeId, Request};
+use onecopy::instance::Instance;
+use onecopy_memory::range_lock::{BYTES_END, lock_byte};
+use rustix::fs::{FlockOperation, flock};
 use users_common::{GUEST, OWNER, World, does, fails, has_other_users, play};
 
 #[test]
 fn child() {
-    common::play(play);
+    common::play(|stage| match stage.role.as_str() {
+        "obstruct" => obstruct(stage),
+        _ => play(stage),
+    });
+}
+
+/// A guest that locks all it can of the file in which it is to be counted.
+fn obstruct(stage: &Stage) {
+    let instance = Instance::in_directory(&stage.directory, "default").unwrap();
+    let socket = instance.connect().unwrap().unwrap();
+    let node = NodeId::random().unwrap();
+    let hello = Request::Hello { node, name: "rude".to_owned(), returns_from: None };
+    socket.send_request(&hello, None).unwrap();
+    let (Event::Roll, Some(roll)) = socket.receive_event().unwrap() else { panic!("no roll") };
+    let (Event::Welcome { .. }, _) = socket.receive_event().unwrap() else { panic!("no welcome") };
+    for byte in (0..1000).map(|number| 2 * number).chain([BYTES_END - 1]) {
+        lock_byte(&roll, byte).unwrap_or_else(|error| assert_eq!(byte, BYTES_END - 1, "{error}"));
+    }
+    flock(&roll, FlockOperation::NonBlockingLockExclusive).unwrap();
+    stage.say("locked");
+    stage.hear();
+    // The broker that had its byte is gone.
+    lock_byte(&roll, BYTES_END - 1).unwrap();
+    stage.say("locked all");
+    stage.stay();
+}
+
+#[test]
+fn a_guest_that_locks_what_it_can_keeps_nobody_from_being_the_broker() {
+    if !has_other_users() {
+        return;
+    }
+    let world = World::new(RULES);
+    let mut broker = world.broker();
+    let mut rude = world.process("obstruct", GUEST, GUEST);
+    rude.expect("locked");
+    broker.kill();
+    rude.tell("lock all");
+    rude.expect("locked all");
+    let mut owner = world.actor(OWNER);
+    assert_eq!(fails(&mut owner, "broker?"), "true");
+    let mut guest = world.actor(GUEST);
+    does(&mut owner, "publish a");
+    does(&mut guest, "subscribe a");
 }
 
 const RULES: &str = r#"owner = 61001
 [admit]
 users = [61002]
 [[allow]]
-rights = ["publish", "subscribe", "read", "write"]
+rights = ["publish", "subscribe", "read"]
 names = ["**"]
 "#;
 
@@ -36,6 +84,7 @@ fn guests_go_on_with_the_owners_next_broker_and_never_become_it() {
     does(&mut owner, "subscribe b");
     does(&mut owner, "write r");
     does(&mut guest, "read r");
+    does(&mut owner, "keep r");
     for round in 0..5 {
         broker.kill();
         // What is open goes on meanwhile, and whoever joins waits for the next broker.

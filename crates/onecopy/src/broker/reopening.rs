@@ -19,8 +19,13 @@ impl Broker {
         descriptor: Option<Descriptor>,
         later: &mut Vec<(Request, Option<Descriptor>)>,
     ) -> Result<(), Refusal> {
-        // The rules may be others than when it was opened.
-        self.check_request(peer, &request)?;
+        // Of what is kept every node that has it open was told, also those who may not ask for it.
+        let is_kept = matches!(request, Request::Keep { .. } | Request::KeepDataset { .. });
+        match self.check_request(peer, &request) {
+            Err(_) if is_kept => return Ok(()),
+            // The rules may be others than when it was opened.
+            checked => checked?,
+        }
         let topic = self.charge_named(peer, &request)?;
         match (request, descriptor) {
             (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {

@@ -1,7 +1,7 @@
 //! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
 //! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
 //!
-//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). (`flock`, by which the broker holds the same file, and locks of bytes have nothing to do with each other.)
+//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). The broker itself has a byte of the same file, behind all of these (see `broker_lock.rs`).
 
 use std::os::fd::OwnedFd;
 
