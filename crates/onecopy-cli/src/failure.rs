@@ -71,6 +71,15 @@ pub(crate) enum Failure {
         "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
     )]
     NoTerminal,
+    /// A configuration file that is not taken.
+    #[error(transparent)]
+    Config(onecopy::config::ConfigError),
+    /// The machine has no such user.
+    #[error("/etc/passwd has no user {user:?}; write its number, which `id -u {user}` tells")]
+    NoUser { user: String },
+    /// A user may not do what was asked about. Why, is on standard output.
+    #[error("it may not")]
+    MayNot,
     /// A dataset that can't be published, opened or read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -176,6 +185,7 @@ impl Failure {
             Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
             Self::CommandLine(_) => 2,
             Self::Unhealthy { .. } => 10,
+            Self::MayNot => 11,
             Self::TextKept { reason, .. } => return reason.exit_code(),
             Self::NoRead { .. } => 9,
             // The shell's code for a command that is not there, or can't be run.

@@ -9,11 +9,13 @@
 //! | `accounts.rs` | names of users and groups |
 //! | `rules.rs`, `pattern.rs` | what may be done by whom, and to which names |
 //! | `quotas.rs` | how much anybody may take |
+//! | `advice.rs` | what is no mistake, and hardly meant |
 //!
 //! What comes out is plain data, which the broker's logic asks without any input or output. Every node reads the file when it
 //! joins, because every node may become the broker.
 
 mod accounts;
+mod advice;
 mod error;
 mod file;
 mod pattern;
@@ -26,6 +28,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use accounts::Accounts;
+pub use advice::Advice;
 pub use error::ConfigError;
 pub use file::{CONFIG_VARIABLE, SYSTEM_DIRECTORY};
 pub use pattern::{NamePattern, PatternError};
