@@ -166,6 +166,14 @@ impl Failure {
         }
     }
 
+    /// Whether the instance's configuration is not taken.
+    pub(crate) fn is_of_config(&self) -> bool {
+        let Self::Library(onecopy::Error::Open(onecopy::OpenError::Instance(error))) = self else {
+            return false;
+        };
+        matches!(error, onecopy::instance::InstanceError::Config(_))
+    }
+
     /// The codes that `--help` lists.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {

@@ -12,7 +12,7 @@ use crate::limits::CONFIG_BYTES_MAX;
 pub enum ConfigError {
     /// It can't be read.
     #[error(
-        "cannot read the configuration file {}: {source}; `ls -l {}` shows who may, and ONECOPY_CONFIG names another",
+        "cannot read the configuration file {} (`ls -l {}` shows who may, and ONECOPY_CONFIG names another): {source}",
         path.display(), path.display()
     )]
     Unreadable {

@@ -78,7 +78,7 @@ impl Config {
                 return Self::parse(&path, &text, &Accounts::of_system());
             }
             if file::is_named() {
-                let source = std::io::ErrorKind::NotFound.into();
+                let source = rustix::io::Errno::NOENT.into();
                 return Err(ConfigError::Unreadable { path, source });
             }
         }
@@ -92,7 +92,7 @@ impl Config {
     /// [`ConfigError`] says what is wrong with the file, and where.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let missing =
-            || ConfigError::Unreadable { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() };
+            || ConfigError::Unreadable { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() };
         let text = file::read(path)?.ok_or_else(missing)?;
         Self::parse(path, &text, &Accounts::of_system())
     }
