@@ -81,12 +81,29 @@ pub const MAX_QUEUED_PACKETS: usize = 65_536;
 /// With a quarter for the slowest peer, three of them at once still leave room for those who read.
 pub const QUEUED_DESCRIPTORS_DIVISOR: u64 = 4;
 
-/// Connections accepted before the peers that are there get their turn.
-pub const NEWCOMERS_PER_TURN: usize = 64;
+/// Connections accepted before the peers that are there get their turn: some 30 µs each, and as much again when they end, so
+/// that a crowd at the door delays the rest by a millisecond at most.
+pub const NEWCOMERS_PER_TURN: usize = 16;
 
-/// Packets taken from one peer, or sent because of them, before the others get their turn: a microsecond each, so that a
-/// flood from one delays the rest by less than a millisecond. The last packet of a turn is finished whatever it leads to.
-pub const PACKETS_PER_TURN: usize = 256;
+/// Connections that can be turned away at the door in the time that it takes to let one in and see it go.
+pub const REFUSALS_PER_NEWCOMER: usize = 8;
+
+/// How often a process may connect without becoming a node in [`OFFENCES_PERIOD`], before it is turned away at once.
+///
+/// A program does so when it looks whether there is a broker, or ends just then: a few times. To let so many in and see them
+/// go takes the broker some milliseconds, which is what the others notice of such a process, once.
+pub const OFFENCES_MAX: u32 = 32;
+
+/// In which time a process may do so. One that goes on is turned away until it has let one such time pass.
+pub const OFFENCES_PERIOD: Duration = Duration::from_secs(2);
+
+/// Packets taken from one process, or sent because of them, before the others get their turn: a microsecond or two each, so that
+/// a flood from one process, however many connections it has, delays the rest by a tenth of a millisecond. The last packet
+/// of a turn is finished whatever it leads to.
+pub const PACKETS_PER_TURN: usize = 64;
+
+/// Packets taken from each peer when the broker ends: nearly as many as the kernel has room for in a socket.
+pub const LAST_PACKETS: usize = 256;
 
 /// How long the broker or a node waits before it tries again to send a descriptor for which the kernel has no room.
 ///

@@ -14,6 +14,8 @@
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
+//! | `newcomers.rs`, `offenders.rs` | who is let in; who has tried too often |
+//! | `watch.rs` | what epoll reports, and whose turn it is |
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
@@ -37,6 +39,8 @@ mod handing_over;
 mod ids;
 mod inspection;
 mod links;
+mod newcomers;
+mod offenders;
 mod opening;
 mod passed;
 mod peers;
@@ -58,6 +62,7 @@ mod tests;
 mod tie;
 mod topics;
 pub mod transport;
+mod watch;
 
 pub use codec::check_node_name;
 pub(crate) use handing_over::Heirloom;

@@ -208,6 +208,11 @@ pub enum Refusal {
         /// The node's user.
         uid: u32,
     },
+    /// The process connects again and again, and never becomes a node.
+    #[error(
+        "this process has connected many times without becoming a node, and is turned away; it is let in again when it has stopped trying for some seconds"
+    )]
+    TooManyAttempts,
     /// Another node has the same number.
     #[error(
         "node {node} is connected already; draw a new node id (a process that forked must open a node of its own)"
