@@ -37,10 +37,13 @@ pub(crate) enum Attack {
     Flood,
     /// Asking for long answers and reading none
     Deaf,
+    /// Nothing against the broker: two threads that keep the processors busy, as attacker and broker do in a flood
+    Busy,
 }
 
 impl Attack {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Busy,
         Self::Garbage,
         Self::HalfPackets,
         Self::Descriptors,
@@ -61,6 +64,7 @@ impl Attack {
             Self::CrowdFlood => "join-crowd-flood",
             Self::Flood => "join-flood",
             Self::Deaf => "join-deaf",
+            Self::Busy => "join-busy",
         }
     }
 
@@ -90,6 +94,11 @@ pub(crate) fn run(attack: Attack, directory: &Path) -> anyhow::Result<()> {
             }
         }
         Attack::CrowdFlood => flood(&target.crowd()),
+        Attack::Busy => {
+            std::thread::spawn(spin);
+            ready()?;
+            spin()
+        }
         Attack::Flood => flood(&target.node().into_iter().collect::<Vec<_>>()),
     }
 }
@@ -99,6 +108,12 @@ fn ready() -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     stdout.write_all(b"!")?;
     Ok(stdout.flush()?)
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 fn flood(nodes: &[PacketSocket]) -> anyhow::Result<()> {

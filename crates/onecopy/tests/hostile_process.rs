@@ -114,7 +114,7 @@ fn unsealed_memory(instance: &Instance, number: usize) {
     let Some((socket, node)) = node(instance) else { return };
     let unsealed = memfd_create("unsealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
     rustix::fs::ftruncate(&unsealed, 1 << 20).unwrap();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let request = open_publisher(node, PayloadType::value::<u64>());
         socket.send_request(&request, Some(unsealed.as_fd())).unwrap();
     } else {
@@ -135,7 +135,7 @@ fn lie_about_sizes(instance: &Instance, number: usize) {
     let request = open_publisher(node, PayloadType::value::<u64>());
     socket.send_request(&request, Some(empty.as_fd())).unwrap();
     let publisher = PortId { node, serial: 1 };
-    let index = if number % 2 == 0 { 63 } else { u32::MAX };
+    let index = if number.is_multiple_of(2) { 63 } else { u32::MAX };
     let request = Request::AddSegment { publisher, index, replaced: u64::MAX };
     socket.send_request(&request, Some(empty.as_fd())).unwrap();
     // It is answered, or let go of for the number that no pool has.
@@ -155,7 +155,7 @@ fn ask_and_never_read(instance: &Instance, _: usize) {
 
 /// As many connections as asked for, or as the system lets this process have.
 fn crowd(stage: &Stage) {
-    let files = onecopy::open_files::raise_limit().and_then(|_| Ok(onecopy::open_files::limit())).unwrap();
+    let files = onecopy::open_files::raise_limit().map(|_| onecopy::open_files::limit()).unwrap();
     let instance = Instance::in_directory(&stage.directory, "default").unwrap();
     let most = CROWD.min(usize::try_from(files).unwrap().saturating_sub(100));
     let mut sockets = Vec::new();

@@ -89,20 +89,25 @@ impl Broker {
                 self.rejoin_dataset(peer, &request, memory.as_ref(), topic)?;
                 later.push((request, memory));
             }
-            (Request::Keep { region, keep: true, .. }, None) => {
-                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Region(region.clone())).is_ok() {
-                    later.push((Request::Keep { request: 0, region, keep: true }, None));
-                }
-            }
-            (Request::KeepDataset { dataset, keep: true, .. }, None) => {
-                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Dataset(dataset.clone())).is_ok()
-                {
-                    later.push((Request::KeepDataset { request: 0, dataset, keep: true }, None));
-                }
+            (
+                request @ (Request::Keep { keep: true, .. } | Request::KeepDataset { keep: true, .. }),
+                None,
+            ) => {
+                later.extend(self.may_keep_on(peer, &request).then_some((request, None)));
             }
             (request, descriptor) => later.push((request, descriptor)),
         }
         Ok(())
+    }
+
+    /// Whether this broker goes on keeping something, which counts to the user of the first who asks for it.
+    fn may_keep_on(&mut self, peer: PeerId, request: &Request) -> bool {
+        let kept = match request {
+            Request::Keep { region, .. } => Kept::Region(region.clone()),
+            Request::KeepDataset { dataset, .. } => Kept::Dataset(dataset.clone()),
+            _ => return false,
+        };
+        self.keeps_regions && self.quota.keep_alive(peer, &kept).is_ok()
     }
 
     fn rejoin_dataset(

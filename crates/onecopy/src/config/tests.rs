@@ -162,3 +162,17 @@ fn sizes_are_written_as_people_write_them() {
         assert_eq!(config.allowance(&who(1, &[]), false).memory_bytes, Some(bytes), "{size}");
     }
 }
+
+#[test]
+fn the_example_of_the_documentation_says_what_the_documentation_says() {
+    let page = include_str!("../../../../docs/access.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let config = parse(example).unwrap();
+    let camera = who(1001, &[1001]);
+    let subscribe = action(Right::Subscribe, Kind::Topic, "camera/private/a");
+    let Decision::Denied { line } = config.decide(&camera, subscribe) else { panic!("it is denied") };
+    assert!(page.contains(&format!("the rule in line {line} of /etc/onecopy/default.toml denies it")));
+    let publish = action(Right::Publish, Kind::Topic, "camera/front");
+    assert!(config.decide(&camera, publish).is_allowed() && config.advice().is_empty());
+}
