@@ -37,6 +37,7 @@ impl Server {
             }
             left = left.saturating_sub(1);
         }
+        self.is_flooded = true;
         Ok(())
     }
 

@@ -56,6 +56,8 @@ pub struct Server {
     max_queued_descriptors: usize,
     /// Peers that could not be sent a descriptor, because too many are on their way.
     in_flight: BTreeSet<PeerId>,
+    /// Some process has used its whole turn.
+    pub(super) is_flooded: bool,
     /// Some may not be listened to.
     is_anybody_paused: bool,
     absentees: Absentees,
@@ -160,6 +162,7 @@ impl Server {
             accepting: true,
             max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
             in_flight: BTreeSet::new(),
+            is_flooded: false,
             is_anybody_paused: false,
             absentees: Absentees::default(),
             ending: None,
@@ -222,13 +225,22 @@ impl Server {
                         continue;
                     }
                     Source::Group(pid) => self.serve_group(pid)?,
-                    _ => self.take_turn(event, &mut { PACKETS_PER_TURN }),
+                    _ => {
+                        let mut left = PACKETS_PER_TURN;
+                        self.take_turn(event, &mut left);
+                        self.is_flooded |= left == 0;
+                    }
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
                 self.set_accepting(true)?;
             }
             self.retry_in_flight();
             self.look_for_absent();
+            // Somebody keeps this thread busy, and may keep it so for as long as it likes. Whoever waits for this processor, to join
+            // say, is not to wait for the end of a time slice as well.
+            if std::mem::take(&mut self.is_flooded) {
+                std::thread::yield_now();
+            }
             if let Some(ending) = self.ending.take()
                 && self.end(ending)
             {
@@ -249,6 +261,7 @@ impl Server {
             }
             self.take_turn(&event, &mut left);
         }
+        self.is_flooded |= left == 0;
         Ok(())
     }
 
