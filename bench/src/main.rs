@@ -10,6 +10,7 @@ mod child;
 mod datasets;
 mod endpoint;
 mod genome;
+mod hostile;
 mod iceoryx2_node;
 mod idle;
 mod interleave;
@@ -57,6 +58,22 @@ enum Command {
     Datasets(interleave::Options),
     /// Reads by name, and positions of one assembly in another
     Genome(genome::Options),
+    /// Joining while another process does what it can against it
+    Hostile(hostile::Options),
+    /// The broker that is attacked
+    #[command(hide = true)]
+    HostileBroker {
+        /// Where its instance is
+        directory: std::path::PathBuf,
+    },
+    /// The process that attacks it
+    #[command(hide = true)]
+    HostileAttack {
+        /// How
+        attack: hostile::Attack,
+        /// Where the instance is
+        directory: std::path::PathBuf,
+    },
     /// A process that uses a shared index
     #[command(hide = true)]
     GenomeReader {
@@ -82,6 +99,9 @@ fn main() -> anyhow::Result<()> {
         Command::Regions(options) => regions::run(&options),
         Command::Datasets(options) => datasets::run(&options),
         Command::Genome(options) => genome::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
+        Command::HostileBroker { directory } => hostile::serve(&directory),
+        Command::HostileAttack { attack, directory } => hostile::attack(attack, &directory),
         Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
         Command::Child { suite, job } => {
             let job: job::Job =

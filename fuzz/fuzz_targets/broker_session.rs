@@ -166,7 +166,10 @@ impl Session {
                     }
                 }
                 // The driver would end after these; here everybody goes on, which the broker has to bear as well.
-                Output::ShowPlace { peer } | Output::Yield { peer } | Output::End { peer } => {
+                Output::ShowPlace { peer }
+                | Output::ShowRoll { peer }
+                | Output::Yield { peer }
+                | Output::End { peer } => {
                     assert!(peer.0 < self.peers, "{peer:?} was never there");
                 }
                 Output::Disconnect { peer, reason } => {

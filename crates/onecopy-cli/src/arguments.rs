@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::commands::{
-    call, completions, dataset, demo, doctor, genome, metrics, region, serve, service, status, stop, top,
-    topic,
+    call, completions, config, dataset, demo, doctor, genome, metrics, region, serve, service, status, stop,
+    top, topic,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -47,6 +47,7 @@ Exit codes:
   8    the dataset is not what was published: its file was changed, or `onecopy dataset verify` found other bytes
   9    a name is not in the BAM file: `onecopy genome get`
   10   `onecopy doctor` found something to mend
+  11   the user may not: `onecopy config may`
   130  a signal ended the demo, a call, the commands of a service or the input of a region or the loading
        of a dataset early";
 
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Top(top::Arguments),
     Metrics(metrics::Arguments),
     Doctor(doctor::Arguments),
+    #[command(subcommand)]
+    Config(config::Command),
     Serve(serve::Arguments),
     Stop(stop::Arguments),
     Completions(completions::Arguments),

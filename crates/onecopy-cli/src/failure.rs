@@ -71,6 +71,15 @@ pub(crate) enum Failure {
         "standard input and output must be a terminal; scripts use `onecopy status --json` or `onecopy metrics`"
     )]
     NoTerminal,
+    /// A configuration file that is not taken.
+    #[error(transparent)]
+    Config(onecopy::config::ConfigError),
+    /// The machine has no such user.
+    #[error("/etc/passwd has no user {user:?}; write its number, which `id -u {user}` tells")]
+    NoUser { user: String },
+    /// A user may not do what was asked about. Why, is on standard output.
+    #[error("it may not")]
+    MayNot,
     /// A dataset that can't be published, opened or read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -157,6 +166,14 @@ impl Failure {
         }
     }
 
+    /// Whether the instance's configuration is not taken.
+    pub(crate) fn is_of_config(&self) -> bool {
+        let Self::Library(onecopy::Error::Open(onecopy::OpenError::Instance(error))) = self else {
+            return false;
+        };
+        matches!(error, onecopy::instance::InstanceError::Config(_))
+    }
+
     /// The codes that `--help` lists.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -176,6 +193,7 @@ impl Failure {
             Self::Dataset(DatasetError::Stale { .. } | DatasetError::Corrupt { .. }) => 8,
             Self::CommandLine(_) => 2,
             Self::Unhealthy { .. } => 10,
+            Self::MayNot => 11,
             Self::TextKept { reason, .. } => return reason.exit_code(),
             Self::NoRead { .. } => 9,
             // The shell's code for a command that is not there, or can't be run.

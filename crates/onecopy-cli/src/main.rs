@@ -62,7 +62,7 @@ fn log_level(arguments: &Arguments) -> LevelFilter {
 }
 
 fn report(failure: &Failure) {
-    if matches!(failure, Failure::BrokenPipe | Failure::Interrupted) {
+    if matches!(failure, Failure::BrokenPipe | Failure::Interrupted | Failure::MayNot) {
         return;
     }
     let prefix = output::styled("onecopy:", output::Style::Bad, output::stderr_has_colour());

@@ -31,6 +31,8 @@ fn help_tells_exit_codes_and_examples() {
         &["metrics"],
         &["top"],
         &["doctor"],
+        &["config", "check"],
+        &["config", "may"],
         &["serve"],
         &["completions"],
         &["topic", "pub"],

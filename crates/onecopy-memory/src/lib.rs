@@ -20,6 +20,7 @@
 //! | [`fork`] | telling a forked child from its parent |
 //! | [`wait`] | sleeping on futexes, and doorbells for event loops |
 //! | [`range_lock`] | a register of the living that the kernel keeps |
+//! | [`peer_groups`] | the groups of a process at the other end of a socket |
 //! | [`kernel`] | what this kernel offers, and the fall-backs where it does not |
 //! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
 //!
@@ -36,6 +37,7 @@ pub mod kernel;
 pub mod layout;
 pub mod mailbox;
 mod mapping;
+pub mod peer_groups;
 pub mod pool;
 mod prefetch;
 pub mod range_lock;

@@ -76,6 +76,45 @@ pub fn unlock_byte(file: impl AsFd, at: u64) -> io::Result<()> {
     call(file, F_OFD_SETLK, byte(at, F_UNLCK)?).map(drop)
 }
 
+/// Who has a byte locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// Some who may have done so with the file open for reading.
+    Sharers,
+    /// One alone, who has the file open for writing.
+    Owner,
+}
+
+/// Locks one byte for `file` alone, which is open for writing; `false` if others have it locked.
+///
+/// # Errors
+///
+/// As for [`lock_byte`].
+pub fn lock_byte_alone(file: impl AsFd, at: u64) -> io::Result<bool> {
+    match call(file, F_OFD_SETLK, byte(at, F_WRLCK)?) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        // The other number that POSIX allows for it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who has that byte locked through another open file than this one. Who may only read the file can't pass for an owner.
+///
+/// # Errors
+///
+/// As for [`lock_byte`].
+pub fn holder_of(file: impl AsFd, at: u64) -> io::Result<Holder> {
+    Ok(match call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind {
+        F_UNLCK => Holder::Nobody,
+        F_RDLCK => Holder::Sharers,
+        _ => Holder::Owner,
+    })
+}
+
 /// Whether anybody has that byte locked through another open file than this one.
 ///
 /// # Errors
@@ -85,7 +124,8 @@ pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
     Ok(call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind != F_UNLCK)
 }
 
-/// All bytes of `range` that others have locked, in no particular order.
+/// All bytes of `range` that others have locked, in no particular order; at most `most`. Of a lock on more than one byte, which
+/// is none of [`lock_byte`]'s, the first is told: nobody can hide the end of the list behind it, or make it endless.
 ///
 /// # Errors
 ///
@@ -99,13 +139,13 @@ pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
 /// File::create(&path)?;
 /// let (one, other) = (File::open(&path)?, File::open(&path)?);
 /// lock_byte(&one, 7)?;
-/// assert_eq!(locked_bytes(&other, 0..100)?, [7]);
+/// assert_eq!(locked_bytes(&other, 0..100, 9)?, [7]);
 /// drop(one);
-/// assert!(locked_bytes(&other, 0..100)?.is_empty());
+/// assert!(locked_bytes(&other, 0..100, 9)?.is_empty());
 /// # std::fs::remove_file(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn locked_bytes(file: impl AsFd, range: Range<u64>) -> io::Result<Vec<u64>> {
+pub fn locked_bytes(file: impl AsFd, range: Range<u64>, most: usize) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     // The kernel names one lock in a range, whichever it comes to first; the rest is to its left and right.
     let mut unseen = vec![range];
@@ -114,15 +154,54 @@ pub fn locked_bytes(file: impl AsFd, range: Range<u64>) -> io::Result<Vec<u64>> 
         if start >= end {
             continue;
         }
+        if found.len() >= most {
+            break;
+        }
         let wanted = Flock { length: (end - start) as i64, ..byte(start, F_WRLCK)? };
         let lock = call(&file, F_OFD_GETLK, wanted)?;
         if lock.kind == F_UNLCK {
             continue;
         }
-        // Of a lock that others made some other way, at least one byte is passed over, so this comes to an end.
         let at = (lock.start as u64).clamp(start, end - 1);
+        // No length is one up to the end of all files.
+        let behind = match lock.length {
+            0 => end,
+            length => (lock.start as u64).saturating_add(length as u64).clamp(at + 1, end),
+        };
         found.push(at);
-        unseen.extend([start..at, at + 1..end]);
+        unseen.extend([start..at, behind..end]);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+
+    use super::*;
+
+    #[test]
+    fn nobody_can_make_the_list_endless_or_pass_for_an_owner() {
+        let path = std::env::temp_dir().join(format!("onecopy-range-lock-{}", std::process::id()));
+        File::create(&path).unwrap();
+        let open = || OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let (hostile, other) = (File::open(&path).unwrap(), open());
+        std::fs::remove_file(&path).unwrap();
+        for start in [10, 1000, 1002, 1004] {
+            lock_byte(&hostile, start).unwrap();
+        }
+        // All from byte 5000 on.
+        call(&hostile, F_OFD_SETLK, Flock { length: 0, ..byte(5000, F_RDLCK).unwrap() }).unwrap();
+        let mut found = locked_bytes(&other, 0..BYTES_END, 100).unwrap();
+        found.sort_unstable();
+        assert_eq!(found, [10, 1000, 1002, 1004, 5000]);
+        assert_eq!(locked_bytes(&other, 0..BYTES_END, 3).unwrap().len(), 3);
+        // Only the owner of the file can have a byte alone, and who has it shared is told from it.
+        assert_eq!(holder_of(&other, 7000).unwrap(), Holder::Sharers);
+        assert!(!lock_byte_alone(&other, 7000).unwrap());
+        assert!(lock_byte_alone(&hostile, 20).is_err());
+        assert!(lock_byte_alone(&other, 20).unwrap());
+        assert_eq!(holder_of(&hostile, 20).unwrap(), Holder::Owner);
+        assert_eq!(holder_of(&hostile, 21).unwrap(), Holder::Nobody);
+    }
 }

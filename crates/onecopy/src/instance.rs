@@ -1,12 +1,14 @@
 //! Where an instance lives, and how a process finds its broker or becomes it.
 //!
 //! An instance is one broker's world, chosen by name. Its runtime directory holds two files for each: `<instance>.sock`, where
-//! the broker listens, and `<instance>.lock`, which the broker holds locked for as long as it lives. The kernel lets go of a
+//! the broker listens, and `<instance>.lock`, of which the broker holds a byte locked for as long as it lives. The kernel lets go of a
 //! lock when its process dies, so neither file can be stale in a way that matters.
 //!
 //! Who starts up or shuts down holds the directory itself locked meanwhile. Under that lock there is either a
 //! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.
 
+mod broker_lock;
+mod directory;
 mod error;
 mod file_lock;
 mod presence;
@@ -17,10 +19,10 @@ mod tests;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -34,8 +36,10 @@ use crate::broker::protocol::{BrokerId, Event, NodeId, Refusal, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::broker::{Process, Roll};
+use crate::config::Config;
 use crate::limits::{
     DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
+    OWNERS_BROKER_TIMEOUT, REJOIN_DELAY_MIN,
 };
 
 /// The instance that is meant when none is named.
@@ -57,6 +61,8 @@ pub struct Instance {
     directory: PathBuf,
     name: String,
     uid: u32,
+    /// As its file was when this was made.
+    config: Arc<Config>,
 }
 
 /// A connection to the broker, and the broker itself where this process has become it.
@@ -117,7 +123,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`InstanceError::Name`] and [`InstanceError::PathTooLong`].
+    /// [`InstanceError::Name`], [`InstanceError::PathTooLong`], and what is wrong with the instance's configuration.
     pub fn from_env(name: &str) -> Result<Self, InstanceError> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = variable(RUNTIME_DIRECTORY_VARIABLE)
@@ -132,7 +138,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`InstanceError::Name`] and [`InstanceError::PathTooLong`].
+    /// [`InstanceError::Name`], [`InstanceError::PathTooLong`], and what is wrong with the instance's configuration.
     pub fn in_directory(directory: impl Into<PathBuf>, name: &str) -> Result<Self, InstanceError> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let length_allowed = (1..=MAX_INSTANCE_NAME_BYTES).contains(&name.len());
@@ -140,13 +146,19 @@ impl Instance {
             return Err(InstanceError::Name { name: name.chars().take(MAX_INSTANCE_NAME_BYTES).collect() });
         }
         let uid = rustix::process::geteuid().as_raw();
-        let instance = Self { directory: directory.into(), name: name.to_owned(), uid };
+        let config = Arc::new(Config::of_instance(name)?);
+        let instance = Self { directory: directory.into(), name: name.to_owned(), uid, config };
         let path = instance.socket_path();
         let bytes = path.as_os_str().len();
         if bytes > MAX_SOCKET_PATH_BYTES {
             return Err(InstanceError::PathTooLong { path, bytes });
         }
         Ok(instance)
+    }
+
+    /// Its configuration, as it was when this was made.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Its name.
@@ -183,10 +195,8 @@ impl Instance {
     ///
     /// When directory or socket are not ours, or the broker does not accept in time.
     pub fn connect(&self) -> Result<Option<PacketSocket>, InstanceError> {
-        if self.open_directory()?.is_none() {
-            return Ok(None);
-        }
-        match self.attempt(SocketFlags::empty())? {
+        let Some(owner) = self.directory_owner()? else { return Ok(None) };
+        match self.attempt(SocketFlags::empty(), owner)? {
             Attempt::Connected(socket) => Ok(Some(socket)),
             Attempt::Absent | Attempt::Orphaned => Ok(None),
             Attempt::Busy => {
@@ -201,6 +211,10 @@ impl Instance {
     ///
     /// When directory or socket are not ours, the directory can't be created, or the broker does not accept in time.
     pub fn connect_or_serve(&self) -> Result<Found, InstanceError> {
+        if self.is_guest()? {
+            let socket = self.connect()?.ok_or_else(|| self.no_broker())?;
+            return Ok(Found { socket, server: None });
+        }
         match self.find_place()? {
             Place::Taken(socket) => Ok(Found { socket, server: None }),
             Place::Ours(seat) => {
@@ -208,6 +222,22 @@ impl Instance {
                 // The kernel keeps the connection until the server runs and accepts it.
                 let socket = self.connect()?.ok_or_else(|| self.socket_removed())?;
                 Ok(Found { socket, server: Some(server) })
+            }
+        }
+    }
+
+    /// The same, except that a guest waits some time for the owner's next broker.
+    fn connect_or_wait_or_serve(&self) -> Result<Found, InstanceError> {
+        let deadline = Instant::now() + OWNERS_BROKER_TIMEOUT;
+        loop {
+            match self.connect_or_serve() {
+                Err(InstanceError::NoBroker { .. }) if Instant::now() < deadline => {
+                    // Nobody tells a guest, who can't so much as watch the directory.
+                    let nothing =
+                        rustix::event::poll(&mut [], Timespec::try_from(REJOIN_DELAY_MIN).ok().as_ref());
+                    nothing.map_err(|source| self.failed("wait for the broker of", source))?;
+                }
+                found => return found,
             }
         }
     }
@@ -245,6 +275,9 @@ impl Instance {
     }
 
     fn serve_instead(&self, replaces: bool) -> Result<Server, InstanceError> {
+        if self.is_guest()? {
+            return Err(self.not_owner(self.directory_owner()?.unwrap_or_default()));
+        }
         let mut attempts_left = HANDSHAKE_ATTEMPTS;
         let (seat, heirlooms) = loop {
             attempts_left -= 1;
@@ -283,11 +316,17 @@ impl Instance {
         returns_from: Option<BrokerId>,
     ) -> Result<Joined, InstanceError> {
         let mut attempts_left = HANDSHAKE_ATTEMPTS;
-        // Before anybody can take over who would have to know of it.
-        let mut presence = Presence::take(self, node)?;
+        // Before anybody can take over who would have to know of it. A guest can't open the file, and is given it.
+        let mut presence = match self.is_guest()? {
+            true => None,
+            false => Some(Presence::take(self, node)?),
+        };
         loop {
             attempts_left -= 1;
-            let Found { socket, server } = self.connect_or_serve()?;
+            let Found { socket, server } = match returns_from {
+                Some(_) => self.connect_or_serve()?,
+                None => self.connect_or_wait_or_serve()?,
+            };
             let server =
                 server.map(Server::spawn).transpose().map_err(|source| self.failed("serve", source))?;
             let hello = Request::Hello { node, name: name.to_owned(), returns_from };
@@ -295,11 +334,13 @@ impl Instance {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok(welcome) => {
-                    // Whoever takes over looks at the file that is there then, which a broker keeps in place.
-                    if !presence.is_in_place(self)? {
-                        presence = Presence::take(self, node)?;
-                    }
+                Ok((welcome, roll)) => {
+                    let presence = match presence.take() {
+                        // Whoever takes over looks at the file that is there then, which a broker keeps in place.
+                        Some(presence) if presence.is_in_place(self)? => presence,
+                        Some(_) => Presence::take(self, node)?,
+                        None => Presence::given(self, node, roll)?,
+                    };
                     let broker_pid = welcome.broker_pid;
                     return Ok(Joined { socket, broker_pid, welcome, server, presence });
                 }
@@ -320,7 +361,7 @@ impl Instance {
         name: &str,
     ) -> Result<Welcome, InstanceError> {
         let hello = Request::Hello { node, name: name.to_owned(), returns_from: None };
-        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT)
+        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT).map(|(welcome, _)| welcome)
     }
 
     fn introduce_within(
@@ -328,7 +369,7 @@ impl Instance {
         socket: &PacketSocket,
         hello: &Request,
         timeout: Duration,
-    ) -> Result<Welcome, InstanceError> {
+    ) -> Result<(Welcome, Option<OwnedFd>), InstanceError> {
         let failed = |source: Errno| self.failed("wait for an answer of", source);
         let broker = broker_behind(socket);
         socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
@@ -338,10 +379,15 @@ impl Instance {
             Err(error) => return Err(self.handshake_error(socket, error)),
         }
         await_answer(socket, &broker, timeout).map_err(failed)?;
-        match socket.try_receive_event() {
+        let (mut heard, mut roll) = (socket.try_receive_event(), None);
+        if let Ok((Event::Roll, file)) = heard {
+            // What follows was sent at once.
+            (heard, roll) = (socket.receive_event(), file);
+        }
+        match heard {
             Ok((Event::Welcome { broker_pid, broker, pid_namespace }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
-                Ok(Welcome { broker_pid, broker, pid_namespace })
+                Ok((Welcome { broker_pid, broker, pid_namespace }, roll))
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
@@ -377,7 +423,7 @@ impl Instance {
                 Errno::TIMEDOUT => InstanceError::DirectoryLocked { path: self.directory.clone() },
                 source => self.failed("lock the directory of", source),
             })?;
-            let is_orphaned = match self.attempt(SocketFlags::NONBLOCK)? {
+            let is_orphaned = match self.attempt(SocketFlags::NONBLOCK, self.uid)? {
                 Attempt::Connected(socket) => return Ok(Place::Taken(socket)),
                 Attempt::Absent => false,
                 Attempt::Orphaned => true,
@@ -388,42 +434,11 @@ impl Instance {
         }
     }
 
-    fn create_directory(&self) -> Result<(), InstanceError> {
-        match rustix::fs::mkdir(&self.directory, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(source) => {
-                Err(InstanceError::CreateDirectory { path: self.directory.clone(), source: source.into() })
-            }
-        }
-    }
-
-    /// The runtime directory, if there is one. Only one that nobody else can change will do, since whoever could change
-    /// it could put a socket of their own there.
-    fn open_directory(&self) -> Result<Option<OwnedFd>, InstanceError> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = || self.directory.clone();
-        let directory = match rustix::fs::open(&self.directory, flags, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::NOTDIR | Errno::LOOP) => return Err(InstanceError::NotADirectory { path: path() }),
-            Err(source) => return Err(self.failed("open the directory of", source)),
-        };
-        let stat = fstat(&directory).map_err(|source| self.failed("look at the directory of", source))?;
-        if stat.st_uid != self.uid {
-            return Err(InstanceError::ForeignDirectory { path: path(), owner: stat.st_uid, uid: self.uid });
-        }
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.intersects(Mode::WGRP | Mode::WOTH) {
-            return Err(InstanceError::WritableDirectory { path: path(), mode: mode.as_raw_mode() });
-        }
-        Ok(Some(directory))
-    }
-
     fn address(&self) -> Result<SocketAddrUnix, InstanceError> {
         SocketAddrUnix::new(self.socket_path()).map_err(|source| self.failed("name the socket of", source))
     }
 
-    fn attempt(&self, flags: SocketFlags) -> Result<Attempt, InstanceError> {
+    fn attempt(&self, flags: SocketFlags, owner: u32) -> Result<Attempt, InstanceError> {
         let failed = |source: Errno| self.failed("connect to the broker of", source);
         let socket =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags | SocketFlags::CLOEXEC, None)
@@ -443,10 +458,7 @@ impl Instance {
             return Ok(Attempt::Orphaned);
         }
         let peer = socket.peer_credentials().map_err(|source| self.failed("look at", source))?;
-        if peer.uid != self.uid {
-            let path = self.socket_path();
-            return Err(InstanceError::ForeignSocket { path, pid: peer.pid, owner: peer.uid, uid: self.uid });
-        }
+        self.check_listener(peer.pid, peer.uid, owner)?;
         rustix::io::ioctl_fionbio(&socket, false).map_err(failed)?;
         socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
         Ok(Attempt::Connected(socket))
@@ -455,9 +467,29 @@ impl Instance {
     fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
         let files = seat.replaced_lock().into_iter().chain([presence::open(self)?]).collect();
         let roll = Roll::call(files).map_err(|source| self.failed("see who is in", source))?;
+        let config = self.current_config();
+        seat.set_reach(config.admits_others())?;
         let mut server = Server::new(seat.into_place()).map_err(|source| self.failed("serve", source))?;
+        server.govern(config);
         server.gather(roll);
         Ok(server)
+    }
+
+    /// The configuration as it is now. A mistake that was made since this process began must not cost the instance its
+    /// broker: then what was read at first goes on to hold.
+    fn current_config(&self) -> Arc<Config> {
+        match Config::of_instance(&self.name) {
+            Ok(config) => Arc::new(config),
+            Err(error) => {
+                tracing::error!(%error, "the configuration as it was before goes on to hold");
+                Arc::clone(&self.config)
+            }
+        }
+    }
+
+    fn no_broker(&self) -> InstanceError {
+        let owner = self.directory_owner().ok().flatten().or(self.config.owner()).unwrap_or_default();
+        InstanceError::NoBroker { path: self.socket_path(), owner, uid: self.uid }
     }
 
     fn socket_removed(&self) -> InstanceError {

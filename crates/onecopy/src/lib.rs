@@ -45,6 +45,7 @@ mod any_publisher;
 mod async_subscriber;
 mod batch_rest;
 pub mod broker;
+pub mod config;
 mod content;
 pub mod dataset;
 mod draft;

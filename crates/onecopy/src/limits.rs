@@ -81,12 +81,29 @@ pub const MAX_QUEUED_PACKETS: usize = 65_536;
 /// With a quarter for the slowest peer, three of them at once still leave room for those who read.
 pub const QUEUED_DESCRIPTORS_DIVISOR: u64 = 4;
 
-/// Connections accepted before the peers that are there get their turn.
-pub const NEWCOMERS_PER_TURN: usize = 64;
+/// Connections accepted before the peers that are there get their turn: some 30 µs each, and as much again when they end, so
+/// that a crowd at the door delays the rest by a millisecond at most.
+pub const NEWCOMERS_PER_TURN: usize = 16;
 
-/// Packets taken from one peer, or sent because of them, before the others get their turn: a microsecond each, so that a
-/// flood from one delays the rest by less than a millisecond. The last packet of a turn is finished whatever it leads to.
-pub const PACKETS_PER_TURN: usize = 256;
+/// Connections that can be turned away at the door in the time that it takes to let one in and see it go.
+pub const REFUSALS_PER_NEWCOMER: usize = 8;
+
+/// How often a process may connect without becoming a node in [`OFFENCES_PERIOD`], before it is turned away at once.
+///
+/// A program does so when it looks whether there is a broker, or ends just then: a few times. To let so many in and see them
+/// go takes the broker some milliseconds, which is what the others notice of such a process, once.
+pub const OFFENCES_MAX: u32 = 32;
+
+/// In which time a process may do so. One that goes on is turned away until it has let one such time pass.
+pub const OFFENCES_PERIOD: Duration = Duration::from_secs(2);
+
+/// Packets taken from one process, or sent because of them, before the others get their turn: a microsecond or two each, so that
+/// a flood from one process, however many connections it has, delays the rest by a tenth of a millisecond. The last packet
+/// of a turn is finished whatever it leads to.
+pub const PACKETS_PER_TURN: usize = 64;
+
+/// Packets taken from each peer when the broker ends: nearly as many as the kernel has room for in a socket.
+pub const LAST_PACKETS: usize = 256;
 
 /// How long the broker or a node waits before it tries again to send a descriptor for which the kernel has no room.
 ///
@@ -122,6 +139,14 @@ pub const BROKER_BYTES_PER_PEER_MAX: u64 = 2 * PORTS_PER_PEER_MAX * PORT_BYTES;
 /// One user's peers together get as much as so many peers that use all they may. Then the broker's process has grown by
 /// a gigabyte.
 pub const FULL_PEERS_PER_USER: u64 = 16;
+
+/// The part of what there is of nodes, ports and open files that a user other than the broker's own may take, unless the
+/// configuration says otherwise: a quarter (`1 / 4`), so that no guest keeps the host out.
+pub const OTHER_USER_DIVISOR: u64 = 4;
+
+/// The part of its user's nodes that one process may have: half (`1 / 2`), so that a program which connects without end keeps
+/// no other one out. A process has one node, or a few.
+pub const PROCESS_NODES_DIVISOR: u64 = 2;
 
 /// Open files of the broker that a connection needs: the socket, what tells of the end of the process, and what the node
 /// shows to those who look at it.
@@ -214,9 +239,20 @@ pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
 /// See [`REJOIN_DELAY_MIN`].
 pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 
+/// Nodes that a broker which takes over waits for, before it lets anybody open anything. Their processes have 50,000 of its
+/// open files; a longer list is one that somebody has made up.
+pub const NODES_ON_ROLL_MAX: usize = 16_384;
+
+/// How long a process of another user than the instance's waits for a broker when it begins and there is none: it can't become
+/// it. When one broker ends, the next is there within 200 ms.
+pub const OWNERS_BROKER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
 /// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Largest configuration file, in bytes: thousands of rules. Whoever writes more has generated it, and means a group.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
 /// the system calls are few.

@@ -138,6 +138,8 @@ fn a_peer_that_never_reads_cannot_pin_the_brokers_open_files() {
     let world = World::new();
     let (deaf, talker, bystander) = (world.node(1), world.node(2), world.node(3));
     open_subscriber(&deaf, port(1, 1));
+    // It reads no more from here on.
+    assert!(matches!(deaf.receive_event().unwrap().0, Event::Opened { .. }));
     let ring = memory();
     let let_go = (1..40_000).any(|serial| {
         open_publisher(&talker, port(2, serial), &ring);

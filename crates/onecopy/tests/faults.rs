@@ -199,13 +199,14 @@ fn strangers_on_the_socket_disturb_nobody() {
     let topic = node.topic::<u64>("counter").unwrap();
     let mut publisher = topic.publisher().open().unwrap();
     let mut subscriber = topic.subscriber().open().unwrap();
-    for round in 0..100_u64 {
+    // Fewer than a process may try before it is turned away: this one has nodes as well.
+    for round in 0..10_u64 {
         // One that says nothing, one that leaves in the middle of the handshake, one that talks nonsense.
         let silent = instance.connect().unwrap().unwrap();
         let leaver: OwnedFd = instance.connect().unwrap().unwrap().into();
         let babbler: OwnedFd = instance.connect().unwrap().unwrap().into();
         drop(leaver);
-        let nonsense: Vec<u8> = common::pattern(round, 1 + round as usize * 40).collect();
+        let nonsense: Vec<u8> = common::pattern(round, 1 + round as usize * 400).collect();
         rustix::net::send(&babbler, &nonsense, SendFlags::NOSIGNAL).unwrap();
         let late = node_in(directory.path());
         let mut late = late.topic::<u64>("counter").unwrap().subscriber().open().unwrap();

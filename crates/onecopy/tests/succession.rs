@@ -98,7 +98,9 @@ fn brokers(directory: &Path) -> usize {
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     locks
         .lines()
-        .filter(|lock| lock.contains("FLOCK") && !lock.contains("->") && lock.contains(&inode))
+        .filter(|lock| {
+            lock.contains("OFDLCK") && lock.contains("WRITE") && !lock.contains("->") && lock.contains(&inode)
+        })
         .count()
 }
 

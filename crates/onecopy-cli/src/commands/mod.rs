@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod dataset;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Top(arguments) => top::run(&arguments, &scope),
         Command::Doctor(arguments) => doctor::run(&arguments, &scope),
         Command::Metrics(arguments) => metrics::run(&arguments, &scope),
+        Command::Config(command) => config::run(command, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Stop(arguments) => stop::run(&arguments, &scope),
         Command::Completions(arguments) => completions::run(&arguments),

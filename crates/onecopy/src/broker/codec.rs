@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::protocol::{Address, Event, OpenError, Refusal, Request, ServiceType};
+use super::protocol::{Address, Denied, Event, KeepError, OpenError, Refusal, Request, ServiceType};
 use crate::limits::{MAX_DETAIL_BYTES, MAX_NODE_NAME_BYTES, MAX_PACKET_BYTES};
 use crate::payload_type::{PayloadType, TypeDescriptionError};
 use crate::topic_name::{self, TopicNameError};
@@ -21,7 +21,7 @@ use crate::topic_name::{self, TopicNameError};
 /// The first two bytes of every packet.
 pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 /// The version of the protocol; both sides must agree on it.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Why bytes are no packet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -167,10 +167,8 @@ impl Event {
             Self::Publisher { payload, .. } | Self::Remains { payload, .. } => payload.validate()?,
             Self::Met { payload, .. } => check_service_type(Some(payload))?,
             Self::OpenFailed { error, .. } => check_open_error(error)?,
-            Self::Refused { reason: Refusal::Malformed { detail } } if detail.len() > MAX_DETAIL_BYTES => {
-                return Err(DecodeError::Detail { bytes: detail.len() });
-            }
-            Self::Refused { reason: Refusal::Superseded { name } } => topic_name::check(name)?,
+            Self::Refused { reason } => check_refusal(reason)?,
+            Self::Kept { refused: Some(KeepError::Denied(denied)), .. } => check_denied(denied)?,
             Self::NodeInfo { name, .. } => check_node_name(name)?,
             Self::TopicInfo { name, payload, .. } => {
                 topic_name::check(name)?;
@@ -198,13 +196,13 @@ impl Event {
             Self::Welcome { .. }
             | Self::Dataset { .. }
             | Self::DatasetVersion { .. }
-            | Self::Refused { .. }
             | Self::AllMet { .. }
             | Self::SharedMemory { .. }
             | Self::MemoryInfo { .. }
             | Self::Kept { .. }
             | Self::Place { .. }
             | Self::Lock
+            | Self::Roll
             | Self::Yours
             | Self::KeepChanged { .. }
             | Self::SeatTaken { .. }
@@ -286,12 +284,36 @@ fn check_open_error(error: &OpenError) -> Result<(), DecodeError> {
             check_service_type(Some(existing))?;
             check_service_type(Some(requested))?;
         }
+        OpenError::Denied(denied) => check_denied(denied)?,
+        OpenError::OverUserQuota(quota) => check_detail(&quota.file)?,
         OpenError::DuplicatePort { .. }
         | OpenError::NoSuchPeer { .. }
         | OpenError::OverQuota { .. }
         | OpenError::OutOfDescriptors { .. } => {}
     }
     Ok(())
+}
+
+fn check_refusal(reason: &Refusal) -> Result<(), DecodeError> {
+    match reason {
+        Refusal::Malformed { detail: text } | Refusal::NotAdmitted { file: text, .. } => check_detail(text),
+        Refusal::Superseded { name } => Ok(topic_name::check(name)?),
+        Refusal::Denied(denied) => check_denied(denied),
+        Refusal::OverUserQuota(quota) => check_detail(&quota.file),
+        _ => Ok(()),
+    }
+}
+
+fn check_denied(denied: &Denied) -> Result<(), DecodeError> {
+    if let Some((_, name)) = &denied.object {
+        topic_name::check(name)?;
+    }
+    check_detail(&denied.file)
+}
+
+fn check_detail(text: &str) -> Result<(), DecodeError> {
+    let bytes = text.len();
+    if bytes > MAX_DETAIL_BYTES { Err(DecodeError::Detail { bytes }) } else { Ok(()) }
 }
 
 fn encode(message: &impl Serialize) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! A peer's socket with what waits for it to be read.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
-
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
@@ -30,6 +30,12 @@ pub(super) enum Blocked {
 pub(super) struct Connection {
     pub(super) socket: PacketSocket,
     pub(super) process: Process,
+    /// The number of that process.
+    pub(super) pid: u32,
+    /// The set of epoll that it is in, if it is not the broker's own.
+    pub(super) group: Option<Arc<OwnedFd>>,
+    /// It is, or was, a node's.
+    pub(super) has_joined: bool,
     pub(super) blocked: Blocked,
     /// What epoll reports of the socket.
     pub(super) interest: EventFlags,
@@ -50,10 +56,13 @@ pub(super) struct Queued {
 }
 
 impl Connection {
-    pub(super) fn new(socket: PacketSocket, process: Process) -> Self {
+    pub(super) fn new(socket: PacketSocket, process: Process, pid: u32) -> Self {
         Self {
             socket,
             process,
+            pid,
+            group: None,
+            has_joined: false,
             blocked: Blocked::No,
             interest: EventFlags::IN,
             is_refused: false,

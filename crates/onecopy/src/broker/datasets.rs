@@ -34,6 +34,8 @@ pub(super) struct Claim {
     /// The latest that its node was told of.
     pub(super) latest: u64,
     pub(super) memory: Option<Descriptor>,
+    /// It could have published what it says. What others say, who may only look, makes no version for anybody else.
+    pub(super) is_believed: bool,
 }
 
 /// What a port does in a dataset.
@@ -140,9 +142,11 @@ impl Datasets {
     pub(super) fn claim(&mut self, port: PortId, claim: Claim, outbox: &mut Outbox) {
         let Some(name) = self.by_port.get(&port) else { return };
         let Some(dataset) = self.by_name.get_mut(name) else { return };
-        let Claim { publisher, version, latest, memory } = claim;
-        dataset.latest = dataset.latest.max(latest).max(version);
-        if let Some(memory) = memory {
+        let Claim { publisher, version, latest, memory, is_believed } = claim;
+        if is_believed {
+            dataset.latest = dataset.latest.max(latest).max(version);
+        }
+        if let Some(memory) = memory.filter(|_| is_believed) {
             if version > dataset.version() {
                 (dataset.newest, dataset.publisher) = (Some((version, memory)), publisher);
                 return dataset.tell_version(outbox);

@@ -20,6 +20,9 @@ pub enum Event {
         /// In which name space the processes that it tells of have their numbers.
         pid_namespace: u64,
     },
+    /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for you alone, as
+    /// descriptor. Lock your byte of it.
+    Roll,
     /// To the one who takes over: the socket where I listen, as descriptor.
     Place {
         /// Whoever is the broker made it, and removes it in the end; otherwise it is there for longer (systemd's).
@@ -368,6 +371,7 @@ impl Event {
             | Self::MemoryInfo { .. }
             | Self::Place { .. }
             | Self::Lock
+            | Self::Roll
             | Self::Heirloom { .. } => true,
             Self::MaySleep { doorbell, .. } => *doorbell,
             Self::PublisherInfo { ring, .. } => *ring,

@@ -43,6 +43,14 @@ impl Broker {
         let pid = self.own.credentials.pid;
         Some(match request {
             Request::TakeOver { .. } | Request::Taken | Request::Stop if is_node => Err(Refusal::OutOfPlace),
+            // Whoever listens on the socket is trusted by all as the one whose it is.
+            Request::TakeOver { .. } | Request::Taken if !self.is_own(peer) => {
+                let uid = self.peers.who(peer).map_or(0, |who| who.uid);
+                Err(Refusal::NotOwner { owner: self.own.credentials.uid, uid })
+            }
+            Request::Stop if self.check_request(peer, request).is_err() => {
+                self.check_request(peer, request).map_err(Refusal::from)
+            }
             Request::TakeOver { replaces: false } if self.keeps_regions => {
                 Err(Refusal::AlreadyServed { pid })
             }
@@ -114,13 +122,12 @@ impl Broker {
 
     /// Keeps what the last broker kept.
     pub(crate) fn inherit(&mut self, heirlooms: Vec<Heirloom>) {
-        let uid = self.own.credentials.uid;
         for heirloom in heirlooms {
             let kept = match &heirloom {
                 Heirloom::Region { region, .. } => Kept::Region(region.clone()),
                 Heirloom::Dataset { dataset, .. } => Kept::Dataset(dataset.clone()),
             };
-            if self.quota.inherit(uid, kept).is_err() {
+            if self.quota.inherit(kept).is_err() {
                 tracing::warn!(?heirloom, "what was kept is too much for this broker's limits");
                 continue;
             }

@@ -36,13 +36,37 @@ fn random() -> std::io::Result<u64> {
 }
 
 impl NodeId {
-    /// Draws a new one.
+    /// Draws a new one for a node of this process.
     ///
     /// # Errors
     ///
     /// What the kernel's random number generator reports.
     pub fn random() -> std::io::Result<Self> {
-        Ok(Self(random()? % Self::POSITIONS_END))
+        Self::of_user(rustix::process::geteuid().as_raw())
+    }
+
+    /// Draws a new one for a node of that user.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel's random number generator reports.
+    pub fn of_user(uid: u32) -> std::io::Result<Self> {
+        Ok(Self((Self::mark(uid) << Self::RANDOM_BITS) | (random()? % (1 << Self::RANDOM_BITS))))
+    }
+
+    /// Whether a node of that user may have this number. The numbers of one user's nodes are none of another's: who comes back
+    /// to another broker is known by its number, and must not be taken for somebody else.
+    pub fn is_of_user(self, uid: u32) -> bool {
+        self.0 >> Self::RANDOM_BITS == Self::mark(uid)
+    }
+
+    /// Bits that are drawn. Of 10,000 nodes of one user, two draw the same in one of 100,000 cases.
+    const RANDOM_BITS: u32 = 42;
+
+    /// Twenty bits of a user's number, in which users of one instance differ: those of real users are below 2²⁰, and of
+    /// containers' users they are followed by few others.
+    fn mark(uid: u32) -> u64 {
+        u64::from((uid ^ (uid >> 20)) & 0xf_ffff)
     }
 
     /// Positions of nodes in the file where they are counted lie below this.

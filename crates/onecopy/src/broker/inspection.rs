@@ -3,47 +3,61 @@
 use std::sync::Arc;
 
 use super::datasets::Dataset;
+use super::peers::PeerId;
 use super::protocol::{Event, NodeId, PortId, Role};
 use super::services::Service;
 use super::state::Broker;
 use super::topics::{Key, Outbox, Topic};
 use super::transport::Credentials;
+use crate::config::{Kind, Right};
 
 /// What is the same for every item of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question {
+    pub(super) peer: PeerId,
+    pub(super) asker: NodeId,
     pub(super) request: u32,
     pub(super) rings: bool,
 }
 
 impl Broker {
-    /// Answers with everything, or with the topic, service and region of one name.
-    pub(super) fn inspect(&self, asker: NodeId, question: Question, name: Option<&str>, outbox: &mut Outbox) {
-        let request = question.request;
+    /// Answers with everything that the asker may see, or with the topic, service and region of one name.
+    pub(super) fn inspect(&self, question: Question, name: Option<&str>, outbox: &mut Outbox) {
+        let Question { peer, asker, request, .. } = question;
+        let sees_all = self.may_see_all(peer);
+        let own_uid = self.peers.who(peer).map(|who| who.uid);
         if name.is_none() {
             for (node, Credentials { pid, uid }) in self.peers.nodes() {
                 let (id, name) = (node.id, node.name.clone());
-                let shown = node.readers.as_ref().filter(|_| question.rings).map(Arc::clone);
+                let is_shown = question.rings && (sees_all || own_uid == Some(uid));
+                let shown = node.readers.as_ref().filter(|_| is_shown).map(Arc::clone);
                 let readers = shown.is_some();
                 outbox.0.push((asker, Event::NodeInfo { request, node: id, name, pid, uid, readers }, shown));
             }
         }
-        let is_meant = |found: &str| name.is_none_or(|name| name == found);
+        let is_meant =
+            |kind, found: &str| name.is_none_or(|name| name == found) && self.may_see(peer, kind, found);
         for (key, topic) in self.topics.iter() {
             match key {
-                Key::Topic(name) if is_meant(name) => {
-                    self.describe_topic(asker, question, name, topic, outbox)
+                Key::Topic(name) if is_meant(Kind::Topic, name) => {
+                    let question = self.limited(question, Right::Subscribe, Kind::Topic, name);
+                    self.describe_topic(question, name, topic, outbox)
                 }
-                Key::Region(name) if is_meant(name) => {
-                    self.describe_region(asker, question, name, topic, outbox)
+                Key::Region(name) if is_meant(Kind::Region, name) => {
+                    let question = self.limited(question, Right::Read, Kind::Region, name);
+                    self.describe_region(question, name, topic, outbox)
                 }
                 // Of a question about everything, the memory between clients and servers is part of the answer.
-                Key::Direct(_) if name.is_none() => describe_memory(asker, question, topic, true, outbox),
+                Key::Direct(_) if name.is_none() && sees_all => {
+                    describe_memory(question, topic, true, outbox);
+                }
                 _ => {}
             }
         }
-        for (name, region) in self.shared.iter().filter(|(name, _)| is_meant(name)) {
-            let memory = region.memory.as_ref().filter(|_| question.rings);
+        for (name, region) in self.shared.iter().filter(|(name, _)| is_meant(Kind::Region, name)) {
+            // Of such a region, whoever has the memory can write it.
+            let Question { rings, .. } = self.limited(question, Right::Write, Kind::Region, name);
+            let memory = region.memory.as_ref().filter(|_| rings);
             let event = Event::RegionInfo {
                 request,
                 name: name.to_owned(),
@@ -56,24 +70,23 @@ impl Broker {
             };
             outbox.0.push((asker, event, memory.map(Arc::clone)));
         }
-        for (name, dataset) in self.datasets.iter().filter(|(name, _)| is_meant(name)) {
-            self.describe_dataset(asker, question, name, dataset, outbox);
+        for (name, dataset) in self.datasets.iter().filter(|(name, _)| is_meant(Kind::Dataset, name)) {
+            let question = self.limited(question, Right::Read, Kind::Dataset, name);
+            self.describe_dataset(question, name, dataset, outbox);
         }
-        for (name, service) in self.services.iter().filter(|(name, _)| is_meant(name)) {
-            self.describe_service(asker, question, name, service, outbox);
+        for (name, service) in self.services.iter().filter(|(name, _)| is_meant(Kind::Service, name)) {
+            self.describe_service(question, name, service, outbox);
         }
         outbox.tell(asker, Event::InspectEnd { request });
     }
 
-    fn describe_topic(
-        &self,
-        asker: NodeId,
-        question: Question,
-        name: &str,
-        topic: &Topic,
-        outbox: &mut Outbox,
-    ) {
-        let Question { request, rings } = question;
+    /// The same question, about something of which the asker gets the memory only with this right.
+    fn limited(&self, question: Question, right: Right, kind: Kind, name: &str) -> Question {
+        Question { rings: question.rings && self.may(question.peer, right, kind, name), ..question }
+    }
+
+    fn describe_topic(&self, question: Question, name: &str, topic: &Topic, outbox: &mut Outbox) {
+        let Question { asker, request, rings, .. } = question;
         outbox.tell(
             asker,
             Event::TopicInfo {
@@ -96,7 +109,7 @@ impl Broker {
             };
             outbox.0.push((asker, event, rings.then(|| Arc::clone(&publisher.ring))));
         }
-        describe_memory(asker, question, topic, false, outbox);
+        describe_memory(question, topic, false, outbox);
         for port in topic.subscribers.keys() {
             let (topic, node_name) = (name.to_owned(), self.node_name(*port));
             outbox.tell(asker, Event::SubscriberInfo { request, topic, subscriber: *port, node_name });
@@ -105,8 +118,7 @@ impl Broker {
 
     fn describe_region(
         &self,
-        asker: NodeId,
-        Question { request, rings }: Question,
+        Question { asker, request, rings, .. }: Question,
         name: &str,
         region: &Topic,
         outbox: &mut Outbox,
@@ -129,8 +141,7 @@ impl Broker {
 
     fn describe_dataset(
         &self,
-        asker: NodeId,
-        Question { request, rings }: Question,
+        Question { asker, request, rings, .. }: Question,
         name: &str,
         dataset: &Dataset,
         outbox: &mut Outbox,
@@ -150,8 +161,7 @@ impl Broker {
 
     fn describe_service(
         &self,
-        asker: NodeId,
-        Question { request, .. }: Question,
+        Question { asker, request, .. }: Question,
         name: &str,
         service: &Service,
         outbox: &mut Outbox,
@@ -180,8 +190,7 @@ impl Broker {
 
 /// The pools of a topic's publishers, and with `rings` the rings.
 fn describe_memory(
-    asker: NodeId,
-    Question { request, rings: wanted }: Question,
+    Question { asker, request, rings: wanted, .. }: Question,
     topic: &Topic,
     rings: bool,
     outbox: &mut Outbox,

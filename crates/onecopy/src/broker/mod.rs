@@ -9,10 +9,13 @@
 //! | `opening.rs` | what nodes open |
 //! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
 //! | `evicted.rs` | peers that were refused and have not gone yet |
-//! | `quota.rs` | what each peer and each user may take |
+//! | `access.rs` | what the rules say to what peers ask for |
+//! | `quota.rs`, `account.rs`, `charges.rs` | what each peer and each user may take, has taken, and is charged |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs` | the thread that drives the logic: epoll and sockets |
+//! | `newcomers.rs`, `offenders.rs` | who is let in; who has tried too often |
+//! | `watch.rs` | what epoll reports, and whose turn it is |
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
@@ -24,6 +27,9 @@
 //! | `ids.rs`, `refusal.rs` | how things are called; how the broker says no |
 
 mod absentees;
+mod access;
+mod account;
+mod charges;
 mod codec;
 mod connection;
 mod datasets;
@@ -33,6 +39,8 @@ mod handing_over;
 mod ids;
 mod inspection;
 mod links;
+mod newcomers;
+mod offenders;
 mod opening;
 mod passed;
 mod peers;
@@ -54,6 +62,7 @@ mod tests;
 mod tie;
 mod topics;
 pub mod transport;
+mod watch;
 
 pub use codec::check_node_name;
 pub(crate) use handing_over::Heirloom;

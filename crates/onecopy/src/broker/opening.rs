@@ -29,10 +29,12 @@ impl Broker {
         descriptor: Option<Descriptor>,
         outbox: &mut Outbox,
     ) -> Result<(), OpenError> {
+        self.check_request(peer, &request)?;
+        let topic = self.charge_named(peer, &request)?;
         let (port, charge) = match (request, descriptor) {
             (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
                 let (key, from) = self.place(port, address)?;
-                let charge = self.charge_publisher(peer, port.node, &key)?;
+                let charge = self.charge_publisher(peer, port.node, &key, &ring)?;
                 let new = NewPublisher { port, key, from, payload, delivery, history, ring };
                 let pids = |port: PortId| self.peers.pid_of(port.node);
                 self.topics.open_publisher(new, &pids, outbox)?;
@@ -56,24 +58,24 @@ impl Broker {
                 (port, charge)
             }
             (Request::OpenShared { port, region, payload, .. }, _) => {
-                let charge = self.charge_participant(peer, &region)?;
+                let charge = self.charge_participant(peer, &region, None)?;
                 self.open_shared(port, region, payload, outbox)?;
                 (port, charge)
             }
             (Request::PublishDataset { port, dataset }, Some(memory)) => {
-                let charge = self.charge_participant(peer, &dataset)?;
+                let charge = self.charge_participant(peer, &dataset, Some(&memory))?;
                 self.datasets.publish(port, dataset, memory, outbox)?;
                 (port, charge)
             }
             (Request::OpenDataset { port, dataset, wait }, _) => {
-                let charge = self.charge_participant(peer, &dataset)?;
+                let charge = self.charge_participant(peer, &dataset, None)?;
                 self.datasets.open(port, dataset, wait, outbox)?;
                 (port, charge)
             }
             // Nothing else is opened, and a ring comes with its publisher.
             _ => return Ok(()),
         };
-        self.quota.keep(peer, port, charge);
+        self.quota.keep(peer, port, charge, topic);
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use rustix::fs::fcntl_get_seals;
+use rustix::fs::{SealFlags, fcntl_get_seals};
 use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown};
@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown
 /// What a packet may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Memory of the kernel's own, which no disk and no server stands behind.
+    /// Memory of the kernel's own, which no disk and no server stands behind, of a size that is sealed.
     Memory,
     /// A Unix socket to ring.
     Doorbell,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 /// Takes a descriptor of the kind that is due, or gets rid of it and returns `None`.
 pub(super) fn take(descriptor: OwnedFd, kind: Kind) -> Option<OwnedFd> {
     let fits = match kind {
-        Kind::Memory => is_memory(&descriptor),
+        Kind::Memory => is_fixed_memory(&descriptor),
         Kind::Doorbell => is_doorbell(&descriptor),
     };
     if fits {
@@ -44,6 +44,11 @@ pub(super) fn dispose(descriptor: OwnedFd) {
 fn is_memory(descriptor: &OwnedFd) -> bool {
     // Only memory files know seals, sealed or not.
     fcntl_get_seals(descriptor).is_ok()
+}
+
+/// Whether it is memory whose size can't change any more: it is counted as it is now, and who maps it must find all of it.
+fn is_fixed_memory(descriptor: &OwnedFd) -> bool {
+    fcntl_get_seals(descriptor).is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW))
 }
 
 /// Whether it is a Unix socket with nothing in it. It could have descriptors of any kind in it, which would be closed

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::protocol::{NodeId, Refusal};
 use super::topics::Descriptor;
 use super::transport::Credentials;
+use crate::config::Who;
 
 /// A connection, numbered by whoever accepts connections; a number is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct Peer {
     credentials: Credentials,
+    /// Its user and groups, for the rules.
+    who: Who,
     node: Option<Node>,
 }
 
@@ -33,8 +36,8 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn insert(&mut self, peer: PeerId, credentials: Credentials) {
-        let previous = self.by_id.insert(peer, Peer { credentials, node: None });
+    pub(super) fn insert(&mut self, peer: PeerId, credentials: Credentials, who: Who) {
+        let previous = self.by_id.insert(peer, Peer { credentials, who, node: None });
         debug_assert!(previous.is_none(), "peer {peer:?} connected twice");
     }
 
@@ -47,6 +50,11 @@ impl Peers {
 
     pub(super) fn contains(&self, peer: PeerId) -> bool {
         self.by_id.contains_key(&peer)
+    }
+
+    /// The user and groups of a peer.
+    pub(super) fn who(&self, peer: PeerId) -> Option<&Who> {
+        self.by_id.get(&peer).map(|peer| &peer.who)
     }
 
     pub(super) fn introduce(&mut self, peer: PeerId, id: NodeId, name: String) -> Result<(), Refusal> {

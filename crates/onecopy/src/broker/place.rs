@@ -2,11 +2,13 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use super::connection::Queued;
@@ -38,6 +40,8 @@ pub struct Place {
     pub listener: Arc<OwnedFd>,
     /// What is locked for as long as the broker lives.
     pub lock: Option<Arc<OwnedFd>>,
+    /// Where the locked file is, in which nodes are counted as well.
+    pub lock_path: PathBuf,
     /// The socket was made for this broker and its successors, and ends with the last of them.
     pub is_ours: bool,
     /// Set when the place was given to another broker: then it must not be given up.
@@ -62,6 +66,20 @@ impl Server {
             Some(Arc::clone(&self.place.listener)),
         );
         self.send(peer, &Event::Lock, Some(lock));
+    }
+
+    /// Gives a node of another user, who can't open it, the file in which nodes are counted. Each gets a file of its own, as what
+    /// it locks there is to end with it.
+    pub(super) fn show_roll(&mut self, peer: PeerId) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        let own = self.place.lock.as_deref().and_then(identity);
+        match open(&self.place.lock_path, flags, Mode::empty()) {
+            // Not one that somebody has put in its place.
+            Ok(file) if identity(&file) == own => self.send(peer, &Event::Roll, Some(Arc::new(file))),
+            Ok(_) => tracing::warn!("the lock file was replaced: a guest is not counted among the nodes"),
+            Err(error) => tracing::warn!(%error, "a guest can't be counted among the nodes"),
+        }
     }
 
     /// Says the last words. If they can't be said, this one goes on.

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::payload_type::PayloadType;
 
+pub use super::access::Denied;
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
 pub use super::events::Event;
 pub use super::ids::{BrokerId, NodeId, PortId, Route};
-pub use super::quota::Resource;
+pub use super::quota::{QuotaExceeded, Resource};
 pub use super::refusal::{KeepError, OpenError, Refusal};
 pub use super::requests::Request;
 pub use super::tie::Tie;

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use super::ids::{NodeId, PortId};
+use super::account::{Account, Charge, Source};
+use super::ids::PortId;
 use super::peers::PeerId;
-use super::protocol::{OpenError, Refusal};
-use super::state::Broker;
-use super::topics::Key;
+use crate::config::{Allowance, Config, Kind, Who};
 use crate::limits;
 
 /// What there is a quota of.
@@ -28,6 +27,12 @@ pub enum Resource {
     Bytes,
     /// Ports on one topic, or of one service.
     PortsOfOneName,
+    /// Connections of one process.
+    NodesOfOneProcess,
+    /// Shared memory that nodes publish.
+    Memory,
+    /// Topics, services, regions and datasets.
+    Topics,
 }
 
 impl fmt::Display for Resource {
@@ -38,15 +43,38 @@ impl fmt::Display for Resource {
             Self::Descriptors => "open files",
             Self::Bytes => "bytes of the broker's memory",
             Self::PortsOfOneName => "ports on one topic or service",
+            Self::NodesOfOneProcess => "nodes in one process",
+            Self::Memory => "bytes of shared memory",
+            Self::Topics => "topics, services, regions and datasets",
         })
     }
 }
 
 /// A quota is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Exceeded {
-    pub(super) resource: Resource,
-    pub(super) limit: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// One that everybody has.
+    General { resource: Resource, limit: u64 },
+    /// One of the configuration.
+    Configured(Box<QuotaExceeded>),
+}
+
+/// A user has taken all that the configuration allows it.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error(
+    "user {uid} may have {limit} {resource} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`"
+)]
+pub struct QuotaExceeded {
+    /// Who.
+    pub uid: u32,
+    /// Of what.
+    pub resource: Resource,
+    /// How much it may have.
+    pub limit: u64,
+    /// The configuration file.
+    pub file: String,
+    /// The line where the quota begins.
+    pub line: u32,
 }
 
 /// So much of everything.
@@ -60,16 +88,47 @@ pub struct Amounts {
     pub descriptors: u64,
     /// Of [`Resource::Bytes`].
     pub bytes: u64,
+    /// Of [`Resource::Memory`].
+    pub memory: u64,
+    /// Of [`Resource::Topics`].
+    pub topics: u64,
 }
 
 impl Amounts {
-    fn each(&self) -> [(Resource, u64); 4] {
+    pub(super) fn each(&self) -> [(Resource, u64); 6] {
         [
             (Resource::Nodes, self.nodes),
             (Resource::Ports, self.ports),
             (Resource::Descriptors, self.descriptors),
             (Resource::Bytes, self.bytes),
+            (Resource::Memory, self.memory),
+            (Resource::Topics, self.topics),
         ]
+    }
+
+    /// The same, of what is not unlimited so large a part.
+    fn divided_by(self, divisor: u64) -> Self {
+        let part = |amount: u64| if amount == u64::MAX { amount } else { (amount / divisor).max(1) };
+        Self {
+            nodes: part(self.nodes),
+            ports: part(self.ports),
+            descriptors: part(self.descriptors),
+            bytes: part(self.bytes),
+            memory: part(self.memory),
+            topics: part(self.topics),
+        }
+    }
+
+    /// The same, except for what is allowed otherwise; nobody is allowed more than `most`.
+    fn with(self, allowance: Allowance, most: Self) -> Self {
+        let Allowance { memory_bytes, descriptors, nodes, topics } = allowance;
+        Self {
+            nodes: nodes.map_or(self.nodes, |nodes| nodes.min(most.nodes)),
+            descriptors: descriptors.map_or(self.descriptors, |files| files.min(most.descriptors)),
+            memory: memory_bytes.unwrap_or(self.memory),
+            topics: topics.unwrap_or(self.topics),
+            ..self
+        }
     }
 }
 
@@ -80,6 +139,8 @@ pub struct Limits {
     pub peer: Amounts,
     /// For all peers of one user.
     pub user: Amounts,
+    /// Nodes of one process.
+    pub process_nodes: u64,
 }
 
 impl Limits {
@@ -90,6 +151,8 @@ impl Limits {
             ports: limits::PORTS_PER_PEER_MAX,
             descriptors: open_files / limits::PEER_DESCRIPTORS_DIVISOR,
             bytes: limits::BROKER_BYTES_PER_PEER_MAX,
+            memory: u64::MAX,
+            topics: u64::MAX,
         };
         let peers = limits::FULL_PEERS_PER_USER;
         let user = Amounts {
@@ -97,64 +160,10 @@ impl Limits {
             ports: peer.ports * peers,
             descriptors: open_files,
             bytes: peer.bytes * peers,
+            memory: u64::MAX,
+            topics: u64::MAX,
         };
-        Self { peer, user }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Account {
-    nodes: AtomicU64,
-    ports: AtomicU64,
-    descriptors: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Account {
-    fn counters(&self) -> [&AtomicU64; 4] {
-        [&self.nodes, &self.ports, &self.descriptors, &self.bytes]
-    }
-
-    fn check(&self, more: Amounts, limit: Amounts) -> Result<(), Exceeded> {
-        for ((counter, (resource, more)), (_, limit)) in
-            self.counters().into_iter().zip(more.each()).zip(limit.each())
-        {
-            if more > 0 && counter.load(Ordering::Relaxed).saturating_add(more) > limit {
-                return Err(Exceeded { resource, limit });
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&self, amounts: Amounts) {
-        for (counter, (_, more)) in self.counters().into_iter().zip(amounts.each()) {
-            counter.fetch_add(more, Ordering::Relaxed);
-        }
-    }
-
-    fn subtract(&self, amounts: Amounts) {
-        for (counter, (_, less)) in self.counters().into_iter().zip(amounts.each()) {
-            counter.fetch_sub(less, Ordering::Relaxed);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.counters().into_iter().all(|counter| counter.load(Ordering::Relaxed) == 0)
-    }
-}
-
-/// What somebody has taken. Dropped, it is given back.
-#[derive(Debug)]
-pub(super) struct Charge {
-    amounts: Amounts,
-    peer: Arc<Account>,
-    user: Arc<Account>,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.peer.subtract(self.amounts);
-        self.user.subtract(self.amounts);
+        Self { peer, user, process_nodes: (user.nodes / limits::PROCESS_NODES_DIVISOR).max(1) }
     }
 }
 
@@ -162,11 +171,26 @@ impl Drop for Charge {
 struct PeerRecord {
     account: Arc<Account>,
     user: Arc<Account>,
-    /// The connection itself.
-    _node: Charge,
-    /// A port may be open in two ways at once, as a publisher and in a region.
-    ports: BTreeMap<PortId, Vec<Charge>>,
+    uid: u32,
+    /// The connection itself, for its user and for its process.
+    _node: [Charge; 2],
+    ports: BTreeMap<PortId, PortCharges>,
 }
+
+/// What one port has taken.
+#[derive(Debug, Default)]
+struct PortCharges {
+    /// A port may be open in two ways at once, as a publisher and in a region.
+    own: Vec<Charge>,
+    /// Of a publisher, by their numbers.
+    segments: BTreeMap<u32, Charge>,
+    /// Memory that it gave to a shared region.
+    offered: Option<Charge>,
+    _topics: Vec<Arc<Charge>>,
+}
+
+/// What a user has open, by its kind and name.
+type TopicOfUser = (u32, Kind, String);
 
 /// What stays while nobody has it open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,24 +203,84 @@ pub(super) enum Kept {
 #[derive(Debug)]
 pub(super) struct Quota {
     limits: Limits,
+    config: Arc<Config>,
+    /// The user that the broker runs as.
+    own_uid: u32,
     users: BTreeMap<u32, Arc<Account>>,
+    processes: BTreeMap<u32, Arc<Account>>,
     peers: BTreeMap<PeerId, PeerRecord>,
     kept: BTreeMap<Kept, Charge>,
+    /// Of users whose number of topics is limited: those that they have open. All ports on one share its charge.
+    topics: BTreeMap<TopicOfUser, Weak<Charge>>,
 }
 
 impl Quota {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, users: BTreeMap::new(), peers: BTreeMap::new(), kept: BTreeMap::new() }
+    pub(super) fn new(limits: Limits, own_uid: u32) -> Self {
+        let (users, processes, peers, kept, topics, config) = Default::default();
+        Self { limits, config, own_uid, users, processes, peers, kept, topics }
+    }
+
+    /// Has users have what the configuration allows them.
+    pub(super) fn govern(&mut self, config: Arc<Config>, own_uid: u32) {
+        (self.config, self.own_uid) = (config, own_uid);
+    }
+
+    /// The account of a user who has none yet.
+    fn new_user(&self, who: &Who) -> Account {
+        let is_own = who.uid == self.own_uid;
+        let most = self.limits.user;
+        let usual = if is_own { most } else { most.divided_by(limits::OTHER_USER_DIVISOR) };
+        let line = self.config.allowance_line(who, is_own);
+        let allowance = self.config.allowance(who, is_own);
+        let source = line.zip(self.config.file()).map(|(line, file)| {
+            let mut file = file.display().to_string();
+            file.truncate(file.floor_char_boundary(limits::MAX_DETAIL_BYTES));
+            Source { uid: who.uid, file, line, allowance }
+        });
+        Account::new(usual.with(allowance, most), source)
+    }
+
+    fn new_process(&self) -> Account {
+        Account::new(Amounts { nodes: self.limits.process_nodes, ..Amounts::default() }, None)
+    }
+
+    /// Whether there is room for one more of this process and user.
+    pub(super) fn check_newcomer(&self, pid: u32, who: &Who) -> Result<(), Exceeded> {
+        match self.users.get(&who.uid) {
+            Some(user) => user.check(NEWCOMER)?,
+            None => self.new_user(who).check(NEWCOMER)?,
+        }
+        match self.processes.get(&pid).filter(|_| pid != 0) {
+            Some(process) => process.check(NODE).map_err(|_| self.crowded_process()),
+            None => Ok(()),
+        }
+    }
+
+    fn crowded_process(&self) -> Exceeded {
+        Exceeded::General { resource: Resource::NodesOfOneProcess, limit: self.limits.process_nodes }
     }
 
     /// Lets a peer in, which costs its user the descriptors of the connection.
-    pub(super) fn admit(&mut self, peer: PeerId, uid: u32) -> Result<(), Exceeded> {
-        let user = Arc::clone(self.users.entry(uid).or_default());
-        let account = Arc::default();
-        let descriptors = limits::DESCRIPTORS_PER_NODE;
-        let amounts = Amounts { nodes: 1, descriptors, ..Amounts::default() };
-        let node = self.charge(&account, &user, amounts)?;
-        self.peers.insert(peer, PeerRecord { account, user, _node: node, ports: BTreeMap::new() });
+    pub(super) fn admit(&mut self, peer: PeerId, pid: u32, who: &Who) -> Result<(), Exceeded> {
+        self.check_newcomer(pid, who)?;
+        let user = match self.users.get(&who.uid) {
+            Some(user) => Arc::clone(user),
+            None => Arc::new(self.new_user(who)),
+        };
+        // Of processes whose number this one can't see, none is told from the others.
+        let process = match self.processes.get(&pid) {
+            Some(process) => Arc::clone(process),
+            None => Arc::new(self.new_process()),
+        };
+        let account = Arc::new(Account::new(self.limits.peer, None));
+        let unlimited = Arc::new(Account::new(NODE, None));
+        let node = [Charge::take([&account, &user], NEWCOMER)?, Charge::take([&unlimited, &process], NODE)?];
+        self.users.insert(who.uid, Arc::clone(&user));
+        if pid != 0 {
+            self.processes.insert(pid, process);
+        }
+        let record = PeerRecord { account, user, uid: who.uid, _node: node, ports: BTreeMap::new() };
+        self.peers.insert(peer, record);
         Ok(())
     }
 
@@ -204,37 +288,72 @@ impl Quota {
     pub(super) fn forget(&mut self, peer: PeerId) {
         if self.peers.remove(&peer).is_some() {
             self.users.retain(|_, user| !user.is_empty());
+            self.processes.retain(|_, process| !process.is_empty());
+            self.topics.retain(|_, charge| charge.strong_count() > 0);
         }
     }
 
     /// What a port costs that is about to open. It is given back unless [`keep`](Self::keep) follows.
     pub(super) fn charge_port(&self, peer: PeerId, amounts: Amounts) -> Result<Option<Charge>, Exceeded> {
         let Some(record) = self.peers.get(&peer) else { return Ok(None) };
-        self.charge(&record.account, &record.user, amounts).map(Some)
+        Charge::take([&record.account, &record.user], amounts).map(Some)
     }
 
-    /// Counts the charge as that of a port that is open now.
-    pub(super) fn keep(&mut self, peer: PeerId, port: PortId, charge: Option<Charge>) {
+    /// What a topic or the like costs the user of a peer that is about to open a port there.
+    pub(super) fn charge_topic(
+        &mut self,
+        peer: PeerId,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Arc<Charge>>, Exceeded> {
+        let limited = self.peers.get(&peer).filter(|record| record.user.limit().topics != u64::MAX);
+        let Some(record) = limited else { return Ok(None) };
+        let topic = (record.uid, kind, name.to_owned());
+        if let Some(charge) = self.topics.get(&topic).and_then(Weak::upgrade) {
+            return Ok(Some(charge));
+        }
+        let amounts = Amounts { topics: 1, ..Amounts::default() };
+        let charge = Arc::new(Charge::take([&record.account, &record.user], amounts)?);
+        self.topics.insert(topic, Arc::downgrade(&charge));
+        Ok(Some(charge))
+    }
+
+    /// Counts the charges as those of a port that is open now.
+    pub(super) fn keep(
+        &mut self,
+        peer: PeerId,
+        port: PortId,
+        charge: Option<Charge>,
+        topic: Option<Arc<Charge>>,
+    ) {
         if let (Some(record), Some(charge)) = (self.peers.get_mut(&peer), charge) {
-            record.ports.entry(port).or_default().push(charge);
+            let charges = record.ports.entry(port).or_default();
+            charges.own.push(charge);
+            charges._topics.extend(topic);
         }
     }
 
-    /// Counts the charge as that of one of the `segments` that an open publisher has now.
+    /// Counts the charge as that of a segment of an open publisher, which takes the place of others.
     pub(super) fn keep_segment(
         &mut self,
         peer: PeerId,
         publisher: PortId,
+        (index, replaced): (u32, u64),
         charge: Option<Charge>,
-        segments: usize,
     ) {
         let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&publisher))
         else {
             return;
         };
-        charges.extend(charge);
-        // The publisher itself, and what is left of its segments when the new one has taken the place of others.
-        charges.truncate(1 + segments);
+        charges.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
+        charges.segments.extend(charge.map(|charge| (index, charge)));
+    }
+
+    /// Counts the charge as that of the memory that a participant has given to its region, in place of what it gave before.
+    pub(super) fn keep_offered(&mut self, peer: PeerId, port: PortId, charge: Option<Charge>) {
+        if let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&port)) {
+            charges.offered = charge;
+        }
     }
 
     /// Counts what stays while nobody has it open, to the user who wants that.
@@ -244,16 +363,21 @@ impl Quota {
             return Ok(());
         }
         let amounts = Amounts { descriptors: 1, ..Amounts::default() };
-        let charge = self.charge(&Arc::default(), &record.user, amounts)?;
+        let charge = Charge::take([&Arc::new(Account::new(amounts, None)), &record.user], amounts)?;
         self.kept.insert(kept.clone(), charge);
         Ok(())
     }
 
     /// The same for what another broker kept.
-    pub(super) fn inherit(&mut self, uid: u32, kept: Kept) -> Result<(), Exceeded> {
-        let user = Arc::clone(self.users.entry(uid).or_default());
+    pub(super) fn inherit(&mut self, kept: Kept) -> Result<(), Exceeded> {
+        let own = Who { uid: self.own_uid, gids: Vec::new() };
+        let user = match self.users.get(&own.uid) {
+            Some(user) => Arc::clone(user),
+            None => Arc::new(self.new_user(&own)),
+        };
+        self.users.insert(own.uid, Arc::clone(&user));
         let amounts = Amounts { descriptors: 1, ..Amounts::default() };
-        let charge = self.charge(&Arc::default(), &user, amounts)?;
+        let charge = Charge::take([&Arc::new(Account::new(amounts, None)), &user], amounts)?;
         self.kept.insert(kept, charge);
         Ok(())
     }
@@ -267,6 +391,7 @@ impl Quota {
     pub(super) fn release(&mut self, peer: PeerId, port: PortId) {
         if let Some(record) = self.peers.get_mut(&peer) {
             record.ports.remove(&port);
+            self.topics.retain(|_, charge| charge.strong_count() > 0);
         }
     }
 
@@ -276,124 +401,28 @@ impl Quota {
     }
 
     /// Who has taken most descriptors, and how many.
-    fn largest_holder(&self) -> Option<(PeerId, u64)> {
+    pub(super) fn largest_holder(&self) -> Option<(PeerId, u64)> {
         self.peers.keys().map(|peer| (*peer, self.descriptors_of(*peer))).max_by_key(|(_, held)| *held)
     }
 
-    fn descriptors_of(&self, peer: PeerId) -> u64 {
-        self.peers.get(&peer).map_or(0, |record| record.account.descriptors.load(Ordering::Relaxed))
+    pub(super) fn descriptors_of(&self, peer: PeerId) -> u64 {
+        self.peers.get(&peer).map_or(0, |record| record.account.descriptors())
     }
 
     /// The number of descriptors that are more than anybody's share when there are too few.
-    fn outsized_descriptors(&self) -> u64 {
+    pub(super) fn outsized_descriptors(&self) -> u64 {
         self.limits.user.descriptors / limits::OUTSIZED_DESCRIPTORS_DIVISOR
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty() && self.kept.is_empty() && self.users.values().all(|user| user.is_empty())
-    }
-
-    fn charge(&self, peer: &Arc<Account>, user: &Arc<Account>, amounts: Amounts) -> Result<Charge, Exceeded> {
-        peer.check(amounts, self.limits.peer)?;
-        user.check(amounts, self.limits.user)?;
-        peer.add(amounts);
-        user.add(amounts);
-        Ok(Charge { amounts, peer: Arc::clone(peer), user: Arc::clone(user) })
+        self.peers.is_empty()
+            && self.kept.is_empty()
+            && self.topics.values().all(|charge| charge.strong_count() == 0)
+            && self.users.values().chain(self.processes.values()).all(|account| account.is_empty())
     }
 }
 
-/// What ports cost.
-impl Broker {
-    pub(super) fn charge_publisher(
-        &self,
-        peer: PeerId,
-        node: NodeId,
-        key: &Key,
-    ) -> Result<Option<Charge>, OpenError> {
-        check_name(self.topics.ports_on(key, node))?;
-        let (_, subscribers) = self.topics.count(key);
-        // Its memory.
-        self.charge_port(peer, key.name_bytes(), subscribers, 1)
-    }
-
-    pub(super) fn charge_subscriber(
-        &self,
-        peer: PeerId,
-        node: NodeId,
-        key: &Key,
-    ) -> Result<Option<Charge>, OpenError> {
-        check_name(self.topics.ports_on(key, node))?;
-        let (publishers, _) = self.topics.count(key);
-        // What the last writer of a region leaves behind stays for its readers.
-        let descriptors = u64::from(matches!(key, Key::Region(_)));
-        self.charge_port(peer, key.name_bytes(), publishers, descriptors)
-    }
-
-    /// A client or server.
-    pub(super) fn charge_correspondent(
-        &self,
-        peer: PeerId,
-        node: NodeId,
-        service: &str,
-    ) -> Result<Option<Charge>, OpenError> {
-        check_name(self.services.ports_of_node(service, node))?;
-        self.charge_port(peer, service.len(), 0, 0)
-    }
-
-    /// A participant of a region or a dataset, whose memory may be the one that it brings or outlives who brought it.
-    pub(super) fn charge_participant(&self, peer: PeerId, region: &str) -> Result<Option<Charge>, OpenError> {
-        self.charge_port(peer, region.len(), 0, 1)
-    }
-
-    pub(super) fn charge_segment(&self, peer: PeerId) -> Result<Option<Charge>, Refusal> {
-        Ok(self.quota.charge_port(peer, Amounts { descriptors: 1, ..Amounts::default() })?)
-    }
-
-    /// One packet of an announcement, until it is complete.
-    pub(super) fn charge_announcement(
-        &self,
-        peer: PeerId,
-        has_descriptor: bool,
-    ) -> Result<Option<Charge>, Refusal> {
-        let (descriptors, bytes) = (u64::from(has_descriptor), limits::ROUTE_BYTES);
-        Ok(self.quota.charge_port(peer, Amounts { descriptors, bytes, ..Amounts::default() })?)
-    }
-
-    fn charge_port(
-        &self,
-        peer: PeerId,
-        name_bytes: usize,
-        counterparts: usize,
-        descriptors: u64,
-    ) -> Result<Option<Charge>, OpenError> {
-        let bytes = limits::PORT_BYTES + name_bytes as u64 + counterparts as u64 * limits::ROUTE_BYTES;
-        let amounts = Amounts { ports: 1, descriptors, bytes, ..Amounts::default() };
-        Ok(self.quota.charge_port(peer, amounts)?)
-    }
-
-    /// Whether nobody has taken more of the broker's open files than this peer.
-    pub fn is_largest_holder(&self, peer: PeerId) -> bool {
-        self.quota.largest_holder().is_some_and(|(_, most)| self.quota.descriptors_of(peer) == most)
-    }
-
-    /// Lets go of the peer that has taken most of the broker's open files, when they have run out; `false` if none of
-    /// them has taken much.
-    pub fn refuse_largest_holder(&mut self) -> bool {
-        match self.quota.largest_holder() {
-            Some((peer, held)) if held >= self.quota.outsized_descriptors() => {
-                self.refuse(peer, Refusal::OutOfDescriptors);
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-fn check_name(ports: usize) -> Result<(), OpenError> {
-    let limit = limits::PORTS_PER_PEER_AND_NAME_MAX;
-    if (ports as u64) < limit {
-        Ok(())
-    } else {
-        Err(OpenError::OverQuota { resource: Resource::PortsOfOneName, limit })
-    }
-}
+/// A connection, and nothing else.
+const NODE: Amounts = Amounts { nodes: 1, ports: 0, descriptors: 0, bytes: 0, memory: 0, topics: 0 };
+/// What a connection costs its user.
+const NEWCOMER: Amounts = Amounts { descriptors: limits::DESCRIPTORS_PER_NODE, ..NODE };

@@ -5,9 +5,10 @@ use onecopy_memory::layout::SEGMENTS_MAX;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::access::Denied;
 use super::ids::{NodeId, PortId};
 use super::protocol::{Delivery, ServiceType};
-use super::quota::{Exceeded, Resource};
+use super::quota::{Exceeded, QuotaExceeded, Resource};
 use crate::payload_type::PayloadType;
 
 /// Why a port could not be opened, for its opener to handle.
@@ -107,6 +108,12 @@ pub enum OpenError {
         /// How much it may take.
         limit: u64,
     },
+    /// The rules of the instance do not allow it.
+    #[error(transparent)]
+    Denied(Box<Denied>),
+    /// The node's user has taken all that the configuration allows it.
+    #[error(transparent)]
+    OverUserQuota(Box<QuotaExceeded>),
     /// The broker's process has hardly any open files left.
     #[error(
         "the broker's process has nearly all of the {limit} files open that it may: raise its limit (`ulimit -n`, LimitNOFILE= in a systemd unit, or onecopy::open_files::raise_limit() in the program that is the broker) before it starts, or run `onecopy serve`, which does so"
@@ -118,7 +125,7 @@ pub enum OpenError {
 }
 
 /// Why the broker does not keep a region or a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum KeepError {
     /// It runs inside a program, and would end with it.
     #[error(
@@ -136,6 +143,12 @@ pub enum KeepError {
         /// How much may be taken.
         limit: u64,
     },
+    /// The rules of the instance do not allow it.
+    #[error(transparent)]
+    Denied(Box<Denied>),
+    /// The user has taken all that the configuration allows it.
+    #[error(transparent)]
+    OverUserQuota(Box<QuotaExceeded>),
 }
 
 /// Why the broker ends a connection. It costs that connection only, and nobody else notices.
@@ -161,6 +174,45 @@ pub enum Refusal {
         /// The broker's.
         broker_uid: u32,
     },
+    /// The configuration does not let that user in.
+    #[error(
+        "user {uid} is not admitted to this instance; add it to `users`, or one of its groups to `groups`, under [admit] in {file}, then run `onecopy serve --replace`"
+    )]
+    NotAdmitted {
+        /// The node's user.
+        uid: u32,
+        /// The configuration file.
+        file: String,
+    },
+    /// The rules of the instance do not allow it.
+    #[error(transparent)]
+    Denied(Box<Denied>),
+    /// The node's user has taken all that the configuration allows it.
+    #[error(transparent)]
+    OverUserQuota(Box<QuotaExceeded>),
+    /// Another user wants to be the broker.
+    #[error(
+        "only user {owner}, whose instance it is, may be its broker, and this process runs as user {uid}; run it as that user: `sudo -u '#{owner}' onecopy serve`"
+    )]
+    NotOwner {
+        /// The broker's user.
+        owner: u32,
+        /// Who wanted to take its place.
+        uid: u32,
+    },
+    /// A node has a number that another user's nodes have.
+    #[error("node {node} has a number that nodes of user {uid} don't have; draw it with NodeId::of_user()")]
+    ForeignNode {
+        /// The number.
+        node: NodeId,
+        /// The node's user.
+        uid: u32,
+    },
+    /// The process connects again and again, and never becomes a node.
+    #[error(
+        "this process has connected many times without becoming a node, and is turned away; it is let in again when it has stopped trying for some seconds"
+    )]
+    TooManyAttempts,
     /// Another node has the same number.
     #[error(
         "node {node} is connected already; draw a new node id (a process that forked must open a node of its own)"
@@ -266,7 +318,7 @@ pub enum Refusal {
     OutOfPlace,
     /// A packet brought a descriptor of a kind that the protocol does not pass.
     #[error(
-        "a packet came with a descriptor that is neither memory of memfd_create nor a doorbell; send what is due"
+        "a packet came with a descriptor that is neither memory of memfd_create, sealed against resizing, nor a doorbell; send what is due"
     )]
     DescriptorKind,
     /// The node, or all nodes of its user, have taken all that they may.
@@ -284,24 +336,35 @@ fn advice(resource: Resource) -> &'static str {
         Resource::Descriptors | Resource::Nodes => {
             ", or raise the broker's limit of open files (`ulimit -n`, or LimitNOFILE= in a systemd unit)"
         }
-        Resource::Ports | Resource::Bytes | Resource::PortsOfOneName => "",
+        Resource::NodesOfOneProcess => {
+            ": open one node, of which any thread may have a handle, or raise the broker's limit of open files"
+        }
+        Resource::Ports
+        | Resource::Bytes
+        | Resource::PortsOfOneName
+        | Resource::Memory
+        | Resource::Topics => "",
     }
 }
 
-impl From<Exceeded> for OpenError {
-    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
-        Self::OverQuota { resource, limit }
-    }
+/// Whoever meets a quota is told in whichever way it was about to be told.
+macro_rules! from_exceeded {
+    ($($refusal:ty),*) => {
+        $(impl From<Exceeded> for $refusal {
+            fn from(exceeded: Exceeded) -> Self {
+                match exceeded {
+                    Exceeded::General { resource, limit } => Self::OverQuota { resource, limit },
+                    Exceeded::Configured(quota) => Self::OverUserQuota(quota),
+                }
+            }
+        }
+
+        impl From<Box<Denied>> for $refusal {
+            fn from(denied: Box<Denied>) -> Self {
+                Self::Denied(denied)
+            }
+        })*
+    };
 }
 
-impl From<Exceeded> for KeepError {
-    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
-        Self::OverQuota { resource, limit }
-    }
-}
-
-impl From<Exceeded> for Refusal {
-    fn from(Exceeded { resource, limit }: Exceeded) -> Self {
-        Self::OverQuota { resource, limit }
-    }
-}
+from_exceeded!(OpenError, KeepError, Refusal);

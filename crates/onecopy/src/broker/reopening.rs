@@ -1,5 +1,8 @@
 //! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more costs the node.
 
+use std::sync::Arc;
+
+use super::account::Charge;
 use super::datasets::Part;
 use super::peers::PeerId;
 use super::protocol::{Address, OpenError, Refusal, Request, Role};
@@ -16,6 +19,14 @@ impl Broker {
         descriptor: Option<Descriptor>,
         later: &mut Vec<(Request, Option<Descriptor>)>,
     ) -> Result<(), Refusal> {
+        // Of what is kept every node that has it open was told, also those who may not ask for it.
+        let is_kept = matches!(request, Request::Keep { .. } | Request::KeepDataset { .. });
+        match self.check_request(peer, &request) {
+            Err(_) if is_kept => return Ok(()),
+            // The rules may be others than when it was opened.
+            checked => checked?,
+        }
+        let topic = self.charge_named(peer, &request)?;
         match (request, descriptor) {
             (Request::OpenPublisher { publisher: port, address, payload, delivery, history }, Some(ring)) => {
                 let (key, from) = match address {
@@ -29,15 +40,15 @@ impl Broker {
                 if is_foreign || has_writer || self.check_mode(&key).is_err() {
                     return Err(superseded(&key.to_string()));
                 }
-                let charge = self.charge_publisher(peer, port.node, &key).map_err(refusal)?;
+                let charge = self.charge_publisher(peer, port.node, &key, &ring).map_err(refusal)?;
                 let new = NewPublisher { port, key, from, payload, delivery, history, ring };
                 self.topics.insert_publisher(new).map_err(refusal)?;
-                self.quota.keep(peer, port, charge);
+                self.quota.keep(peer, port, charge, topic);
             }
             (Request::AddSegment { publisher, index, .. }, Some(segment)) => {
-                let charge = self.charge_segment(peer)?;
+                let charge = self.charge_segment(peer, &segment)?;
                 self.topics.insert_segment(publisher, index, segment)?;
-                self.quota.keep_segment(peer, publisher, charge, self.topics.segments_of(publisher));
+                self.quota.keep_segment(peer, publisher, (index, 0), charge);
             }
             (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
                 let key = match address {
@@ -48,7 +59,7 @@ impl Broker {
                 self.check_mode(&key).map_err(refusal)?;
                 let charge = self.charge_subscriber(peer, port.node, &key).map_err(refusal)?;
                 self.topics.insert_subscriber(port, key, payload).map_err(refusal)?;
-                self.quota.keep(peer, port, charge);
+                self.quota.keep(peer, port, charge, topic);
             }
             (Request::OpenService { port, role, service, payload }, _) => {
                 if role == Role::Server && payload.is_none() {
@@ -59,10 +70,10 @@ impl Broker {
                 let incoming = payload.as_ref().map(|payload| payload.sent_to(role).clone());
                 self.topics.insert_subscriber(port, Key::Direct(port), incoming).map_err(refusal)?;
                 self.services.insert(port, role, service, payload);
-                self.quota.keep(peer, port, charge);
+                self.quota.keep(peer, port, charge, topic);
             }
             (Request::OpenShared { port, region, payload, seat: Some(seat) }, _) => {
-                let charge = self.charge_participant(peer, &region).map_err(refusal)?;
+                let charge = self.charge_participant(peer, &region, None).map_err(refusal)?;
                 let seat = onecopy_memory::region::Seat::from_bits(seat);
                 let is_single = self.topics.has(&Key::Region(region.as_str().into()));
                 let is_other = self.shared.has_other_payload(&region, payload.as_ref());
@@ -72,34 +83,46 @@ impl Broker {
                 {
                     return Err(superseded(&region));
                 }
-                self.quota.keep(peer, port, charge);
+                self.quota.keep(peer, port, charge, topic);
             }
             (request @ Request::ReopenDataset { .. }, memory) => {
-                self.rejoin_dataset(peer, &request)?;
+                self.rejoin_dataset(peer, &request, memory.as_ref(), topic)?;
                 later.push((request, memory));
             }
-            (Request::Keep { region, keep: true, .. }, None) => {
-                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Region(region.clone())).is_ok() {
-                    later.push((Request::Keep { request: 0, region, keep: true }, None));
-                }
-            }
-            (Request::KeepDataset { dataset, keep: true, .. }, None) => {
-                if self.keeps_regions && self.quota.keep_alive(peer, &Kept::Dataset(dataset.clone())).is_ok()
-                {
-                    later.push((Request::KeepDataset { request: 0, dataset, keep: true }, None));
-                }
+            (
+                request @ (Request::Keep { keep: true, .. } | Request::KeepDataset { keep: true, .. }),
+                None,
+            ) => {
+                later.extend(self.may_keep_on(peer, &request).then_some((request, None)));
             }
             (request, descriptor) => later.push((request, descriptor)),
         }
         Ok(())
     }
 
-    fn rejoin_dataset(&mut self, peer: PeerId, request: &Request) -> Result<(), Refusal> {
+    /// Whether this broker goes on keeping something, which counts to the user of the first who asks for it.
+    fn may_keep_on(&mut self, peer: PeerId, request: &Request) -> bool {
+        let kept = match request {
+            Request::Keep { region, .. } => Kept::Region(region.clone()),
+            Request::KeepDataset { dataset, .. } => Kept::Dataset(dataset.clone()),
+            _ => return false,
+        };
+        self.keeps_regions && self.quota.keep_alive(peer, &kept).is_ok()
+    }
+
+    fn rejoin_dataset(
+        &mut self,
+        peer: PeerId,
+        request: &Request,
+        memory: Option<&Descriptor>,
+        topic: Option<Arc<Charge>>,
+    ) -> Result<(), Refusal> {
         let Request::ReopenDataset { port, dataset, publishes, .. } = request else { return Ok(()) };
-        let charge = self.charge_participant(peer, dataset).map_err(refusal)?;
+        let charge =
+            self.charge_participant(peer, dataset, memory.filter(|_| *publishes)).map_err(refusal)?;
         let part = if *publishes { Part::Publisher } else { Part::Viewer };
         self.datasets.join(*port, dataset, part).map_err(refusal)?;
-        self.quota.keep(peer, *port, charge);
+        self.quota.keep(peer, *port, charge, topic);
         Ok(())
     }
 }
@@ -118,6 +141,8 @@ fn refusal(error: OpenError) -> Refusal {
         | OpenError::ModeMismatch { region: name, .. }
         | OpenError::NoSeat { region: name, .. } => superseded(&name),
         OpenError::OverQuota { resource, limit } => Refusal::OverQuota { resource, limit },
+        OpenError::OverUserQuota(quota) => Refusal::OverUserQuota(quota),
+        OpenError::Denied(denied) => Refusal::Denied(denied),
         OpenError::OutOfDescriptors { .. } => Refusal::OutOfDescriptors,
         OpenError::NoDataset { dataset: name } => superseded(&name),
         OpenError::NoSuchPeer { .. } | OpenError::DuplicatePort { .. } => superseded("?"),

@@ -15,13 +15,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::account::Charge;
 use super::datasets::Claim;
 use super::ids::{NodeId, PortId, Route};
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, Request, Tie};
-use super::quota::{Charge, Kept};
+use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Outbox};
+use crate::config::{Kind, Right};
 
 /// Who comes back, and who is waited for.
 #[derive(Debug, Default)]
@@ -250,7 +252,7 @@ impl Broker {
         self.settle_routes(node, &halves, &mut outbox);
         self.settle_seats(node, &halves, &mut outbox);
         for (request, descriptor) in later {
-            self.reclaim(request, descriptor, &mut outbox);
+            self.reclaim(peer, request, descriptor, &mut outbox);
         }
         self.settle_remains(&mut outbox);
         let ports = self.topics.ports_of(node);
@@ -337,18 +339,35 @@ impl Broker {
         }
     }
 
+    /// Whether a peer may write the region that a port of it reads.
+    fn may_write(&self, peer: PeerId, subscriber: PortId) -> bool {
+        let region = self.topics.region_of(subscriber);
+        region.is_some_and(|name| self.may(peer, Right::Write, Kind::Region, name))
+    }
+
     /// What is done once everything that a node has is open.
-    fn reclaim(&mut self, request: Request, descriptor: Option<Descriptor>, outbox: &mut Outbox) {
+    fn reclaim(
+        &mut self,
+        peer: PeerId,
+        request: Request,
+        descriptor: Option<Descriptor>,
+        outbox: &mut Outbox,
+    ) {
         match (request, descriptor) {
             (Request::OfferShared { port, version, .. }, Some(memory)) => {
                 self.shared.offer_again(port, version, memory, outbox);
             }
-            (Request::Remembered { subscriber, version }, Some(memory)) => {
+            // It becomes what everybody reads, so it must come from somebody who could have written it.
+            (Request::Remembered { subscriber, version }, Some(memory))
+                if self.may_write(peer, subscriber) =>
+            {
                 self.topics.remember(subscriber, version, memory);
             }
-            (Request::ReopenDataset { port, publishes, version, latest, .. }, memory) => {
+            (Request::ReopenDataset { port, dataset, publishes, version, latest, .. }, memory) => {
                 let publisher = publishes.then_some(port);
-                self.datasets.claim(port, Claim { publisher, version, latest, memory }, outbox);
+                let is_believed = self.may(peer, Right::Publish, Kind::Dataset, &dataset);
+                let claim = Claim { publisher, version, latest, memory, is_believed };
+                self.datasets.claim(port, claim, outbox);
             }
             (Request::Keep { region, keep: true, .. }, _) => self.keep_on(Kept::Region(region), outbox),
             (Request::KeepDataset { dataset, keep: true, .. }, _) => {

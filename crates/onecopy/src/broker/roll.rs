@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use onecopy_memory::range_lock::{is_byte_locked, locked_bytes};
 
 use super::ids::NodeId;
+use crate::limits::NODES_ON_ROLL_MAX;
 
 /// All who are there.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ impl Roll {
     pub(crate) fn call(files: Vec<OwnedFd>) -> io::Result<Self> {
         let mut seen = BTreeSet::new();
         for file in &files {
-            seen.extend(locked_bytes(file, 0..NodeId::POSITIONS_END)?.into_iter().map(NodeId));
+            seen.extend(
+                locked_bytes(file, 0..NodeId::POSITIONS_END, NODES_ON_ROLL_MAX)?.into_iter().map(NodeId),
+            );
         }
         Ok(Self { files, seen })
     }

@@ -9,69 +9,33 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{Event as Ready, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
-use rustix::net::{SocketFlags, accept_with};
 
-use super::absentees::{self, Absentees};
-use super::connection::{Blocked, Connection, Queued, refuse};
+use super::absentees::Absentees;
+use super::connection::{Blocked, Connection, Queued};
 use super::handing_over::Heirloom;
+use super::offenders::Offenders;
 use super::passed::{self, Kind};
 use super::peers::PeerId;
 use super::place::Ending;
 pub use super::place::{Ended, Place};
-use super::process::{Process, pid_namespace};
-use super::protocol::{BrokerId, Refusal, Request};
+use super::process::pid_namespace;
+use super::protocol::{BrokerId, Event, Refusal, Request};
 use super::quota::Limits;
 use super::roll::Roll;
 use super::state::{Broker, Identity, Output};
-use super::transport::{Credentials, Packet, PacketSocket, TransportError};
+use super::transport::{Credentials, Packet, TransportError};
+use super::watch::{Source, Watch};
+use crate::config::Config;
 use crate::limits::{
-    EVENTS_PER_WAIT, IN_FLIGHT_RETRY, MAX_QUEUED_PACKETS, NEWCOMERS_PER_TURN, PACKETS_PER_TURN,
+    EVENTS_PER_WAIT, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
 };
 use crate::open_files;
-
-/// What epoll reports on.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Listener,
-    Stop,
-    Socket(PeerId),
-    /// The end of a peer's process.
-    Process(PeerId),
-    /// The end of the process of a node that has not come back.
-    Absent,
-}
-
-impl Source {
-    /// The numbers of the first two; those of peers follow, two each.
-    const LISTENER: u64 = 0;
-    const STOP: u64 = 1;
-
-    fn number(self) -> EventData {
-        EventData::new_u64(match self {
-            Self::Listener => Self::LISTENER,
-            Self::Stop => Self::STOP,
-            Self::Socket(PeerId(peer)) => 2 * peer,
-            Self::Process(PeerId(peer)) => 2 * peer + 1,
-            Self::Absent => absentees::FIRST_NUMBER,
-        })
-    }
-
-    fn numbered(number: EventData) -> Self {
-        match number.u64() {
-            Self::LISTENER => Self::Listener,
-            Self::STOP => Self::Stop,
-            absentees::FIRST_NUMBER.. => Self::Absent,
-            even if even % 2 == 0 => Self::Socket(PeerId(even / 2)),
-            odd => Self::Process(PeerId(odd / 2)),
-        }
-    }
-}
 
 const FIRST_PEER: u64 = 1;
 
@@ -82,15 +46,18 @@ const FIRST_PEER: u64 = 1;
 pub struct Server {
     pub(super) broker: Broker,
     pub(super) connections: BTreeMap<PeerId, Connection>,
-    next_peer: u64,
-    epoll: OwnedFd,
-    stop: StopHandle,
+    pub(super) next_peer: u64,
+    pub(super) watch: Watch,
+    pub(super) offenders: Offenders,
+    pub(super) stop: StopHandle,
     /// Given up for a moment when the process is out of descriptors, to tell a newcomer so.
-    spare: Option<OwnedFd>,
-    accepting: bool,
+    pub(super) spare: Option<OwnedFd>,
+    pub(super) accepting: bool,
     max_queued_descriptors: usize,
     /// Peers that could not be sent a descriptor, because too many are on their way.
     in_flight: BTreeSet<PeerId>,
+    /// Some process has used its whole turn.
+    pub(super) is_flooded: bool,
     /// Some may not be listened to.
     is_anybody_paused: bool,
     absentees: Absentees,
@@ -103,7 +70,7 @@ pub struct Server {
 /// Ends a [`Server`] from another thread.
 #[derive(Debug, Clone)]
 pub struct StopHandle {
-    signal: Arc<OwnedFd>,
+    pub(super) signal: Arc<OwnedFd>,
 }
 
 impl StopHandle {
@@ -169,11 +136,16 @@ impl Server {
         Self::for_user(place, Credentials::own())
     }
 
+    /// Has it obey the rules and quotas of the configuration.
+    pub(crate) fn govern(&mut self, config: Arc<Config>) {
+        self.broker.govern(config);
+    }
+
     pub(crate) fn for_user(place: Place, own: Credentials) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let watch = Watch::new()?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &signal, Source::Stop.number(), EventFlags::IN)?;
-        epoll::add(&epoll, &place.listener, Source::Listener.number(), EventFlags::IN)?;
+        watch.add(&signal, Source::Stop)?;
+        watch.add(&place.listener, Source::Listener)?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
@@ -183,12 +155,14 @@ impl Server {
             broker: Broker::with_limits(identity, Limits::with_open_files(open_files)),
             connections: BTreeMap::new(),
             next_peer: FIRST_PEER,
-            epoll,
+            watch,
+            offenders: Offenders::default(),
             stop: StopHandle { signal: Arc::new(signal) },
             spare,
             accepting: true,
             max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
             in_flight: BTreeSet::new(),
+            is_flooded: false,
             is_anybody_paused: false,
             absentees: Absentees::default(),
             ending: None,
@@ -236,13 +210,12 @@ impl Server {
     pub fn run(mut self) -> io::Result<Ended> {
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
-            ready.clear();
             let retry = (!self.in_flight.is_empty()).then_some(IN_FLIGHT_RETRY);
             let timeout = self.absentees.look_within(&self.broker).into_iter().chain(retry).min();
             let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-            retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout.as_ref()))?;
+            self.watch.wait(&mut ready, timeout.as_ref())?;
             for event in &ready {
-                match Source::numbered(event.data) {
+                match Source::of(event) {
                     Source::Stop => {
                         self.finish_what_was_sent();
                         return Ok(Ended::Stopped);
@@ -251,15 +224,23 @@ impl Server {
                         self.accept()?;
                         continue;
                     }
-                    Source::Socket(peer) => drop(self.serve(peer, event.flags)),
-                    Source::Process(peer) => self.bury(peer),
-                    Source::Absent => {}
+                    Source::Group(pid) => self.serve_group(pid)?,
+                    _ => {
+                        let mut left = PACKETS_PER_TURN;
+                        self.take_turn(event, &mut left);
+                        self.is_flooded |= left == 0;
+                    }
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
                 self.set_accepting(true)?;
             }
             self.retry_in_flight();
             self.look_for_absent();
+            // Somebody keeps this thread busy, and may keep it so for as long as it likes. Whoever waits for this processor, to join
+            // say, is not to wait for the end of a time slice as well.
+            if std::mem::take(&mut self.is_flooded) {
+                std::thread::yield_now();
+            }
             if let Some(ending) = self.ending.take()
                 && self.end(ending)
             {
@@ -271,9 +252,31 @@ impl Server {
         }
     }
 
+    /// A process's further connections have one turn together.
+    fn serve_group(&mut self, pid: u32) -> io::Result<()> {
+        let mut left = PACKETS_PER_TURN;
+        for event in self.watch.look_into(pid)? {
+            if left == 0 {
+                break;
+            }
+            self.take_turn(&event, &mut left);
+        }
+        self.is_flooded |= left == 0;
+        Ok(())
+    }
+
+    /// What a peer has sent, or its end.
+    fn take_turn(&mut self, event: &Ready, left: &mut usize) {
+        match Source::of(event) {
+            Source::Socket(peer) => drop(self.serve(peer, event.flags, left)),
+            Source::Process(peer) => self.bury(peer, left),
+            Source::Listener | Source::Stop | Source::Group(_) | Source::Absent => {}
+        }
+    }
+
     fn look_for_absent(&mut self) {
         let was_gathering = self.broker.is_gathering();
-        self.absentees.look(&mut self.broker, &self.epoll);
+        self.absentees.look(&mut self.broker, &self.watch.epoll);
         self.perform_outputs(None);
         if was_gathering || self.is_anybody_paused {
             let peers: Vec<PeerId> = self.connections.keys().copied().collect();
@@ -287,85 +290,12 @@ impl Server {
     fn finish_what_was_sent(&mut self) {
         let peers: Vec<PeerId> = self.connections.keys().copied().collect();
         for peer in peers {
-            self.serve(peer, EventFlags::IN | EventFlags::HUP);
+            self.serve(peer, EventFlags::IN | EventFlags::HUP, &mut { LAST_PACKETS });
         }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        for _ in 0..NEWCOMERS_PER_TURN {
-            match self.accept_one() {
-                Ok(socket) => self.admit(socket),
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => return self.turn_away(),
-                Err(error) => {
-                    tracing::error!(%error, "the broker can't accept");
-                    return self.set_accepting(false);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn accept_one(&self) -> rustix::io::Result<PacketSocket> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        accept_with(&self.place.listener, flags).map(PacketSocket::from)
-    }
-
-    /// Out of descriptors: tells one newcomer so, or else leaves newcomers waiting until something else happens,
-    /// since a listening socket that can't be accepted from stays ready and would keep this thread spinning.
-    fn turn_away(&mut self) -> io::Result<()> {
-        tracing::warn!("the broker's process is at its limit of open files; raise it with `ulimit -n`");
-        let had_spare = self.spare.take().is_some();
-        let refused =
-            had_spare && self.accept_one().map(|socket| refuse(&socket, Refusal::OutOfDescriptors)).is_ok();
-        self.spare = fcntl_dupfd_cloexec(&self.stop.signal, 0).ok();
-        if refused && self.spare.is_some() { Ok(()) } else { self.set_accepting(false) }
-    }
-
-    fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
-        if self.accepting != accepting {
-            let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
-            epoll::modify(&self.epoll, &self.place.listener, Source::Listener.number(), flags)?;
-            self.accepting = accepting;
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self, socket: PacketSocket) {
-        let peer = PeerId(self.next_peer);
-        let credentials = match socket.peer_credentials() {
-            Ok(credentials) => credentials,
-            Err(error) => return tracing::warn!(%error, "a newcomer without credentials"),
-        };
-        let connection = match Process::behind(&socket) {
-            // A child of it may have the socket and has no business with it.
-            Ok(Process::Ended) => return tracing::debug!("a newcomer ended before it was accepted"),
-            Ok(process) => Connection::new(socket, process),
-            Err(error) => {
-                refuse(&socket, Refusal::OutOfDescriptors);
-                return tracing::warn!(%error, "a newcomer's process can't be watched");
-            }
-        };
-        if let Err(error) = self.watch_new(peer, &connection) {
-            refuse(&connection.socket, Refusal::OutOfDescriptors);
-            return tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
-        }
-        self.next_peer += 1;
-        self.connections.insert(peer, connection);
-        self.broker.connect(peer, credentials);
-        self.perform_outputs(None);
-    }
-
-    fn watch_new(&self, peer: PeerId, connection: &Connection) -> rustix::io::Result<()> {
-        if let Some(end) = connection.end_of_process() {
-            epoll::add(&self.epoll, end, Source::Process(peer).number(), EventFlags::IN)?;
-        }
-        epoll::add(&self.epoll, &connection.socket, Source::Socket(peer).number(), EventFlags::IN)
     }
 
     /// Takes what a peer sent, as much as is its turn. Returns whether nothing is left.
-    fn serve(&mut self, peer: PeerId, flags: EventFlags) -> bool {
+    fn serve(&mut self, peer: PeerId, flags: EventFlags, left: &mut usize) -> bool {
         if flags.contains(EventFlags::OUT) {
             self.flush(peer);
             self.perform_outputs(None);
@@ -375,8 +305,7 @@ impl Server {
         }
         // Who has ended is heard out, since nothing follows.
         let has_ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
-        let mut left = PACKETS_PER_TURN;
-        while left > 0 && self.ending.is_none() {
+        while *left > 0 && self.ending.is_none() {
             if !has_ended && self.broker.is_paused(peer) {
                 self.is_anybody_paused = true;
                 self.update_interest(peer);
@@ -395,17 +324,17 @@ impl Server {
                 }
                 Err(_) => self.forget(peer),
             }
-            left = left.saturating_sub(1 + self.perform_outputs(Some(peer)));
+            *left = left.saturating_sub(1 + self.perform_outputs(Some(peer)));
             self.forget_if_let_go(peer);
         }
         false
     }
 
     /// A peer's process has ended. What it said before is heard, and then it is gone, whoever has its socket now.
-    fn bury(&mut self, peer: PeerId) {
-        if self.serve(peer, EventFlags::IN | EventFlags::HUP) {
+    fn bury(&mut self, peer: PeerId, left: &mut usize) {
+        if self.serve(peer, EventFlags::IN | EventFlags::HUP, left) {
             self.forget(peer);
-            self.perform_outputs(None);
+            *left = left.saturating_sub(1 + self.perform_outputs(None));
         }
     }
 
@@ -452,17 +381,23 @@ impl Server {
     }
 
     /// Does what the broker wants done, and returns how many packets that were.
-    fn perform_outputs(&mut self, cause: Option<PeerId>) -> usize {
+    pub(super) fn perform_outputs(&mut self, cause: Option<PeerId>) -> usize {
         let mut performed = 0;
         while let Some(output) = self.broker.poll_output() {
             performed += 1;
             match output {
                 Output::Send { peer, event, descriptor } => {
+                    if let (Event::Welcome { .. }, Some(connection)) =
+                        (&event, self.connections.get_mut(&peer))
+                    {
+                        connection.has_joined = true;
+                    }
                     let solicited = cause == Some(peer);
                     self.enqueue(peer, Queued { bytes: event.encode(), descriptor, solicited });
                 }
                 Output::Disconnect { peer, reason } => self.disconnect(peer, reason),
                 Output::ShowPlace { peer } => self.show_place(peer),
+                Output::ShowRoll { peer } => self.show_roll(peer),
                 Output::Yield { peer } => self.ending = Some(Ending::HandedOver(peer)),
                 Output::End { peer } => self.ending = Some(Ending::Stopped(peer)),
             }
@@ -514,8 +449,7 @@ impl Server {
         if std::mem::replace(&mut connection.interest, flags) == flags {
             return;
         }
-        let source = Source::Socket(peer).number();
-        if let Err(error) = epoll::modify(&self.epoll, &connection.socket, source, flags) {
+        if let Err(error) = self.watch.modify(peer, connection, flags) {
             tracing::error!(%error, "a peer can't be watched any more");
             self.forget(peer);
         }
@@ -529,12 +463,9 @@ impl Server {
     fn remove(&mut self, peer: PeerId) {
         self.in_flight.remove(&peer);
         let Some(connection) = self.connections.remove(&peer) else { return };
-        // Closing alone would leave them watched if the embedding process has forked meanwhile.
-        let watched = [Some(connection.socket.as_fd()), connection.end_of_process()];
-        for descriptor in watched.into_iter().flatten() {
-            if let Err(error) = epoll::delete(&self.epoll, descriptor) {
-                tracing::error!(%error, "a peer was not watched");
-            }
+        self.watch.remove(&connection);
+        if !connection.has_joined {
+            self.offenders.note(connection.pid, Instant::now());
         }
     }
 

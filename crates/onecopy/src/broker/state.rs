@@ -4,6 +4,7 @@
 //! `server.rs` drives it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::codec::DecodeError;
 use super::datasets::Datasets;
@@ -19,6 +20,7 @@ use super::services::Services;
 use super::shared_regions::SharedRegions;
 use super::topics::{Descriptor, Key, Outbox, Topics};
 use super::transport::Credentials;
+use crate::config::{Config, Who};
 
 /// What the driver of the state machine has to do.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ pub enum Output {
         peer: PeerId,
         /// Why.
         reason: Refusal,
+    },
+    /// Send [`Event::Roll`].
+    ShowRoll {
+        /// To whom.
+        peer: PeerId,
     },
     /// Send [`Event::Place`] and [`Event::Lock`], and go on.
     ShowPlace {
@@ -87,6 +94,7 @@ pub struct Broker {
     pub(super) datasets: Datasets,
     pub(super) evicted: Evicted,
     pub(super) quota: Quota,
+    pub(super) config: Arc<Config>,
     pub(super) returning: Returning,
     pub(super) keeps_regions: bool,
     /// Who was shown the broker's place.
@@ -104,7 +112,8 @@ impl Broker {
     /// The same, where nobody gets more than `limits` say.
     pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
         let (peers, topics, services, shared, datasets, evicted, returning, outputs) = Default::default();
-        let (own, quota, keeps_regions, successor) = (own.into(), Quota::new(limits), false, None);
+        let (own, keeps_regions, successor) = (own.into(), false, None);
+        let (quota, config) = (Quota::new(limits, own.credentials.uid), Arc::default());
         Self {
             own,
             peers,
@@ -114,6 +123,7 @@ impl Broker {
             datasets,
             evicted,
             quota,
+            config,
             returning,
             keeps_regions,
             successor,
@@ -128,13 +138,17 @@ impl Broker {
 
     /// Somebody connected.
     pub fn connect(&mut self, peer: PeerId, credentials: Credentials) {
-        let own_uid = self.own.credentials.uid;
-        let admitted = match credentials.uid == own_uid {
-            true => self.quota.admit(peer, credentials.uid).map_err(Refusal::from),
-            false => Err(Refusal::WrongUser { peer_uid: credentials.uid, broker_uid: own_uid }),
-        };
+        self.connect_as(peer, credentials, Vec::new());
+    }
+
+    /// Somebody connected who is in these groups. Those of the broker's own user do not matter.
+    pub fn connect_as(&mut self, peer: PeerId, credentials: Credentials, gids: Vec<u32>) {
+        let admitted = self.check_newcomer(credentials, &gids);
+        let who = Who { uid: credentials.uid, gids };
+        let admitted =
+            admitted.and_then(|()| self.quota.admit(peer, credentials.pid, &who).map_err(Refusal::from));
         match admitted {
-            Ok(()) => self.peers.insert(peer, credentials),
+            Ok(()) => self.peers.insert(peer, credentials, who),
             Err(reason) => self.outputs.push_back(Output::Disconnect { peer, reason }),
         }
     }
@@ -290,13 +304,15 @@ impl Broker {
                 Ok(())
             }
             (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
+                let charge = self.charge_offered(peer, &memory)?;
+                self.quota.keep_offered(peer, port, charge);
                 self.shared.offer(port, succeeds, memory, outbox);
                 Ok(())
             }
             (Request::AddSegment { publisher, index, replaced }, Some(segment)) => {
-                let charge = self.charge_segment(peer)?;
+                let charge = self.charge_segment(peer, &segment)?;
                 self.topics.add_segment(publisher, index, replaced, &segment, outbox)?;
-                self.quota.keep_segment(peer, publisher, charge, self.topics.segments_of(publisher));
+                self.quota.keep_segment(peer, publisher, (index, replaced), charge);
                 Ok(())
             }
             (Request::Attach { route, reader_segment, block }, Some(readers)) => {
@@ -318,18 +334,12 @@ impl Broker {
                 self.quota.release(peer, port);
                 Ok(())
             }
-            (Request::Keep { request, region, keep }, _) => {
-                let refused = self.keep(peer, &Kept::Region(region), keep, outbox).err();
-                outbox.tell(node, Event::Kept { request, refused });
-                Ok(())
-            }
-            (Request::KeepDataset { request, dataset, keep }, _) => {
-                let refused = self.keep(peer, &Kept::Dataset(dataset), keep, outbox).err();
-                outbox.tell(node, Event::Kept { request, refused });
+            (request @ (Request::Keep { .. } | Request::KeepDataset { .. }), _) => {
+                self.keep_or_tell(peer, node, request, outbox);
                 Ok(())
             }
             (Request::Inspect { request, topic, rings }, _) => {
-                self.inspect(node, Question { request, rings }, topic.as_deref(), outbox);
+                self.inspect(Question { peer, asker: node, request, rings }, topic.as_deref(), outbox);
                 Ok(())
             }
             (Request::ShowReaders, readers) => self.peers.show_readers(peer, readers),
@@ -361,7 +371,14 @@ impl Broker {
         if returns_from == Some(self.own.broker) {
             return Err(Refusal::LetGo);
         }
+        let guest = self.peers.who(peer).map(|who| who.uid).filter(|_| !self.is_own(peer));
+        if let Some(uid) = guest.filter(|uid| !node.is_of_user(*uid)) {
+            return Err(Refusal::ForeignNode { node, uid });
+        }
         self.peers.introduce(peer, node, name)?;
+        if guest.is_some() {
+            self.outputs.push_back(Output::ShowRoll { peer });
+        }
         let Identity { credentials, broker, pid_namespace } = self.own;
         outbox.tell(node, Event::Welcome { broker_pid: credentials.pid, broker, pid_namespace });
         if returns_from.is_some() {
@@ -370,6 +387,18 @@ impl Broker {
             self.no_longer_expected(node);
         }
         Ok(())
+    }
+
+    /// Keeps something or lets go of it, and tells whether that was done.
+    fn keep_or_tell(&mut self, peer: PeerId, node: NodeId, request: Request, outbox: &mut Outbox) {
+        let allowed = self.check_request(peer, &request).map_err(KeepError::from);
+        let (request, what, keep) = match request {
+            Request::Keep { request, region, keep } => (request, Kept::Region(region), keep),
+            Request::KeepDataset { request, dataset, keep } => (request, Kept::Dataset(dataset), keep),
+            _ => return,
+        };
+        let refused = allowed.and_then(|()| self.keep(peer, &what, keep, outbox)).err();
+        outbox.tell(node, Event::Kept { request, refused });
     }
 
     fn keep(&mut self, peer: PeerId, what: &Kept, keep: bool, outbox: &mut Outbox) -> Result<(), KeepError> {

@@ -229,6 +229,14 @@ impl Topics {
         by_key.entry(key).or_default()
     }
 
+    /// The name of the region that a port reads or writes.
+    pub(super) fn region_of(&self, port: PortId) -> Option<&str> {
+        match self.by_port.get(&port)? {
+            Key::Region(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The writer of a region.
     pub(super) fn writer_of(&self, region: &Key) -> Option<PortId> {
         self.by_key.get(region)?.publishers.keys().next_back().copied()
@@ -324,12 +332,6 @@ impl Topics {
         self.by_key.get(key).map_or(0, |topic| {
             topic.publishers.range(all.clone()).count() + topic.subscribers.range(all).count()
         })
-    }
-
-    /// How many segments a publisher has added.
-    pub(super) fn segments_of(&self, port: PortId) -> usize {
-        let topic = self.by_port.get(&port).and_then(|key| self.by_key.get(key));
-        topic.and_then(|topic| topic.publishers.get(&port)).map_or(0, |publisher| publisher.segments.len())
     }
 
     /// Ends a port like [`close`](Self::close), but tells no publisher that knows it: returns the routes to those.

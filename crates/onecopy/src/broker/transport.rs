@@ -137,6 +137,17 @@ impl PacketSocket {
         Ok(Credentials { pid: peer.pid.as_raw_nonzero().get().cast_unsigned(), uid: peer.uid.as_raw() })
     }
 
+    /// The groups of who is at the other end: the one that it ran as, and its further ones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`peer_credentials`](Self::peer_credentials).
+    pub fn peer_groups(&self) -> io::Result<Vec<u32>> {
+        let mut gids = onecopy_memory::peer_groups::peer_groups(&self.descriptor)?;
+        gids.push(sockopt::socket_peercred(&self.descriptor)?.gid.as_raw());
+        Ok(gids)
+    }
+
     /// Bounds how long [`send`](Self::send) and [`receive`](Self::receive) wait; `None` for as long as it takes.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::broker::protocol::Refusal;
 use crate::broker::transport::TransportError;
+use crate::config::ConfigError;
 use crate::limits::{DIRECTORY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 
 /// Why there is no connection to a broker.
@@ -53,8 +54,8 @@ pub enum InstanceError {
     },
     /// The runtime directory belongs to somebody else.
     #[error(
-        "the runtime directory {} belongs to user {owner} and this process runs as user {uid}; set ONECOPY_RUNTIME_DIR to a directory of yours",
-        path.display()
+        "the runtime directory {} belongs to user {owner} and this process runs as user {uid}; set ONECOPY_RUNTIME_DIR to a directory of yours, or if you trust that user, write owner = {owner} into {}",
+        path.display(), config.display()
     )]
     ForeignDirectory {
         /// The directory.
@@ -63,7 +64,52 @@ pub enum InstanceError {
         owner: u32,
         /// The user of this process.
         uid: u32,
+        /// The configuration file that could name the owner.
+        config: PathBuf,
     },
+    /// The runtime directory belongs to somebody else than the configuration says.
+    #[error(
+        "the runtime directory {} belongs to user {owner}, and the instance to user {expected} by {}; set ONECOPY_RUNTIME_DIR to the directory of that user, or correct `owner` there",
+        path.display(), config.display()
+    )]
+    OtherOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose it should be.
+        expected: u32,
+        /// The configuration file.
+        config: PathBuf,
+    },
+    /// A process of another user than the instance's wants to be its broker.
+    #[error(
+        "instance {instance:?} belongs to user {owner}, who alone may run its broker, and this process runs as user {uid}; run it as that user: `sudo -u '#{owner}' onecopy serve`"
+    )]
+    NotOwner {
+        /// The instance.
+        instance: String,
+        /// Whose it is.
+        owner: u32,
+        /// The user of this process.
+        uid: u32,
+    },
+    /// No broker runs, and this process may not be it.
+    #[error(
+        "no broker listens at {}, and only user {owner} may run it, not user {uid}; start it as that user: `sudo -u '#{owner}' onecopy serve`",
+        path.display()
+    )]
+    NoBroker {
+        /// The socket.
+        path: PathBuf,
+        /// Whose instance it is.
+        owner: u32,
+        /// The user of this process.
+        uid: u32,
+    },
+    /// The configuration of the instance.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Others could put a socket of theirs into the runtime directory.
     #[error(
         "the runtime directory {} can be written by others than its owner (mode {mode:o}); run `chmod 700` on it, or set ONECOPY_RUNTIME_DIR to a directory of yours",
@@ -86,7 +132,7 @@ pub enum InstanceError {
     },
     /// Somebody else listens on the socket.
     #[error(
-        "the broker socket {} is not ours: process {pid} of user {owner} listens on it and this process runs as user {uid}; stop that process, or set ONECOPY_RUNTIME_DIR to a directory of yours",
+        "the broker socket {} is not to be trusted: process {pid} of user {owner} listens on it, in a directory of user {uid}; stop that process, or set ONECOPY_RUNTIME_DIR to a directory of yours",
         path.display()
     )]
     ForeignSocket {
@@ -96,7 +142,7 @@ pub enum InstanceError {
         pid: u32,
         /// As whom.
         owner: u32,
-        /// The user of this process.
+        /// Whose directory it is.
         uid: u32,
     },
     /// There is a broker already.

@@ -1,4 +1,4 @@
-//! A lock on a file or a directory that ends when it is dropped, whoever else has the file open by then.
+//! A lock on the runtime directory that ends when it is dropped, whoever else has it open by then.
 //!
 //! `flock` belongs to the open file and not to the process: a child made by `fork` has the same open file, so closing
 //! it here would leave it locked for as long as the child lives. It is unlocked explicitly.
@@ -19,12 +19,6 @@ pub(super) struct FileLock {
 }
 
 impl FileLock {
-    /// Locks `file`, or fails at once with [`Errno::WOULDBLOCK`].
-    pub(super) fn try_take(file: OwnedFd) -> rustix::io::Result<Self> {
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self::held(file))
-    }
-
     /// Locks `file`, waiting for others for at most `timeout`: then it fails with [`Errno::TIMEDOUT`].
     pub(super) fn take(file: impl Into<Arc<OwnedFd>>, timeout: Duration) -> rustix::io::Result<Self> {
         let file: Arc<OwnedFd> = file.into();
@@ -45,25 +39,10 @@ impl FileLock {
         receiver.recv_timeout(timeout).unwrap_or(Err(Errno::TIMEDOUT))
     }
 
-    /// The lock of a file that is locked already, by whoever had it open and passed it on.
-    pub(super) fn held(file: OwnedFd) -> Self {
-        Self { file: Some(Arc::new(file)), process: std::process::id() }
-    }
-
     /// Ends the lock, and gives the file back.
     pub(super) fn release(mut self) -> Option<Arc<OwnedFd>> {
         self.unlock();
         self.file.take()
-    }
-
-    /// The locked file, to pass on.
-    pub(super) fn share(&self) -> Option<Arc<OwnedFd>> {
-        self.file.clone()
-    }
-
-    /// Lets go of the file, which somebody else has locked now.
-    pub(super) fn leave(mut self) {
-        self.file = None;
     }
 
     pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {

@@ -1,7 +1,7 @@
 //! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
 //! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
 //!
-//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). (`flock`, by which the broker holds the same file, and locks of bytes have nothing to do with each other.)
+//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). The broker itself has a byte of the same file, behind all of these (see `broker_lock.rs`).
 
 use std::os::fd::OwnedFd;
 
@@ -15,7 +15,8 @@ use crate::broker::protocol::NodeId;
 /// A node's byte, locked until this is dropped.
 #[derive(Debug)]
 pub struct Presence {
-    file: OwnedFd,
+    /// None if a broker without descriptors had none for its guest.
+    file: Option<OwnedFd>,
     node: NodeId,
     /// A forked child has a copy of this, and is not the node.
     process: u32,
@@ -26,17 +27,31 @@ impl Presence {
         let failed = |source: std::io::Error| instance.failed("be counted among the nodes of", source);
         let file = open(instance)?;
         lock_byte(&file, node.as_position()).map_err(failed)?;
+        Ok(Self { file: Some(file), node, process: std::process::id() })
+    }
+
+    /// For a guest, who can't open the file: the broker has opened it for this node alone.
+    pub(super) fn given(
+        instance: &Instance,
+        node: NodeId,
+        file: Option<OwnedFd>,
+    ) -> Result<Self, InstanceError> {
+        let failed = |source: std::io::Error| instance.failed("be counted among the nodes of", source);
+        if let Some(file) = &file {
+            lock_byte(file, node.as_position()).map_err(failed)?;
+        }
         Ok(Self { file, node, process: std::process::id() })
     }
 
     /// Whether newcomers still look at this file. Somebody may have removed it.
     pub(super) fn is_in_place(&self, instance: &Instance) -> Result<bool, InstanceError> {
-        Ok(identity(&self.file) == identity(&open(instance)?))
+        Ok(self.file.as_ref().and_then(identity) == identity(&open(instance)?))
     }
 
     /// Whether another node is there, as far as can be seen from the file that this one was counted in.
     pub(crate) fn sees(&self, node: NodeId) -> bool {
-        crate::broker::is_counted(&self.file, node)
+        // What can't be found out is taken for alive: nothing happens then.
+        self.file.as_ref().is_none_or(|file| crate::broker::is_counted(file, node))
     }
 }
 
@@ -44,7 +59,8 @@ impl Drop for Presence {
     fn drop(&mut self) {
         // A child made by `fork` has the same open file, which closing it here would leave locked.
         if self.process == std::process::id()
-            && let Err(error) = unlock_byte(&self.file, self.node.as_position())
+            && let Some(file) = &self.file
+            && let Err(error) = unlock_byte(file, self.node.as_position())
         {
             tracing::debug!(%error, "a byte was not locked");
         }

@@ -1,16 +1,17 @@
 //! The place of an instance's broker: its lock and its listening socket.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
 };
 
+use super::broker_lock::{BrokerLock, Claim};
 use super::file_lock::FileLock;
 use super::{Instance, InstanceError, presence};
 use crate::broker::server::Place;
@@ -27,7 +28,7 @@ pub struct Seat {
     socket_identity: (u64, u64),
     listener: Arc<OwnedFd>,
     /// Both are there until the seat is dropped.
-    lock: Option<FileLock>,
+    lock: Option<BrokerLock>,
     directory: Option<Arc<OwnedFd>>,
     /// The socket ends with this seat.
     is_ours: bool,
@@ -53,9 +54,20 @@ impl Seat {
     /// What a server needs to know of its place.
     pub(crate) fn into_place(self) -> Place {
         let listener = self.listener();
-        let lock = self.lock.as_ref().and_then(FileLock::share);
-        let given_away = Arc::clone(&self.given_away);
-        Place { listener, lock, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+        let lock = self.lock.as_ref().and_then(BrokerLock::share);
+        let (given_away, lock_path) = (Arc::clone(&self.given_away), self.instance.lock_path());
+        Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+    }
+
+    /// Lets other users reach the socket, or lets them not. One that somebody else has made is theirs to open.
+    pub(super) fn set_reach(&self, others: bool) -> Result<(), InstanceError> {
+        match self.directory.as_deref().filter(|_| self.is_ours) {
+            Some(directory) => self
+                .instance
+                .set_reach(directory, others)
+                .map_err(|source| self.instance.failed("set who may connect to", source)),
+            None => Ok(()),
+        }
     }
 
     /// The place that another broker has handed over: its socket, and its lock, which is held.
@@ -69,7 +81,7 @@ impl Seat {
             // Whoever connects from now on is told by the kernel that it is this process that listens.
             listen(&listener, LISTEN_BACKLOG).map_err(|source| instance.failed("listen on", source))?;
         }
-        Self::on(instance, listener, FileLock::held(lock), is_ours)
+        Self::on(instance, listener, BrokerLock::held(lock), is_ours)
     }
 
     /// The place on a socket that somebody else has made, and keeps when this ends.
@@ -79,20 +91,22 @@ impl Seat {
         // A broker that ends lets go of the lock last.
         let directory = FileLock::take(directory, DIRECTORY_TIMEOUT).map_err(failed)?;
         let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
-        let lock = lock(instance, &place)?.ok_or_else(|| instance.socket_removed())?;
+        let (lock, replaced_lock) = claim(instance, &place, false)?;
         let is_listening = socket_acceptconn(&listener).map_err(failed)?;
         let is_packets = socket_type(&listener).map_err(failed)? == SocketType::SEQPACKET;
         if !(is_listening && is_packets) {
             return Err(failed(Errno::PROTOTYPE));
         }
         rustix::io::ioctl_fionbio(&listener, true).map_err(failed)?;
-        Self::on(instance, listener, lock, false)
+        let mut seat = Self::on(instance, listener, lock, false)?;
+        seat.replaced_lock = replaced_lock;
+        Ok(seat)
     }
 
     fn on(
         instance: &Instance,
         listener: OwnedFd,
-        lock: FileLock,
+        lock: BrokerLock,
         is_ours: bool,
     ) -> Result<Self, InstanceError> {
         let failed = |source: Errno| instance.failed("listen on", source);
@@ -120,18 +134,8 @@ impl Seat {
     ) -> Result<Self, InstanceError> {
         let failed = |source: Errno| instance.failed("listen on", source);
         let place = directory.file().ok_or(Errno::BADF).map_err(failed)?;
-        let mut replaced_lock = None;
-        let lock = match lock(instance, &place)? {
-            None if is_orphaned => {
-                replaced_lock = Some(presence::open(instance)?);
-                // Under the directory's lock nobody else takes this one for the broker's.
-                unlinkat(place, instance.lock_name(), AtFlags::empty()).map_err(failed)?;
-                lock(instance, &place)?
-            }
-            taken => taken,
-        };
-        // Nobody starts up or shuts down now, so the one who holds the lock should have a socket.
-        let lock = lock.ok_or_else(|| instance.socket_removed())?;
+        // Nobody starts up or shuts down now, so a broker that holds the lock has a socket, unless that was removed.
+        let (lock, replaced_lock) = claim(instance, &place, is_orphaned)?;
         remove_stale_socket(instance, &place)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener =
@@ -181,7 +185,7 @@ impl Drop for Seat {
             return;
         }
         if self.given_away.load(Ordering::Relaxed) {
-            return self.lock.take().into_iter().for_each(FileLock::leave);
+            return self.lock.take().into_iter().for_each(BrokerLock::leave);
         }
         if !self.is_ours {
             return drop(self.lock.take());
@@ -198,25 +202,40 @@ impl Drop for Seat {
     }
 }
 
-/// The broker's lock, or `None` if somebody has it.
-fn lock(instance: &Instance, directory: &impl std::os::fd::AsFd) -> Result<Option<FileLock>, InstanceError> {
+/// The broker's lock, and the file that it took the place of, if it had to. The directory is locked, so nobody else takes the
+/// old file for the broker's, or the new one before it is locked.
+fn claim(
+    instance: &Instance,
+    directory: &impl AsFd,
+    is_orphaned: bool,
+) -> Result<(BrokerLock, Option<OwnedFd>), InstanceError> {
+    let failed = |source: Errno| instance.failed("open the lock of", source);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(directory, instance.lock_name(), flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|source| instance.failed("open the lock of", source))?;
-    match FileLock::try_take(file) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(source) => Err(instance.failed("lock", source)),
+    let mut replaced = None;
+    loop {
+        let name = instance.lock_name();
+        let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        match BrokerLock::try_take(file).map_err(|source| instance.failed("lock", source))? {
+            Claim::Taken(lock) => return Ok((lock, replaced)),
+            Claim::Broker if !is_orphaned => return Err(instance.socket_removed()),
+            Claim::Broker => {}
+            Claim::Obstructed => {
+                tracing::warn!("a process of another user keeps the lock file locked; it gets a new one");
+            }
+        }
+        // A child of a broker that was killed has the lock, or a guest that means harm: both keep it as long as they like.
+        replaced = Some(presence::open(instance)?);
+        unlinkat(directory, &name, AtFlags::empty()).map_err(failed)?;
     }
 }
 
-fn identity(instance: &Instance, directory: &impl std::os::fd::AsFd) -> rustix::io::Result<(u64, u64)> {
+fn identity(instance: &Instance, directory: &impl AsFd) -> rustix::io::Result<(u64, u64)> {
     let stat = retry_on_intr(|| statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW))?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Removes what a killed broker left; anything but a socket is not ours to remove, and makes `bind` fail.
-fn remove_stale_socket(instance: &Instance, directory: &impl std::os::fd::AsFd) -> Result<(), InstanceError> {
+fn remove_stale_socket(instance: &Instance, directory: &impl AsFd) -> Result<(), InstanceError> {
     let failed = |source: Errno| instance.failed("remove", source);
     match statat(directory, instance.socket_name(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {

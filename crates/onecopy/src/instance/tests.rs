@@ -1,7 +1,6 @@
 //! What needs a look behind the public interface: another user, and a broker that never answers.
 
 use super::*;
-use crate::broker::transport::Credentials;
 
 impl Instance {
     /// The place of the broker, for a server of the test's own making.
@@ -18,25 +17,39 @@ fn instance_in(directory: &tempfile::TempDir) -> Instance {
 }
 
 #[test]
-fn a_socket_of_another_user_is_not_talked_to() {
+fn a_socket_or_directory_of_another_user_is_not_trusted() {
     let directory = tempfile::tempdir().unwrap();
     let instance = instance_in(&directory);
     let _seat = instance.take_seat_for_test();
-    let uid = instance.uid + 1;
-    let stranger = Instance { uid, ..instance.clone() };
-    match stranger.attempt(SocketFlags::empty()) {
-        Err(InstanceError::ForeignSocket { pid, owner, uid: own, .. }) => {
-            assert_eq!((Credentials { pid, uid: owner }, own), (Credentials::own(), uid));
-        }
-        Err(other) => panic!("another error: {other}"),
-        Ok(_) => panic!("connected to another user's broker"),
+    assert!(instance.check_listener(7, 1000, 1000).is_ok());
+    // Root may do what it likes anyway, and listens on behalf of others.
+    assert!(instance.check_listener(7, 0, 1000).is_ok());
+    match instance.check_listener(7, 1001, 1000) {
+        Err(InstanceError::ForeignSocket { pid: 7, owner: 1001, uid: 1000, .. }) => {}
+        other => panic!("{other:?}"),
     }
+    // The directory must be somebody's who is neither root nor the one who looks.
+    let owner = if instance.uid == 0 { 4242 } else { instance.uid };
+    std::os::unix::fs::chown(instance.directory(), Some(owner), None).unwrap();
+    let stranger = Instance { uid: owner + 1, ..instance.clone() };
     match stranger.connect() {
-        Err(InstanceError::ForeignDirectory { owner, uid: own, .. }) => {
-            assert_eq!((owner, own), (instance.uid, uid))
+        Err(error @ InstanceError::ForeignDirectory { .. }) => {
+            assert!(error.to_string().contains(&format!("owner = {owner}")), "{error}");
         }
         other => panic!("{other:?}"),
     }
+    // One that was told whom to trust is a guest there: it finds the broker, and never becomes it.
+    let text = format!("owner = {owner}");
+    let config = Config::parse("lab.toml".as_ref(), &text, &Default::default()).unwrap();
+    let guest = Instance { config: Arc::new(config), ..stranger };
+    assert!(guest.is_guest().unwrap() && guest.connect().unwrap().is_some());
+    for error in [guest.serve().map(drop), guest.create_directory()] {
+        assert!(matches!(error, Err(InstanceError::NotOwner { .. })), "{error:?}");
+    }
+    let text = format!("owner = {}", owner + 2);
+    let config = Config::parse("lab.toml".as_ref(), &text, &Default::default()).unwrap();
+    let misled = Instance { config: Arc::new(config), ..guest };
+    assert!(matches!(misled.connect(), Err(InstanceError::OtherOwner { .. })));
 }
 
 #[test]

@@ -288,8 +288,11 @@ impl World {
                         role.broker.handle_gone(peer);
                     }
                 }
-                Output::ShowPlace { .. } | Output::Yield { .. } | Output::End { .. } => {
-                    unreachable!("no node asks for that")
+                Output::ShowRoll { .. }
+                | Output::ShowPlace { .. }
+                | Output::Yield { .. }
+                | Output::End { .. } => {
+                    unreachable!("no node of the own user asks for that")
                 }
             }
         }

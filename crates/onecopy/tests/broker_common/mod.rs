@@ -66,8 +66,13 @@ pub fn port(node: u64, serial: u32) -> PortId {
     PortId { node: NodeId(node), serial }
 }
 
+/// Memory of a size that is sealed, as the broker wants it.
 pub fn memory() -> OwnedFd {
-    rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap()
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = rustix::fs::memfd_create("test", flags).unwrap();
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW).unwrap();
+    memory
 }
 
 pub fn open_publisher(socket: &PacketSocket, port: PortId, ring: &OwnedFd) {

@@ -50,15 +50,24 @@ pub(crate) struct Child {
 impl Child {
     /// Runs the function that plays `role` (see [`play`]) in a process of its own.
     pub(crate) fn spawn(role: &str, directory: &Path) -> Self {
+        Self::spawn_with(role, directory, |command| command)
+    }
+
+    /// The same in a process that is set up otherwise.
+    pub(crate) fn spawn_with(
+        role: &str,
+        directory: &Path,
+        set_up: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Self {
         let program = std::env::current_exe().expect("the test knows its own binary");
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env(DIRECTORY, directory)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the test can run its own binary");
+            .stdout(Stdio::piped());
+        let mut process = set_up(&mut command).spawn().expect("the test can run its own binary");
         let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().expect("it was piped"));
         Self { process, input, output }

@@ -5,9 +5,11 @@
 //! | `finding.rs` | what was looked at, how it is, and what to do |
 //! | `kernel.rs` | what the kernel offers |
 //! | `limits.rs` | limits of this process and of the machine |
+//! | `configuration.rs` | who may do what |
 //! | `directory.rs` | the runtime directory |
 //! | `instance.rs` | the broker and the nodes |
 
+mod configuration;
 mod directory;
 mod finding;
 mod instance;
@@ -63,8 +65,16 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let mut findings = Vec::new();
     kernel::check(&mut findings);
     limits::check(&mut findings);
-    directory::check(&scope.instance()?, &mut findings);
-    instance::check(scope, &mut findings);
+    configuration::check(scope.instance_name(), &mut findings);
+    match scope.instance() {
+        Ok(instance) => {
+            directory::check(&instance, &mut findings);
+            instance::check(scope, &mut findings);
+        }
+        // It has been told already.
+        Err(failure) if failure.is_of_config() => {}
+        Err(failure) => return Err(failure),
+    }
     let bad = findings.iter().filter(|finding| finding.level >= Level::Warning).count();
     let mut output = Output::new();
     if arguments.json {

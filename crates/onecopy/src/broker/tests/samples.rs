@@ -1,13 +1,45 @@
 //! Arbitrary values for the properties.
 
+use std::sync::Arc;
+
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::broker::Descriptor;
 use crate::broker::protocol::{
-    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role, Route,
-    ServiceType, Tie,
+    Address, BrokerId, Delivery, Denied, Event, KeepError, NodeId, OpenError, PortId, QuotaExceeded, Refusal,
+    Request, Resource, Role, Route, ServiceType, Tie,
 };
+use crate::config::{Kind, Right};
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
+
+/// Memory.
+pub(super) fn memory() -> Descriptor {
+    memory_of(64)
+}
+
+/// Memory of that size.
+pub(super) fn memory_of(bytes: u64) -> Descriptor {
+    let memory = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memory, bytes).unwrap();
+    Arc::new(memory)
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Topic), Just(Kind::Service), Just(Kind::Region), Just(Kind::Dataset)]
+}
+
+fn denied() -> impl Strategy<Value = Box<Denied>> {
+    let right = prop_oneof![Just(Right::Publish), Just(Right::Write), Just(Right::Admin)];
+    let parts = (any::<u32>(), right, option::of((kind(), topic())), name(), option::of(any::<u32>()));
+    parts.prop_map(|(uid, right, object, file, line)| Box::new(Denied { uid, right, object, file, line }))
+}
+
+fn quota() -> impl Strategy<Value = Box<QuotaExceeded>> {
+    (any::<u32>(), any::<u64>(), name(), any::<u32>()).prop_map(|(uid, limit, file, line)| {
+        Box::new(QuotaExceeded { uid, resource: Resource::Memory, limit, file, line })
+    })
+}
 
 pub(super) fn node() -> impl Strategy<Value = NodeId> {
     any::<u64>().prop_map(NodeId)
@@ -159,6 +191,9 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         (port(), any::<u32>()).prop_map(|(publisher, index)| Refusal::DuplicateSegment { publisher, index }),
         Just(Refusal::OutOfDescriptors),
         topic().prop_map(|name| Refusal::Superseded { name }),
+        (any::<u32>(), name()).prop_map(|(uid, file)| Refusal::NotAdmitted { uid, file }),
+        denied().prop_map(Refusal::Denied),
+        quota().prop_map(Refusal::OverUserQuota),
     ]
 }
 
@@ -179,6 +214,8 @@ fn open_error() -> impl Strategy<Value = OpenError> {
         (port(), port()).prop_map(|(port, peer)| OpenError::NoSuchPeer { port, peer }),
         topic().prop_map(|dataset| OpenError::NoDataset { dataset }),
         port().prop_map(|port| OpenError::DuplicatePort { port }),
+        denied().prop_map(OpenError::Denied),
+        quota().prop_map(OpenError::OverUserQuota),
     ]
 }
 
@@ -193,6 +230,9 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(port, payload, delivery)| Event::Opened { port, payload, delivery }),
         (port(), open_error()).prop_map(|(port, error)| Event::OpenFailed { port, error }),
         port().prop_map(|port| Event::Settled { port }),
+        Just(Event::Roll),
+        (any::<u32>(), option::of(denied().prop_map(KeepError::Denied)))
+            .prop_map(|(request, refused)| Event::Kept { request, refused }),
         (route(), payload(), delivery(), option::of(port())).prop_map(|(route, payload, delivery, from)| {
             Event::Publisher { route, payload, delivery, from, pid: 7 }
         }),
