@@ -16,6 +16,7 @@
 pub(crate) mod build;
 mod file;
 mod names;
+mod run;
 mod sort;
 mod view;
 mod write;
