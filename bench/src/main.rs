@@ -65,6 +65,16 @@ enum Command {
         /// The BAM file
         bam: std::path::PathBuf,
     },
+    /// A process that builds an index
+    #[command(hide = true)]
+    GenomeIndexer {
+        /// The BAM file
+        bam: std::path::PathBuf,
+        /// The index
+        index: std::path::PathBuf,
+        /// How many threads
+        threads: std::num::NonZero<usize>,
+    },
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -83,6 +93,7 @@ fn main() -> anyhow::Result<()> {
         Command::Datasets(options) => datasets::run(&options),
         Command::Genome(options) => genome::run(&options),
         Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
+        Command::GenomeIndexer { bam, index, threads } => genome::serve_indexer(&bam, &index, threads),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;

@@ -114,9 +114,7 @@ fn settle(walk: &mut Walk, batch: &mut Batch<Supposed>, path: &Path) -> Result<(
     batch.made = made;
     match fault {
         None => Ok(()),
-        Some(what) => {
-            Err(GenomeError::Malformed { path: path.to_owned(), offset: batch.offset(), what })
-        }
+        Some(what) => Err(GenomeError::Malformed { path: path.to_owned(), offset: batch.offset(), what }),
     }
 }
 

@@ -164,7 +164,8 @@ fn parse(record: &[u8]) -> Result<(&[u8], u64), &'static str> {
     }
     // The format's own length counts the NUL, but the name ends at the first one.
     let field = record.get(HEAD_BYTES..name_end).ok_or("an alignment is shorter than its own header")?;
-    let name = CStr::from_bytes_until_nul(field).map_err(|_| "the name of an alignment has no end")?.to_bytes();
+    let name =
+        CStr::from_bytes_until_nul(field).map_err(|_| "the name of an alignment has no end")?.to_bytes();
     debug_assert!(name.len() <= NAME_BYTES_MAX);
     Ok((name, u64::from(length) + 4))
 }

@@ -48,9 +48,8 @@ impl Run {
 
     /// Whether these names can be added without exceeding a budget, or what a run can hold.
     pub(super) fn has_room(&self, names: &Names, budget_bytes: usize) -> bool {
-        let more = names.text.len()
-            + names.names.len() * BYTES_PER_NAME
-            + names.alignments.len() * size_of::<u64>();
+        let more =
+            names.text.len() + names.names.len() * BYTES_PER_NAME + names.alignments.len() * size_of::<u64>();
         self.bytes().saturating_add(more) <= budget_bytes
             && self.text.len() + names.text.len() <= TEXT_BYTES_MAX
             && self.alignments.len() + names.alignments.len() <= RECORDS_MAX

@@ -104,7 +104,10 @@ fn merge(
 enum Source<'a> {
     File(BufReader<File>),
     /// `next` is a place, and which of its alignments.
-    Memory { sorted: &'a Sorted<'a>, next: (usize, usize) },
+    Memory {
+        sorted: &'a Sorted<'a>,
+        next: (usize, usize),
+    },
 }
 
 impl Source<'_> {
@@ -149,10 +152,7 @@ mod tests {
     fn names(of: &[(&str, u64)]) -> Names {
         let mut names = Names::default();
         for &(name, alignment) in of {
-            names.names.push(Name {
-                start: names.text.len() as u32,
-                first: names.alignments.len() as u32,
-            });
+            names.names.push(Name { start: names.text.len() as u32, first: names.alignments.len() as u32 });
             names.text.extend(name.bytes().chain([0]));
             names.alignments.push(alignment);
         }
