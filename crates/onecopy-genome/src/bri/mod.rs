@@ -17,6 +17,7 @@ pub(crate) mod build;
 mod file;
 mod names;
 mod run;
+mod scan;
 mod sort;
 mod view;
 mod write;

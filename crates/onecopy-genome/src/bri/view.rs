@@ -130,30 +130,6 @@ impl<'a> BriView<'a> {
         Ok(&rest[..end])
     }
 
-    /// Has the processor fetch a name of so many bytes and its records, so that looking at them soon after is quick. Whatever
-    /// lies outside is left alone.
-    #[inline]
-    pub(crate) fn touch(&self, offset: u64, name_bytes: usize, record: u64) {
-        let start = offset as usize;
-        // Two names in three lie across two lines.
-        std::hint::black_box((
-            self.names.get(start).copied(),
-            self.names.get(start.saturating_add(name_bytes)).copied(),
-        ));
-        let first = (record as usize).saturating_mul(RECORD_BYTES);
-        let next_end = first.saturating_add(2 * RECORD_BYTES - 1);
-        std::hint::black_box((self.records.get(first).copied(), self.records.get(next_end).copied()));
-    }
-
-    /// Whether this name lies at `offset`, as a whole. False if that is behind the names.
-    #[inline]
-    pub(crate) fn is_name_at(&self, offset: u64, name: &[u8]) -> bool {
-        let rest = self.names.get(offset as usize..).unwrap_or_default();
-        let is_equal = rest.len() > name.len() && rest[name.len()] == 0 && rest[..name.len()] == *name;
-        // "a\0b" is not a name, though it may look like two.
-        is_equal && !name.contains(&0)
-    }
-
     /// Whether a record has this name. One comparison; the name's length need not be known.
     ///
     /// # Errors
@@ -165,7 +141,10 @@ impl<'a> BriView<'a> {
     /// If there is no such record.
     #[inline]
     pub fn is_named(&self, record: u64, name: &[u8]) -> Result<bool, IndexFault> {
-        Ok(self.is_name_at(self.name_offset(record)?, name))
+        let rest = &self.names[self.name_offset(record)? as usize..];
+        let is_equal = rest.len() > name.len() && rest[name.len()] == 0 && rest[..name.len()] == *name;
+        // "a\0b" is not a name, though it may look like two.
+        Ok(is_equal && !name.contains(&0))
     }
 
     /// The records from `first` on that have the same name as it.
@@ -179,18 +158,12 @@ impl<'a> BriView<'a> {
     /// If there is no such record.
     #[inline]
     pub fn same_name(&self, first: u64) -> Result<Records, IndexFault> {
-        Ok(self.records_from(first)?.0)
-    }
-
-    /// The same, and where that name begins within the names.
-    #[inline]
-    pub(crate) fn records_from(&self, first: u64) -> Result<(Records, u64), IndexFault> {
         let offset = self.name_offset(first)?;
         let mut end = first + 1;
         while end < self.len() && self.name_offset(end)? == offset {
             end += 1;
         }
-        Ok((first..end, offset))
+        Ok(first..end)
     }
 
     /// The records of a name, by bisection; none if the name is unknown.
