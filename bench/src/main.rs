@@ -82,6 +82,16 @@ enum Command {
         /// The BAM file
         bam: std::path::PathBuf,
     },
+    /// A process that builds an index
+    #[command(hide = true)]
+    GenomeIndexer {
+        /// The BAM file
+        bam: std::path::PathBuf,
+        /// The index
+        index: std::path::PathBuf,
+        /// How many threads
+        threads: std::num::NonZero<usize>,
+    },
     /// The second process of a measurement, started by the first
     #[command(hide = true)]
     Child {
@@ -103,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         Command::HostileBroker { directory } => hostile::serve(&directory),
         Command::HostileAttack { attack, directory } => hostile::attack(attack, &directory),
         Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
+        Command::GenomeIndexer { bam, index, threads } => genome::serve_indexer(&bam, &index, threads),
         Command::Child { suite, job } => {
             let job: job::Job =
                 serde_json::from_str(&job).context("the order for this process is not valid")?;

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use libfuzzer_sys::fuzz_target;
-use onecopy_genome::LookupTable;
+use onecopy_genome::{Lookup, LookupSize, LookupWriter};
 use onecopy_genome::bri::BriView;
 
 const FILE_BYTES: u64 = 1 << 20;
@@ -35,39 +35,57 @@ fn check(bytes: &[u8], changes: &[u8]) {
         }
         assert!(!is_sound || index.check_alignment(record, FILE_BYTES).is_ok());
     }
-    let count = index.count_names().unwrap_or(index.len()).min(index.len());
-    let mut table = vec![0; LookupTable::bytes_for(count) as usize];
-    let is_written = LookupTable::write(&index, &mut table).is_ok();
-    assert!(!is_sound || is_written);
-    ask(&index, &table, &names, is_sound);
-    // A table that somebody has changed.
+    let Some((mut entries, mut buckets)) = lookup_of(&index) else {
+        assert!(!is_sound);
+        return;
+    };
+    ask(&index, &entries, &buckets, &names, is_sound);
+    // What somebody has changed.
     for change in changes.chunks_exact(3) {
-        let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % table.len();
-        table[at] ^= change[2];
+        let at = usize::from(u16::from_le_bytes([change[0], change[1]]));
+        for part in [&mut entries, &mut buckets] {
+            let len = part.len().max(1);
+            if let Some(byte) = part.get_mut(at % len) {
+                *byte ^= change[2];
+            }
+        }
     }
-    ask(&index, &table, &names, false);
+    ask(&index, &entries, &buckets, &names, false);
 }
 
-fn ask(index: &BriView<'_>, table: &[u8], names: &[&[u8]], is_sound: bool) {
-    let table = LookupTable::new(table, index);
+fn lookup_of(index: &BriView<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut names, mut size, mut record) = (Vec::new(), LookupSize::default(), 0);
+    while record < index.len() {
+        let records = index.same_name(record).ok()?;
+        record = records.end;
+        let name = index.name(records.start).ok()?;
+        let alignments: Vec<u64> = index.alignments(records).collect();
+        size.add(name, alignments.len());
+        names.push((name, alignments));
+    }
+    let (mut entries, mut buckets) = (vec![0; size.entries_bytes()], vec![0; size.buckets_bytes()]);
+    let mut writer = LookupWriter::new(&mut entries);
+    names.iter().try_for_each(|(name, alignments)| writer.push(name, alignments)).ok()?;
+    writer.finish(&mut buckets).ok()?;
+    Some((entries, buckets))
+}
+
+fn ask(index: &BriView<'_>, entries: &[u8], buckets: &[u8], names: &[&[u8]], is_sound: bool) {
+    let lookup = Lookup::new(entries, buckets);
+    assert!(!is_sound || lookup.is_ok());
     for &name in names {
         let bisected = index.find(name);
-        if is_sound {
-            assert!(bisected.as_ref().is_ok_and(|records| !records.is_empty()));
-        }
         if let Ok(records) = &bisected {
             assert!(records.end <= index.len());
         }
-        let Ok(table) = &table else { continue };
-        let found = table.find(name, index);
-        if let Ok(records) = &found {
-            assert!(records.end <= index.len());
-        }
+        let found = lookup.as_ref().map(|lookup| lookup.find(name));
         if is_sound {
-            assert_eq!(found, bisected);
+            let (Ok(records), Ok(Ok(found))) = (bisected, found) else { panic!("a name is lost") };
+            assert!(!found.is_empty() && found.iter().eq(index.alignments(records)));
         }
     }
-    if let Ok(table) = &table {
-        let _ = table.find_all(names.iter().copied(), index, |records| assert!(records.end <= index.len()));
+    if let Ok(lookup) = &lookup {
+        let _ = lookup.find_all(names.iter().copied(), |found| assert!(8 * found.len() <= entries.len()));
+        let _ = lookup.iter().take_while(Result::is_ok).count();
     }
 }

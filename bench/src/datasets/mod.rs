@@ -68,9 +68,10 @@ fn read_at_random(
             state ^= state << 17;
             let place = (state % records as u64) as usize;
             let [found, inverse] = read(place)?;
-            ensure!(found == place as u64 && inverse == !found, "record {place} is another");
-            // The next place can't be known before this record has come.
+            // The next place can't be known before this record has come. Taken before the comparison, behind which the
+            // compiler knows what was found and no longer waits for it.
             state = state.wrapping_add(std::hint::black_box(found) ^ place as u64);
+            ensure!(found == place as u64 && inverse == !found, "record {place} is another");
         }
         reads += GROUP;
         let now = Instant::now();

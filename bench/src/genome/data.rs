@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use onecopy_genome::bri::BuildOptions;
 
 const BASES: usize = 8_000_000;
 /// Pairs of reads of 150 bases: 28 reads on each base.
@@ -94,6 +95,39 @@ fn align(folder: &Path, reference: &str, sort: &[&str]) -> anyhow::Result<()> {
         sorted.success() && aligned.success(),
         "minimap2 ended with {aligned}, samtools sort with {sorted}"
     );
+    Ok(())
+}
+
+/// A BAM file with ten times as many names, and its index. Its reads have no bases: what is measured with it are names.
+pub(super) fn large(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let (bam, index) = (folder.join("large.bam"), folder.join("large.bam.bri"));
+    if !index.exists() {
+        write_large(&bam)?;
+        BuildOptions::default().build(&bam, &index, |_, _| {})?;
+    }
+    Ok((bam, index))
+}
+
+fn write_large(bam: &Path) -> anyhow::Result<()> {
+    let mut random = Random::new(5);
+    let mut samtools = Command::new("samtools")
+        .args(["view", "-1", "-o"])
+        .args([bam, Path::new("-")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot start samtools: `cargo xtask bench genome` installs it")?;
+    let mut lines = BufWriter::new(samtools.stdin.take().context("samtools has no input")?);
+    for pair in 0..10 * PAIRS {
+        let place = random.below(BASES);
+        let name = format!("chr1_{place}_{}_0:0:0_1:0:0_{pair:x}", place + 400);
+        for flags in [77, 141] {
+            writeln!(lines, "{name}\t{flags}\t*\t0\t0\t*\t*\t0\t0\t*\t*")?;
+        }
+    }
+    lines.flush()?;
+    drop(lines);
+    let status = samtools.wait()?;
+    ensure!(status.success(), "samtools ended with {status}");
     Ok(())
 }
 

@@ -3,16 +3,19 @@
 //!
 //! | row | what it is |
 //! |---|---|
-//! | `index-build` | the index of 1.5 million alignments, in seconds |
-//! | `index-build-peak` | the most memory that took |
-//! | `open-shared` | from a connected node to an index ready for use; `payload` is the size of the index |
-//! | `lookup`, `lookup-together` | random names, one call for each, or one call for all |
+//! | `index-build` | the index of 1.5 million alignments, in seconds; of samtools: reading through the same file, `view -c` |
+//! | `index-build-peak` | the most memory that took, in a process of its own |
+//! | `open-shared` | from a connected node to an index ready for use; `payload` is the size of what is shared |
+//! | `lookup`, `lookup-together` | random names to the place of their first alignment, one call for each, or one call for all |
+//! | `lookup-bisected` | the same without the table, as programs do that know only the public format |
 //! | `fetch` | lookup of random names and all their alignments, counted in alignments |
+//! | `fetch-one` | lookup of random names, and for each one of its alignments |
 //! | `pss` | proportional memory of all processes that use the shared index, each of which has read all of it |
 //! | `convert`, `convert-right`, `convert-misled` | positions a second; how many of those that exist in both assemblies are right, in per cent; how many were wrong with the support of more than 80 % of at least 5 reads, away from insertions and deletions |
 
 mod convert;
 mod data;
+mod indexer;
 mod reader;
 
 use std::num::NonZero;
@@ -23,13 +26,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use onecopy::Node;
 use onecopy_genome::bri::{BriView, BuildOptions};
-use onecopy_genome::{GenomeError, NameIndex, Reads, SharedIndex};
+use onecopy_genome::{AlignmentReader, GenomeError, NameIndex, Reads, SharedIndex};
 
 use crate::job::{Peer, Row, Unit};
 use crate::probe::Regime;
 use crate::report::{Record, Report};
 use crate::samples::Summary;
 
+pub(crate) use indexer::serve as serve_indexer;
 pub(crate) use reader::serve as serve_reader;
 
 /// The command line of this subject.
@@ -59,6 +63,7 @@ const PROCESSES: [usize; 2] = [1, 16];
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let data = data::Data::open_or_make(&options.data)?;
     if options.only_data {
+        data::large(&options.data)?;
         return Ok(());
     }
     let rounds = if options.quick { 3 } else { 7 };
@@ -68,9 +73,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let node = Node::builder().directory(folder.path()).name("bench").open()?;
     let published = onecopy_genome::share(&node, &data.second, &index, |_, _| {})?;
-    bench.open_shared(&node, &data, published.catalog().content_bytes)?;
+    bench.open_shared(&node, &data.second, published.catalog().content_bytes)?;
+    let (large, large_index) = data::large(&options.data)?;
+    let published = onecopy_genome::share(&node, &large, &large_index, |_, _| {})?;
+    bench.open_shared(&node, &large, published.catalog().content_bytes)?;
+    drop(published);
     let names = bench.lookup(&node, &data, &index)?;
     bench.fetch(&node, &data, &names, &options.data)?;
+    bench.fetch_one(&node, &data, &names)?;
     for processes in PROCESSES {
         let bytes = reader::proportional_bytes(folder.path(), &data.second, processes)?;
         bench.add("pss", Peer::Onecopy, 0, processes, Unit::Mebibytes, bytes as f64 / f64::from(1 << 20))?;
@@ -117,14 +127,20 @@ impl Bench {
             let build = BuildOptions { threads, ..BuildOptions::default() };
             let time = self.time(|| Ok(build.build(&data.second, index, |_, _| {}).map(drop)?))?;
             self.add("index-build", Peer::Onecopy, 0, threads.get(), Unit::Seconds, time.as_secs_f64())?;
+            let peak = indexer::peak_bytes(&data.second, index, threads)? as f64 / f64::from(1 << 20);
+            self.add("index-build-peak", Peer::Onecopy, 0, threads.get(), Unit::Mebibytes, peak)?;
         }
-        let peak = reader::status_bytes("VmHWM")? as f64 / f64::from(1 << 20);
-        self.add("index-build-peak", Peer::Onecopy, 0, 2, Unit::Mebibytes, peak)
+        let time = self.time(|| {
+            let output = Command::new("samtools").args(["view", "-c"]).arg(&data.second).output();
+            ensure!(output.context("cannot start samtools")?.status.success(), "samtools failed");
+            Ok(())
+        })?;
+        self.add("index-build", Peer::Samtools, 0, 1, Unit::Seconds, time.as_secs_f64())
     }
 
-    fn open_shared(&mut self, node: &Node, data: &data::Data, bytes: u64) -> anyhow::Result<()> {
+    fn open_shared(&mut self, node: &Node, bam: &std::path::Path, bytes: u64) -> anyhow::Result<()> {
         let time = self.time(|| {
-            SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
+            SharedIndex::open(node, bam)?.context("the index is not shared")?;
             Ok(())
         })?;
         self.add(
@@ -159,20 +175,39 @@ impl Bench {
         let shared = SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
         let lookup = shared.lookup()?;
         let rate = |time: Duration| ends.len() as f64 / time.as_secs_f64();
+        // What is found is used: a lookup that nobody looks at could be half of one.
+        let known = |place: Option<u64>| place.context("a name is missing");
+        let mut sums = Vec::new();
         let one = self.time(|| {
-            for name in each() {
-                ensure!(!lookup.find(name)?.is_empty(), "a name is missing");
-            }
+            let find = |sum: u64, name| Ok(sum.wrapping_add(known(lookup.find(name)?.first())?));
+            sums.push(each().try_fold(0, find));
             Ok(())
         })?;
         self.add("lookup", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(one))?;
         let together = self.time(|| {
-            let mut found = 0;
-            lookup.find_all(each(), |records| found += usize::from(!records.is_empty()))?;
-            ensure!(found == ends.len(), "a name is missing");
+            let (mut sum, mut missing) = (0_u64, 0);
+            lookup.find_all(each(), |found| match found.first() {
+                Some(place) => sum = sum.wrapping_add(place),
+                None => missing += 1,
+            })?;
+            ensure!(missing == 0, "{missing} names are missing");
+            sums.push(Ok(sum));
             Ok(())
         })?;
         self.add("lookup-together", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(together))?;
+        let bytes = std::fs::read(index)?;
+        let view = BriView::new(&bytes)?;
+        let bisected = self.time(|| {
+            let find = |sum: u64, name| {
+                let records = view.find(name)?;
+                Ok(sum.wrapping_add(known((!records.is_empty()).then(|| view.alignment(records.start)))?))
+            };
+            sums.push(each().try_fold(0, find));
+            Ok(())
+        })?;
+        self.add("lookup-bisected", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(bisected))?;
+        let sums = sums.into_iter().collect::<anyhow::Result<Vec<u64>>>()?;
+        ensure!(sums.windows(2).all(|pair| pair[0] == pair[1]), "three ways of looking find different reads");
         Ok(names)
     }
 
@@ -208,6 +243,27 @@ impl Bench {
         ensure!(counted == alignments, "samtools finds {counted} alignments, and this finds {alignments}");
         let rate = counted as f64 / begin.elapsed().as_secs_f64();
         self.add("fetch", Peer::Samtools, 0, 1, Unit::PerSecond, rate)
+    }
+
+    /// One alignment for each name: the other end of a pair, which lies beside it, does not come for nothing.
+    fn fetch_one(&mut self, node: &Node, data: &data::Data, names: &[Vec<u8>]) -> anyhow::Result<()> {
+        let shared = SharedIndex::open(node, &data.second)?.context("the index is not shared")?;
+        let mut index = NameIndex::of_shared(shared);
+        let mut reader = AlignmentReader::open(&data.second)?;
+        let names = &names[..FETCHES.min(names.len())];
+        let mut found = Vec::new();
+        let time = self.time(|| {
+            for (number, name) in names.iter().enumerate() {
+                found.clear();
+                index.find(name, &mut found)?;
+                let alignment =
+                    reader.read(*found.get(number % found.len().max(1)).context("a name is missing")?)?;
+                ensure!(alignment.name().is_some_and(|known| *known == name[..]), "another read is there");
+            }
+            Ok(())
+        })?;
+        let rate = names.len() as f64 / time.as_secs_f64();
+        self.add("fetch-one", Peer::Onecopy, 0, 1, Unit::PerSecond, rate)
     }
 }
 

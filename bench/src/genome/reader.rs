@@ -54,11 +54,9 @@ pub(crate) fn serve(instances: &Path, bam: &Path) -> anyhow::Result<()> {
     let node = Node::builder().directory(instances).name("bench reader").open()?;
     let shared = SharedIndex::open(&node, bam)?.context("the index is not shared")?;
     let lookup = shared.lookup()?;
-    let mut record = 0;
-    while record < lookup.index.len() {
-        let records = lookup.find(lookup.index.name(record)?)?;
-        ensure!(records.start == record, "record {record} is not found");
-        record = records.end;
+    for entry in lookup.iter() {
+        let (name, alignments) = entry?;
+        ensure!(lookup.find(name)? == alignments, "a read is not found");
     }
     println!("ready");
     std::io::stdout().flush()?;

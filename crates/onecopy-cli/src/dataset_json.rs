@@ -5,6 +5,7 @@ use onecopy::dataset::{Catalog, FileReference, Hash, Section};
 use serde::Serialize;
 
 use crate::inventory_json::unknown;
+use crate::units::{count, process};
 
 /// A dataset in a list.
 #[derive(Debug, Serialize)]
@@ -91,14 +92,13 @@ impl DatasetSummary {
 
     /// The same for people.
     pub(crate) fn cells(&self) -> Vec<String> {
-        let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
         vec![
             self.name.clone(),
-            number(self.version),
-            number(self.content_bytes),
+            count(self.version),
+            count(self.content_bytes),
             self.backing.map_or_else(unknown, str::to_owned),
-            number(self.sections.map(|sections| sections as u64)),
-            self.publisher_pid.map_or_else(unknown, |pid| format!("process {pid}")),
+            count(self.sections.map(|sections| sections as u64)),
+            process(self.publisher_pid),
             self.viewers.to_string(),
             if self.kept { "yes" } else { "no" }.to_owned(),
         ]

@@ -117,7 +117,7 @@ pub(crate) enum Failure {
     #[error("nobody shares the index of {bam}: `onecopy genome share {bam}` does")]
     NobodyShares { bam: String },
     /// Names that no read has.
-    #[error("{count} of the names are not in {bam}")]
+    #[error("not in {bam}: {count} of the names")]
     NoRead { count: u64, bam: String },
     /// Something of the library.
     #[error(transparent)]

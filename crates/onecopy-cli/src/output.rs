@@ -50,7 +50,17 @@ impl Output {
         Ok(())
     }
 
-    /// The same after an empty line; `empty` if there are none.
+    /// What there is of one thing: a line for each label, the first of which names it.
+    pub(crate) fn fields(&mut self, fields: &[(&str, String)]) -> Result<(), Failure> {
+        let width = fields.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+        for (index, (label, value)) in fields.iter().enumerate() {
+            let value = styled(value, Style::Strong, index == 0 && stdout_has_colour());
+            self.line(&format!("{label:<width$}  {value}"))?;
+        }
+        Ok(())
+    }
+
+    /// Rows after an empty line; `empty` if there are none.
     pub(crate) fn section(
         &mut self,
         headings: &[&str],
@@ -68,6 +78,40 @@ impl Output {
         // `BufWriter` flushes the line buffer of standard output too.
         self.stdout.flush().map_err(Failure::output)
     }
+}
+
+/// What a `list` command prints: one JSON array, or a row for each, or on standard error that nobody has one open.
+pub(crate) fn list<Item: Serialize>(
+    json: bool,
+    kind: &str,
+    items: &[Item],
+    headings: &[&str],
+    cells: impl Fn(&Item) -> Vec<String>,
+) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if json {
+        output.json_document(&items)?;
+    } else if items.is_empty() {
+        eprintln!("onecopy: no {kind}: nobody has one open");
+    } else {
+        output.rows(headings, &items.iter().map(cells).collect::<Vec<_>>())?;
+    }
+    output.flush()
+}
+
+/// What an `info` command prints: one JSON document, or what `print` makes of it.
+pub(crate) fn info<Details: Serialize>(
+    json: bool,
+    details: &Details,
+    print: impl FnOnce(&Details, &mut Output) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if json {
+        output.json_document(details)?;
+    } else {
+        print(details, &mut output)?;
+    }
+    output.flush()
 }
 
 /// How text is shown on a terminal; as it is where there is none.

@@ -5,6 +5,7 @@ use onecopy::payload_type::PayloadType;
 use serde::Serialize;
 
 use crate::inventory_json::{Payload, unknown};
+use crate::units::{count, process};
 
 /// A region in a list.
 #[derive(Debug, Serialize)]
@@ -86,9 +87,9 @@ impl RegionSummary {
         vec![
             self.name.clone(),
             self.mode.to_owned(),
-            self.writer_pid.map_or_else(unknown, |pid| format!("process {pid}")),
+            process(self.writer_pid),
             self.readers.to_string(),
-            self.version.map_or_else(unknown, |version| version.to_string()),
+            count(self.version),
             self.capacity_bytes.map_or_else(unknown, |bytes| bytes.to_string()),
             if self.kept { "yes" } else { "no" }.to_owned(),
             self.payload.clone().unwrap_or_else(unknown),

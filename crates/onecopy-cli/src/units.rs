@@ -7,6 +7,11 @@ pub(crate) fn count(count: Option<u64>) -> String {
     count.map_or_else(unknown, |count| count.to_string())
 }
 
+/// A process that may not be known.
+pub(crate) fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(unknown, |pid| format!("process {pid}"))
+}
+
 /// A time that may not be known, such as `1.23 µs`.
 pub(crate) fn duration(nanoseconds: Option<u64>) -> String {
     let Some(nanoseconds) = nanoseconds else { return unknown() };

@@ -183,7 +183,9 @@ fn a_sharer_in_the_background_is_ended_by_its_name() {
     while socket.exists() {
         std::thread::yield_now();
     }
-    assert_eq!(run(&world, &["unshare", path(&bam)]).0, Some(3));
+    let (code, _, said) = run(&world, &["unshare", path(&bam)]);
+    assert_eq!(code, Some(3));
+    assert!(said.contains("nobody shares the index of"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A BAM file: its header, and single alignments read from where an index says they are.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use noodles_bam::RecordRef;
@@ -11,6 +12,10 @@ use crate::error::GenomeError;
 
 /// Bytes of an alignment's fixed part.
 const FIXED_BYTES: usize = 32;
+/// What a CRAM file begins with.
+const CRAM_BEGIN: &[u8; 4] = b"CRAM";
+/// What the blocks of a BAM file begin with.
+const GZIP_BEGIN: &[u8] = &[0x1f, 0x8b];
 /// An alignment larger than that is taken for damage.
 const ALIGNMENT_BYTES_MAX: usize = 512 << 20;
 
@@ -28,6 +33,16 @@ impl BamHeader {
     /// If the file is no BAM file, or ends within its header.
     pub fn read(path: &Path) -> Result<Self, GenomeError> {
         let file = File::open(path).map_err(GenomeError::file("open", path))?;
+        let mut begin = [0; CRAM_BEGIN.len()];
+        let bytes = file.read_at(&mut begin, 0).map_err(GenomeError::file("read", path))?;
+        if begin == *CRAM_BEGIN {
+            let what = "it is a CRAM file, and reads are found by name in BAM files only: `samtools view -b` makes one of it";
+            return Err(GenomeError::Unsupported { path: path.to_owned(), what });
+        }
+        if bytes >= GZIP_BEGIN.len() && !begin.starts_with(GZIP_BEGIN) {
+            let what = "no BAM file begins like that";
+            return Err(GenomeError::Malformed { path: path.to_owned(), offset: 0, what });
+        }
         let mut reader = noodles_bam::io::Reader::new(std::io::BufReader::new(file));
         let header = reader.read_header().map_err(GenomeError::unreadable("BAM", path))?;
         let first_record = u64::from(reader.get_ref().virtual_position());

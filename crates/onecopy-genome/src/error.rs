@@ -47,6 +47,15 @@ pub enum GenomeError {
         #[source]
         source: io::Error,
     },
+    /// An index beside a file (`.fai`, `.bai`, `.csi`, `.crai`) that can't be read.
+    #[error("{} is damaged: remove it, and it is made again", path.display())]
+    SideIndex {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
     /// An index of read names that breaks the rules of its format.
     #[error("the index {origin} is damaged: {fault}; make it again with `onecopy genome index`")]
     Index {
@@ -188,6 +197,16 @@ impl GenomeError {
     /// For `map_err`: what the system refused.
     pub(crate) fn file<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::File { operation, path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: what noodles refused of an index that can be made again.
+    pub(crate) fn side_index(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => {
+                Self::File { operation: "read", path: path.to_owned(), source }
+            }
+            _ => Self::SideIndex { path: path.to_owned(), source },
+        }
     }
 
     /// For `map_err`: what noodles refused.

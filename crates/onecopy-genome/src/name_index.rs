@@ -6,6 +6,7 @@ use crate::bam::AlignmentReader;
 use crate::bri::{BriFile, BuildOptions, BuildReport};
 use crate::error::{GenomeError, IndexFault};
 use crate::identity::FileIdentity;
+use crate::lookup::Alignments;
 use crate::shared::SharedIndex;
 use crate::{files, owner};
 
@@ -97,8 +98,8 @@ impl NameIndex {
             Store::File(file) => file.find(name, alignments)?,
             Store::Shared(shared) => {
                 let lookup = shared.lookup()?;
-                let records = lookup.find(name).map_err(|fault| shared.damaged(fault))?;
-                alignments.extend(lookup.index.alignments(records));
+                let found = lookup.find(name).map_err(|fault| shared.damaged(fault))?;
+                alignments.extend(found.iter());
             }
         }
         self.check(&alignments[known..])
@@ -126,9 +127,9 @@ impl NameIndex {
         if let Store::Shared(shared) = &self.store {
             let lookup = shared.lookup()?;
             let (mut number, mut outcome) = (0, Ok(()));
-            let found = |records| {
+            let found = |known: Alignments<'_>| {
                 alignments.clear();
-                alignments.extend(lookup.index.alignments(records));
+                alignments.extend(known.iter());
                 if outcome.is_ok() {
                     outcome = self.check(alignments);
                     found(number, alignments);

@@ -11,8 +11,8 @@ use crate::error::GenomeError;
 /// Pieces of work under way for each thread: enough that a slow one does not stop the others at once.
 const PIECES_PER_THREAD: u64 = 8;
 
-/// Takes work until there is none, has `work` done on any of the threads, each with what `start` gave it, and consumes
-/// the results on this one.
+/// Takes work until there is none, has `work` done on all of the threads, each with what `start` gave it, and consumes the
+/// results on this one, which is one of the threads.
 pub(crate) fn run<Piece: Send, Done: Send, Worker>(
     threads: NonZero<usize>,
     take: impl FnMut() -> Result<Option<Piece>, GenomeError> + Send,
@@ -21,29 +21,31 @@ pub(crate) fn run<Piece: Send, Done: Send, Worker>(
     mut consume: impl FnMut(Done) -> Result<(), GenomeError>,
 ) -> Result<(), GenomeError> {
     let queue = Queue::new(take, PIECES_PER_THREAD * threads.get() as u64);
+    let do_piece = |worker: &mut Option<Worker>, piece: Result<Piece, GenomeError>| {
+        let worker = match worker {
+            Some(worker) => worker,
+            none => none.insert(start()?),
+        };
+        work(worker, piece?)
+    };
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            let (sender, queue, start, work) = (sender.clone(), &queue, &start, &work);
+        for _ in 1..threads.get() {
+            let (sender, queue, do_piece) = (sender.clone(), &queue, &do_piece);
             scope.spawn(move || {
                 let _stop = StopOnPanic(queue);
                 let mut worker = None;
-                while let Some((number, piece)) = queue.next() {
-                    let done = piece.and_then(|piece| {
-                        let worker = match &mut worker {
-                            Some(worker) => worker,
-                            none => none.insert(start()?),
-                        };
-                        work(worker, piece)
-                    });
-                    if sender.send((number, done)).is_err() {
+                while let Next::Piece(number, piece) = queue.wait_next() {
+                    if sender.send((number, do_piece(&mut worker, piece))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        let outcome = in_order(receiver, |done| {
+        let _stop = StopOnPanic(&queue);
+        let mut results = Results { receiver, early: BTreeMap::new(), next: 0 };
+        let outcome = here(&queue, &mut results, do_piece, |done| {
             consume(done)?;
             queue.consumed();
             Ok(())
@@ -53,20 +55,47 @@ pub(crate) fn run<Piece: Send, Done: Send, Worker>(
     })
 }
 
-fn in_order<Done>(
-    receiver: mpsc::Receiver<(u64, Result<Done, GenomeError>)>,
+/// What this thread does: consumes what is there, else does a piece itself, else waits for the others.
+fn here<Piece, Done, Worker>(
+    queue: &Queue<impl FnMut() -> Result<Option<Piece>, GenomeError>>,
+    results: &mut Results<Done>,
+    do_piece: impl Fn(&mut Option<Worker>, Result<Piece, GenomeError>) -> Result<Done, GenomeError>,
     mut consume: impl FnMut(Done) -> Result<(), GenomeError>,
 ) -> Result<(), GenomeError> {
-    let mut early = BTreeMap::new();
-    let mut next = 0;
-    for (number, done) in receiver {
-        early.insert(number, done);
-        while let Some(done) = early.remove(&next) {
+    let mut worker = None;
+    loop {
+        while let Some(done) = results.next() {
             consume(done?)?;
-            next += 1;
+        }
+        match queue.next() {
+            Next::Piece(number, piece) => {
+                results.early.insert(number, do_piece(&mut worker, piece));
+            }
+            Next::End if results.next == queue.lock().taken => return Ok(()),
+            // What comes next is with another thread. If that has panicked, the scope says so.
+            Next::Later | Next::End => match results.receiver.recv() {
+                Ok((number, done)) => drop(results.early.insert(number, done)),
+                Err(mpsc::RecvError) => return Ok(()),
+            },
         }
     }
-    Ok(())
+}
+
+/// Results as they come, and in order.
+struct Results<Done> {
+    receiver: mpsc::Receiver<(u64, Result<Done, GenomeError>)>,
+    early: BTreeMap<u64, Result<Done, GenomeError>>,
+    next: u64,
+}
+
+impl<Done> Results<Done> {
+    /// The next one, if it is there.
+    fn next(&mut self) -> Option<Result<Done, GenomeError>> {
+        self.early.extend(self.receiver.try_iter());
+        let done = self.early.remove(&self.next)?;
+        self.next += 1;
+        Some(done)
+    }
 }
 
 /// Where threads get their work.
@@ -84,6 +113,36 @@ struct State<Take> {
     stopped: bool,
 }
 
+/// What a thread can do next.
+enum Next<Piece> {
+    /// This, which has a number; or the reason why there is nothing more.
+    Piece(u64, Result<Piece, GenomeError>),
+    /// Nothing before something was consumed.
+    Later,
+    /// Nothing any more.
+    End,
+}
+
+impl<Take> State<Take> {
+    fn next<Piece>(&mut self, window: u64) -> Next<Piece>
+    where
+        Take: FnMut() -> Result<Option<Piece>, GenomeError>,
+    {
+        if self.stopped {
+            return Next::End;
+        }
+        if self.taken - self.consumed >= window {
+            return Next::Later;
+        }
+        let piece = (self.take)().transpose();
+        self.stopped = !matches!(piece, Some(Ok(_)));
+        let Some(piece) = piece else { return Next::End };
+        let number = self.taken;
+        self.taken += 1;
+        Next::Piece(number, piece)
+    }
+}
+
 impl<Take> Queue<Take> {
     fn new(take: Take, window: u64) -> Self {
         let state = State { take, taken: 0, consumed: 0, stopped: false };
@@ -95,23 +154,26 @@ impl<Take> Queue<Take> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next piece with its number, or the reason why there are no more.
-    fn next<Piece>(&self) -> Option<(u64, Result<Piece, GenomeError>)>
+    /// The next piece, if there is one now.
+    fn next<Piece>(&self) -> Next<Piece>
+    where
+        Take: FnMut() -> Result<Option<Piece>, GenomeError>,
+    {
+        self.lock().next(self.window)
+    }
+
+    /// The next piece, as soon as there is one.
+    fn wait_next<Piece>(&self) -> Next<Piece>
     where
         Take: FnMut() -> Result<Option<Piece>, GenomeError>,
     {
         let mut state = self.lock();
-        while !state.stopped && state.taken - state.consumed >= self.window {
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match state.next(self.window) {
+                Next::Later => state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner),
+                other => return other,
+            }
         }
-        if state.stopped {
-            return None;
-        }
-        let piece = (state.take)().transpose();
-        state.stopped = !matches!(piece, Some(Ok(_)));
-        let number = state.taken;
-        state.taken += 1;
-        Some((number, piece?))
     }
 
     fn consumed(&self) {
@@ -187,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "scoped thread")]
+    #[should_panic]
     fn a_panic_ends_everything() {
         let endless = || Ok(Some(()));
         let work = |(): &mut (), ()| -> Result<(), GenomeError> { panic!("on purpose") };

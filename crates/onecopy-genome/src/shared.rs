@@ -1,23 +1,22 @@
-//! An index that all processes of a machine share: a dataset with the index as it is in its file, and the table that finds
-//! names in it fast. It is found by the identity of the BAM file, so whoever has that file, by whatever path, finds it.
+//! An index that all processes of a machine share: a dataset with the names and what finds them. It is found by the identity of
+//! the BAM file, so whoever has that file, by whatever path, finds it.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use onecopy::Node;
-use onecopy::dataset::{Dataset, DatasetError, DatasetView, PublishedDataset};
+use onecopy::dataset::{DatasetError, DatasetView, PublishedDataset};
 
-use crate::bri::{BriView, Records};
 use crate::error::{GenomeError, IndexFault};
 use crate::identity::FileIdentity;
-use crate::lookup::LookupTable;
+use crate::lookup::{Lookup, LookupWriter};
 use crate::name_index;
 
-/// The section with the index, byte for byte the file.
-const INDEX: &str = "bri";
-/// The section with the table.
-const TABLE: &str = "names";
+/// The section with the names and their alignments.
+const ENTRIES: &str = "entries";
+/// The section with what finds them.
+const BUCKETS: &str = "buckets";
 
 /// The name of the dataset in which the index of the BAM file with this identity is shared.
 ///
@@ -47,36 +46,21 @@ pub fn share(
 ) -> Result<PublishedDataset, GenomeError> {
     let file = name_index::open_checked(bam, index)?;
     let identity = FileIdentity::of(bam)?;
-    let bytes = file.bytes_of_file();
-    let table_bytes = LookupTable::bytes_for(file.count_names()?);
+    let size = file.lookup_size()?;
     let dataset = node.dataset(&dataset_name(&identity))?.huge_pages();
-    let mut draft = lay_out(&dataset, bytes, table_bytes)?;
+    let layout = dataset.builder().section::<u8>(ENTRIES, size.entries_bytes());
+    let mut draft = layout.section::<u8>(BUCKETS, size.buckets_bytes()).allocate()?;
     let mut sections = draft.sections_mut()?;
     // In the order in which they were laid out.
-    if let [content, table] = sections.as_mut_slice() {
-        let content = content.bytes_mut();
-        file.copy_to(content, |done| progress(done, bytes))?;
-        let mut fill = || {
-            let view = BriView::new(content)?;
-            view.verify(identity.bytes())?;
-            LookupTable::write(&view, table.bytes_mut())
-        };
-        fill().map_err(|fault| file.damaged(fault))?;
+    if let [entries, buckets] = sections.as_mut_slice() {
+        let mut writer = LookupWriter::new(entries.bytes_mut());
+        let bytes = file.bytes_of_file();
+        let push = |name: &[u8], alignments: &[u64]| writer.push(name, alignments);
+        file.scan(identity.bytes(), push, |done| progress(done, bytes))?;
+        writer.finish(buckets.bytes_mut()).map_err(|fault| file.damaged(fault))?;
     }
     drop(sections);
     Ok(draft.publish()?)
-}
-
-fn lay_out(
-    dataset: &Dataset,
-    index_bytes: u64,
-    table_bytes: u64,
-) -> Result<onecopy::dataset::DatasetDraft, GenomeError> {
-    Ok(dataset
-        .builder()
-        .section::<u8>(INDEX, index_bytes as usize)
-        .section::<u8>(TABLE, table_bytes as usize)
-        .allocate()?)
 }
 
 /// A shared index. Clones are for other threads.
@@ -116,10 +100,8 @@ impl SharedIndex {
     ///
     /// If what is shared is no index.
     pub fn lookup(&self) -> Result<Lookup<'_>, GenomeError> {
-        let index = BriView::new(self.view.section_bytes(INDEX)?).map_err(|fault| self.damaged(fault))?;
-        let table = self.view.section_bytes(TABLE)?;
-        let table = LookupTable::new(table, &index).map_err(|fault| self.damaged(fault))?;
-        Ok(Lookup { index, table })
+        let (entries, buckets) = (self.view.section_bytes(ENTRIES)?, self.view.section_bytes(BUCKETS)?);
+        Lookup::new(entries, buckets).map_err(|fault| self.damaged(fault))
     }
 
     pub(crate) fn bam_bytes(&self) -> u64 {
@@ -134,38 +116,5 @@ impl SharedIndex {
 impl fmt::Debug for SharedIndex {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("SharedIndex").field("view", &self.view).finish_non_exhaustive()
-    }
-}
-
-/// Finds names in a shared index.
-#[derive(Debug, Clone, Copy)]
-pub struct Lookup<'a> {
-    /// The index.
-    pub index: BriView<'a>,
-    table: LookupTable<'a>,
-}
-
-impl Lookup<'_> {
-    /// The records of a name; none if the name is unknown.
-    ///
-    /// # Errors
-    ///
-    /// If the table or the index points behind its end.
-    #[inline]
-    pub fn find(&self, name: &[u8]) -> Result<Records, IndexFault> {
-        self.table.find(name, &self.index)
-    }
-
-    /// The same for many names, which takes less time for each. Calls `found` for each name in turn.
-    ///
-    /// # Errors
-    ///
-    /// As [`find`](Self::find); names before the one that failed were found.
-    pub fn find_all<'n>(
-        &self,
-        names: impl IntoIterator<Item = &'n [u8]>,
-        found: impl FnMut(Records),
-    ) -> Result<(), IndexFault> {
-        self.table.find_all(names, &self.index, found)
     }
 }

@@ -299,3 +299,111 @@ fn an_index_of_coordinates_of_another_file_is_an_error_and_no_crash() {
     let outcome = run(&convert(&files, &folder, "one:15000\n"));
     assert!(matches!(outcome, Err(GenomeError::ForeignCoordinates { .. })), "{outcome:?}");
 }
+
+#[test]
+fn a_damaged_index_of_bases_is_refused_by_its_name() {
+    let folder = Folder::new();
+    let files = small(&folder, &[read("read", 0, 1)], &[read("read", 0, 1)]);
+    let good = convert(&files, &folder, "sq0:5\n");
+    run(&good).unwrap();
+    let whole = fs::read(folder.path("first.fa.fai")).unwrap();
+    let numbers = |length: &str, start: &str, bases: &str, width: &str| {
+        format!("sq0\t{length}\t{start}\t{bases}\t{width}\nsq1\t5\t112\t5\t6\n").into_bytes()
+    };
+    let damaged = [
+        b"not an index\n".to_vec(),
+        whole[..whole.len() - 5].to_vec(),
+        numbers("100", "5", "0", "0"),
+        numbers("100", "5", "60", "0"),
+        numbers("100", "18446744073709551615", "60", "61"),
+        numbers("18446744073709551615", "5", "1", "18446744073709551615"),
+        numbers("-1", "5", "60", "61"),
+        // What could be, if it were another file's.
+        numbers("100", "5", "1", "1"),
+        numbers("100", "6", "60", "61"),
+        numbers("100", "5", "60", "60"),
+    ];
+    for bytes in damaged {
+        fs::write(folder.path("first.fa.fai"), &bytes).unwrap();
+        let said = String::from_utf8_lossy(&bytes).into_owned();
+        let error = run(&good).expect_err(&said);
+        assert!(
+            matches!(
+                error,
+                GenomeError::SideIndex { .. }
+                    | GenomeError::Truncated { .. }
+                    | GenomeError::Malformed { .. }
+                    | GenomeError::ForeignReference { .. }
+            ),
+            "{said}: {error}"
+        );
+        assert!(error.to_string().contains("first.fa"), "{said}: {error}");
+    }
+    // As the message says.
+    fs::remove_file(folder.path("first.fa.fai")).unwrap();
+    assert_eq!(run(&good).unwrap().built, [files.first_reference]);
+    assert_eq!(fs::read(folder.path("first.fa.fai")).unwrap(), whole);
+}
+
+#[test]
+fn a_damaged_index_of_coordinates_is_refused_by_its_name() {
+    let folder = Folder::new();
+    let files = small(&folder, &[read("read", 0, 1)], &[read("read", 0, 1)]);
+    let good = convert(&files, &folder, "sq0:5\n");
+    run(&good).unwrap();
+    let whole = fs::read(folder.path("first.bam.bai")).unwrap();
+    for bytes in [&b"BAD"[..], &whole[..7], &whole[..whole.len() / 2]] {
+        fs::write(folder.path("first.bam.bai"), bytes).unwrap();
+        let error = run(&good).unwrap_err();
+        assert!(matches!(error, GenomeError::SideIndex { .. }), "{error}");
+        assert!(error.to_string().contains("first.bam.bai is damaged: remove it"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_changes_during_a_conversion_is_told_and_nothing_is_written() {
+    let (folder, simulation) = (Folder::new(), Simulation::new(9));
+    let files = simulation.write(&folder);
+    let positions = all_positions(&simulation);
+    let good = Convert { threads: NonZero::<usize>::MIN, ..convert(&files, &folder, &positions) };
+    run(&good).unwrap();
+    let before = fs::read(folder.path("out.txt")).unwrap();
+    for changed in [&files.first, &files.second, &files.first_reference, &files.second_reference] {
+        let whole = fs::read(changed).unwrap();
+        let index = BuildOptions::default();
+        let (index, _) = NameIndex::open_or_build(&files.second, None, &index, |_, _| {}).unwrap();
+        // A copy in its place, as a download that was started again leaves one.
+        let mut replace = Some(folder.path("copy"));
+        let outcome = good.run(index, |_| {
+            if let Some(copy) = replace.take() {
+                fs::write(&copy, &whole).unwrap();
+                fs::rename(&copy, changed).unwrap();
+            }
+        });
+        assert!(replace.is_none());
+        let error = outcome.unwrap_err();
+        assert!(matches!(&error, GenomeError::Changed { path } if path == changed), "{error}");
+        assert_eq!(fs::read(folder.path("out.txt")).unwrap(), before);
+        run(&good).unwrap();
+    }
+    // The bytes themselves, in the middle of it: an error of whatever kind, and no result.
+    let index = NameIndex::open_file(&files.second, &folder.path("second.bam.bri")).unwrap();
+    let bytes = fs::metadata(&files.second).unwrap().len();
+    let outcome = good.run(index, |_| {
+        let file = fs::OpenOptions::new().write(true).open(&files.second).unwrap();
+        file.set_len(bytes / 3).unwrap();
+    });
+    assert!(outcome.is_err());
+    assert_eq!(fs::read(folder.path("out.txt")).unwrap(), before);
+}
+
+#[test]
+fn a_cram_file_as_the_second_is_refused_with_advice() {
+    let (folder, simulation) = (Folder::new(), Simulation::new(7));
+    let files = simulation.write(&folder);
+    let cram = simulation.write_cram(&folder, &files);
+    let error = NameIndex::open_or_build(&cram, None, &BuildOptions::default(), |_, _| {}).unwrap_err();
+    assert!(matches!(error, GenomeError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("samtools view -b"), "{error}");
+    assert!(!folder.path("first.cram.bri").exists());
+}

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use common::{Blocks, Folder, Line, Random, header, write_bam};
 use onecopy_genome::bri::{BriView, BuildOptions};
-use onecopy_genome::{GenomeError, IndexFault, LookupTable, NameIndex, Reads};
+use onecopy_genome::{GenomeError, IndexFault, Lookup, LookupSize, LookupWriter, NameIndex, Reads};
 
 /// Reads of all sizes in no order: names that begin alike, that recur, and that contain each other.
 fn lines(count: usize) -> Vec<Line> {
@@ -106,9 +106,9 @@ fn reads_are_found_with_all_their_alignments() {
     let bytes = fs::read(folder.path("reads.bam.bri")).unwrap();
     let view = BriView::new(&bytes).unwrap();
     view.verify(fs::metadata(&bam).unwrap().len()).unwrap();
-    let mut table = vec![0; LookupTable::bytes_for(view.count_names().unwrap()) as usize];
-    LookupTable::write(&view, &mut table).unwrap();
-    let table = LookupTable::new(&table, &view).unwrap();
+    let (entries, buckets) = lookup_of(&view);
+    let lookup = Lookup::new(&entries, &buckets).unwrap();
+    assert_eq!(lookup.iter().count(), view.count_names().unwrap() as usize);
 
     let mut reads = Reads::open(&bam, index).unwrap();
     let mut counts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -124,23 +124,58 @@ fn reads_are_found_with_all_their_alignments() {
         assert_eq!((count.unwrap(), &found), (bases.len(), bases), "{name}");
         let records = view.find(name.as_bytes()).unwrap();
         assert_eq!(records.end - records.start, bases.len() as u64);
-        assert_eq!(table.find(name.as_bytes(), &view).unwrap(), records);
+        assert!(lookup.find(name.as_bytes()).unwrap().iter().eq(view.alignments(records)), "{name}");
     }
     let mut together = Vec::new();
-    table
-        .find_all(counts.keys().map(|name| name.as_bytes()), &view, |records| together.push(records))
+    lookup
+        .find_all(counts.keys().map(|name| name.as_bytes()), |alignments| together.push(alignments.len()))
         .unwrap();
-    assert!(
-        together
-            .iter()
-            .map(|records| records.end - records.start)
-            .eq(counts.values().map(|bases| bases.len() as u64))
-    );
+    assert!(together.iter().eq(counts.values().map(Vec::len).collect::<Vec<_>>().iter()));
     for absent in ["", "run", "run:1:", "zzz", "run:1:5\0run:1:6", "x\0"] {
         assert_eq!(reads.get(absent.as_bytes(), |_| Ok::<_, GenomeError>(())).unwrap(), 0, "{absent:?}");
         assert!(view.find(absent.as_bytes()).unwrap().is_empty());
-        assert!(table.find(absent.as_bytes(), &view).unwrap().is_empty());
+        assert!(lookup.find(absent.as_bytes()).unwrap().is_empty());
     }
+}
+
+/// What finds the names of an index.
+fn lookup_of(view: &BriView<'_>) -> (Vec<u8>, Vec<u8>) {
+    let names = || {
+        let mut record = 0;
+        std::iter::from_fn(move || {
+            let records = (record < view.len()).then(|| view.same_name(record).unwrap())?;
+            record = records.end;
+            Some((view.name(records.start).unwrap(), view.alignments(records).collect::<Vec<_>>()))
+        })
+    };
+    let mut size = LookupSize::default();
+    names().for_each(|(name, alignments)| size.add(name, alignments.len()));
+    let (mut entries, mut buckets) = (vec![0; size.entries_bytes()], vec![0; size.buckets_bytes()]);
+    let mut writer = LookupWriter::new(&mut entries);
+    names().for_each(|(name, alignments)| writer.push(name, &alignments).unwrap());
+    writer.finish(&mut buckets).unwrap();
+    (entries, buckets)
+}
+
+#[test]
+fn a_name_may_have_any_number_of_alignments() {
+    let crowd: Vec<u64> = (0..1000).collect();
+    let names: [(&[u8], &[u64]); 4] =
+        [(b"a", &crowd[..254]), (b"b", &crowd[..255]), (b"c", &crowd), (b"d", &[7])];
+    let mut size = LookupSize::default();
+    names.iter().for_each(|(name, alignments)| size.add(name, alignments.len()));
+    let (mut entries, mut buckets) = (vec![0; size.entries_bytes()], vec![0; size.buckets_bytes()]);
+    let mut writer = LookupWriter::new(&mut entries);
+    names.iter().for_each(|(name, alignments)| writer.push(name, alignments).unwrap());
+    writer.finish(&mut buckets).unwrap();
+    let lookup = Lookup::new(&entries, &buckets).unwrap();
+    for (name, alignments) in names {
+        assert!(lookup.find(name).unwrap().iter().eq(alignments.iter().copied()));
+    }
+    // Whoever announces less than comes, or more, is told.
+    let cut = 100;
+    assert!(LookupWriter::new(&mut entries[..cut]).push(b"e", &crowd).is_err());
+    assert!(LookupWriter::new(&mut entries).finish(&mut buckets).is_err());
 }
 
 fn small(folder: &Folder, name: &str, lines: &[Line]) -> std::path::PathBuf {

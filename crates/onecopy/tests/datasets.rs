@@ -4,9 +4,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{LONG, SHORT, directory, node_in, pattern};
+use onecopy::Readiness;
 use onecopy::dataset::{Backing, DatasetError};
 use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 #[derive(Debug, Clone, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -103,6 +107,51 @@ fn a_newer_version_takes_the_place_of_the_older_which_stays_with_those_who_have_
     publishing.inventory().unwrap();
     assert!(matches!(seen.open(), Err(DatasetError::NotFound { .. })));
     assert_eq!(dataset.publish_bytes(b"three").unwrap().version(), 1, "it is another dataset");
+}
+
+#[test]
+fn a_descriptor_tells_event_loops_of_a_newer_version() {
+    let directory = directory();
+    let (publishing, reading) = (node_in(directory.path()), node_in(directory.path()));
+    let is_readable = |readiness: &Readiness, timeout: Duration| {
+        let timeout = Timespec::try_from(timeout).unwrap();
+        poll(&mut [PollFd::new(readiness, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+    };
+    let dataset = publishing.dataset("index").unwrap();
+    let first = dataset.publish_bytes(b"one").unwrap();
+    let view = reading.dataset("index").unwrap().open().unwrap();
+    let readiness = view.readiness().unwrap();
+    assert!(!is_readable(&readiness, Duration::ZERO));
+    let second = dataset.publish_bytes(b"two").unwrap();
+    assert!(is_readable(&readiness, LONG));
+    // Whoever asks late is told as well, and a second time.
+    assert!(is_readable(&view.readiness().unwrap(), Duration::ZERO));
+    assert!(is_readable(&readiness, Duration::ZERO));
+    let newer = view.wait_for_newer(Duration::ZERO).unwrap();
+    assert_eq!(newer.bytes().unwrap(), b"two");
+    assert!(!is_readable(&newer.readiness().unwrap(), Duration::ZERO));
+    drop((first, second));
+}
+
+#[test]
+fn a_section_is_of_one_type_however_often_one_asks() {
+    let directory = directory();
+    let node = node_in(directory.path());
+    let dataset = node.dataset("numbers").unwrap();
+    let mut draft =
+        dataset.builder().section::<u32>("small", 4).section::<u64>("large", 4).allocate().unwrap();
+    draft.section_mut::<u32>("small").unwrap().copy_from_slice(&[1, 2, 3, 4]);
+    let published = draft.publish().unwrap();
+    let view = dataset.open().unwrap();
+    for _ in 0..3 {
+        assert_eq!(view.section::<u32>("small").unwrap(), [1, 2, 3, 4]);
+        assert_eq!(view.section::<u64>("large").unwrap().len(), 4);
+        // The same size, and another type.
+        assert!(matches!(view.section::<f32>("small"), Err(DatasetError::SectionType { .. })));
+        assert!(matches!(view.section::<u32>("large"), Err(DatasetError::SectionType { .. })));
+        assert!(matches!(view.section::<u32>("none"), Err(DatasetError::NoSection { .. })));
+    }
+    drop(published);
 }
 
 #[test]

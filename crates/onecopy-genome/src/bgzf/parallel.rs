@@ -36,18 +36,29 @@ pub(crate) struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// The virtual offset of a byte of `content`, or of its end, as htslib counts: what follows a block's last byte is at
-    /// the next block, even if that one is empty.
-    pub(crate) fn virtual_offset(&self, position: usize) -> u64 {
-        let after = self.blocks.partition_point(|&(_, start)| start < position);
-        if let Some(&(offset, _)) = self.blocks.get(after).filter(|block| block.1 == position) {
-            return super::virtual_offset(offset, 0);
+    /// Gives the virtual offsets of bytes of `content`, or of its end, one after the other, which only go forward. Counts as
+    /// htslib does: what follows a block's last byte is at the next block, even if that one is empty.
+    pub(crate) fn virtual_offsets(&self) -> impl FnMut(usize) -> u64 {
+        // Blocks that begin before the place that was asked for last.
+        let mut before = 0;
+        move |position| {
+            while self.blocks.get(before).is_some_and(|&(_, start)| start < position) {
+                before += 1;
+            }
+            match self.blocks.get(before) {
+                Some(&(offset, start)) if start == position => super::virtual_offset(offset, 0),
+                _ if position == self.content.len() => super::virtual_offset(self.end_offset, 0),
+                _ => {
+                    let (offset, start) = self.blocks[before - 1];
+                    super::virtual_offset(offset, (position - start) as u16)
+                }
+            }
         }
-        if position == self.content.len() {
-            return super::virtual_offset(self.end_offset, 0);
-        }
-        let (offset, start) = self.blocks[after - 1];
-        super::virtual_offset(offset, (position - start) as u16)
+    }
+
+    /// Where the first block lies in the file.
+    pub(crate) fn offset(&self) -> u64 {
+        self.blocks.first().map_or(self.end_offset, |block| block.0)
     }
 
     fn clear(&mut self) {

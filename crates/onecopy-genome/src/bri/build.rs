@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::names::{Names, Walk};
 use super::sort::Sorter;
-use super::write::BriWriter;
 use crate::bam::BamHeader;
 use crate::bgzf::{self, Batch, Order};
 use crate::error::GenomeError;
@@ -16,9 +15,9 @@ use crate::{files, owner};
 /// How an index is built.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
-    /// How many threads inflate the BAM file. All there are, unless told otherwise.
+    /// How many threads inflate the BAM file, sort and write. As many as there are processors, unless told otherwise.
     pub threads: NonZero<usize>,
-    /// Bytes of names held in memory; more are sorted in temporary files beside the index. 512 MiB unless told otherwise.
+    /// Bytes for names in memory; more are sorted in temporary files beside the index. 512 MiB unless told otherwise.
     pub memory_bytes: usize,
 }
 
@@ -66,9 +65,7 @@ impl BuildOptions {
         let header = BamHeader::read(bam)?;
         let file = File::open(bam).map_err(GenomeError::file("open", bam))?;
         let identity = FileIdentity::of_file(&file, bam)?;
-        let folder = files::folder(path);
-        let mut writer = BriWriter::create(folder).map_err(GenomeError::file("write", path))?;
-        let mut sorter = Sorter::new(self.memory_bytes, folder);
+        let mut sorter = Sorter::new(self.memory_bytes, self.threads, files::folder(path));
         let mut records = 0;
 
         let first = header.first_record();
@@ -76,7 +73,7 @@ impl BuildOptions {
         let order = Order { file: &file, path: bam, start: first >> 16, threads: self.threads };
         bgzf::in_order(&order, suppose, |batch| {
             settle(&mut walk, batch, bam)?;
-            records += batch.made.names.records.len() as u64;
+            records += batch.made.names.alignments.len() as u64;
             progress(batch.end_offset, identity.bytes());
             sorter.add(&batch.made.names)
         })?;
@@ -88,11 +85,10 @@ impl BuildOptions {
         }
 
         let spills = sorter.spills();
-        sorter.finish(|name, alignment| writer.push(name, alignment))?;
         if FileIdentity::of_file(&file, bam)? != identity {
             return Err(GenomeError::Changed { path: bam.to_owned() });
         }
-        let bytes = writer.finish(path).map_err(GenomeError::file("write", path))?;
+        let bytes = sorter.finish(path)?;
         owner::record(path, &identity)?;
         Ok(BuildReport { path: path.to_owned(), bytes, records, spills })
     }
@@ -118,13 +114,11 @@ fn settle(walk: &mut Walk, batch: &mut Batch<Supposed>, path: &Path) -> Result<(
     batch.made = made;
     match fault {
         None => Ok(()),
-        Some(what) => {
-            Err(GenomeError::Malformed { path: path.to_owned(), offset: batch.virtual_offset(0) >> 16, what })
-        }
+        Some(what) => Err(GenomeError::Malformed { path: path.to_owned(), offset: batch.offset(), what }),
     }
 }
 
 fn read_names(walk: &mut Walk, batch: &Batch<Supposed>, names: &mut Names) -> Result<(), &'static str> {
     names.clear();
-    walk.over(&batch.content, |position| batch.virtual_offset(position), names)
+    walk.over(&batch.content, batch.virtual_offsets(), names)
 }

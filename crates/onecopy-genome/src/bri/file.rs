@@ -14,9 +14,6 @@ use crate::error::{GenomeError, IndexFault};
 /// Steps of a bisection whose names are kept: the same few thousand for every name that is looked for.
 const KEPT_STEPS: u32 = 12;
 
-/// What is read at a time of all: whole records.
-const COPY_BYTES: usize = 1 << 20;
-
 /// An index in a file. Clones share the open file.
 #[derive(Debug, Clone)]
 pub struct BriFile {
@@ -84,33 +81,9 @@ impl BriFile {
         HEADER_BYTES as u64 + self.names_bytes + self.records * RECORD_BYTES as u64
     }
 
-    /// How many names there are. Reads all records.
-    pub(crate) fn count_names(&self) -> Result<u64, GenomeError> {
-        let mut buffer = vec![0; COPY_BYTES];
-        let (mut names, mut previous) = (0, None);
-        let (mut place, end) = (HEADER_BYTES as u64 + self.names_bytes, self.bytes_of_file());
-        while place < end {
-            let part = &mut buffer[..((end - place) as usize).min(COPY_BYTES)];
-            self.read(part, place)?;
-            for record in part.chunks_exact(RECORD_BYTES) {
-                let name = record.first_chunk::<8>();
-                names += u64::from(name != previous.as_ref());
-                previous = name.copied();
-            }
-            place += part.len() as u64;
-        }
-        Ok(names)
-    }
-
-    /// Copies the whole index, and tells how far it has come.
-    pub(crate) fn copy_to(&self, bytes: &mut [u8], mut progress: impl FnMut(u64)) -> Result<(), GenomeError> {
-        let mut place = 0;
-        for part in bytes.chunks_mut(COPY_BYTES) {
-            self.read(part, place)?;
-            place += part.len() as u64;
-            progress(place);
-        }
-        Ok(())
+    /// Bytes of all names with their ends.
+    pub(crate) fn names_bytes(&self) -> u64 {
+        self.names_bytes
     }
 
     /// The name of a record and the virtual offset of its alignment.
@@ -189,7 +162,7 @@ impl BriFile {
         Ok(bytes)
     }
 
-    fn read(&self, bytes: &mut [u8], place: u64) -> Result<(), GenomeError> {
+    pub(super) fn read(&self, bytes: &mut [u8], place: u64) -> Result<(), GenomeError> {
         self.file.read_exact_at(bytes, place).map_err(|source| match source.kind() {
             // It had these bytes when it was opened.
             std::io::ErrorKind::UnexpectedEof => GenomeError::Changed { path: self.path.clone() },

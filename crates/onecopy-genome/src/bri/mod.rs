@@ -16,6 +16,8 @@
 pub(crate) mod build;
 mod file;
 mod names;
+mod run;
+mod scan;
 mod sort;
 mod view;
 mod write;

@@ -2,6 +2,8 @@
 //! the next; whoever reads a piece without knowing the one before assumes that it begins with a record, and is believed
 //! only if it turns out so.
 
+use std::ffi::CStr;
+
 use super::NAME_BYTES_MAX;
 
 /// Bytes of a record before its name, with the four that hold its length.
@@ -14,39 +16,63 @@ const RECORD_BYTES_MAX: u32 = 512 << 20;
 /// The names of the records in a piece, and where the records are.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// The names end to end, without repetitions that follow one another.
+    /// The names as an index has them: end to end, each with a NUL, without repetitions that follow one another.
     pub(super) text: Vec<u8>,
-    pub(super) records: Vec<NamedRecord>,
+    pub(super) names: Vec<Name>,
+    /// Virtual offsets of the records, in the order of the file.
+    pub(super) alignments: Vec<u64>,
+    /// How many bytes all of the names begin with.
+    pub(super) common_bytes: usize,
 }
 
-/// A record and its name.
+/// A name, and the records that have it, up to those of the next name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NamedRecord {
-    /// Where the name begins in the text.
-    pub(super) name: u32,
-    pub(super) name_bytes: u8,
-    /// The record's virtual offset.
-    pub(super) offset: u64,
+pub(super) struct Name {
+    /// Where it begins in the text.
+    pub(super) start: u32,
+    /// Its first record.
+    pub(super) first: u32,
 }
 
 impl Names {
     pub(super) fn clear(&mut self) {
         self.text.clear();
-        self.records.clear();
+        self.names.clear();
+        self.alignments.clear();
+        self.common_bytes = 0;
     }
 
-    fn push(&mut self, name: &[u8], offset: u64) {
-        let last = self.records.last().map(|last| (last.name, last.name_bytes));
-        let start = match last {
-            Some((start, bytes)) if self.text[start as usize..][..usize::from(bytes)] == *name => start,
-            _ => {
-                let start = self.text.len() as u32;
-                self.text.extend_from_slice(name);
-                start
-            }
-        };
-        self.records.push(NamedRecord { name: start, name_bytes: name.len() as u8, offset });
+    /// The first name, as far as all others begin like it.
+    pub(super) fn common(&self) -> &[u8] {
+        &self.text[..self.common_bytes]
     }
+
+    /// Adds a record; `name` is without its NUL.
+    fn push(&mut self, name: &[u8], alignment: u64) {
+        let record = self.alignments.len() as u32;
+        self.alignments.push(alignment);
+        match self.names.last() {
+            None => self.common_bytes = name.len(),
+            Some(last) => {
+                if self.text[last.start as usize..self.text.len() - 1] == *name {
+                    return;
+                }
+                self.common_bytes = common_bytes(self.common(), name);
+            }
+        }
+        self.names.push(Name { start: self.text.len() as u32, first: record });
+        self.text.extend_from_slice(name);
+        self.text.push(0);
+    }
+}
+
+/// How many bytes two texts begin with alike.
+pub(super) fn common_bytes(one: &[u8], other: &[u8]) -> usize {
+    // Nearly always all of the first.
+    if other.starts_with(one) {
+        return one.len();
+    }
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
 /// How far a walk over records has come. The default is: to the beginning of a record.
@@ -70,11 +96,12 @@ impl Walk {
         self.skip == 0 && self.head.is_empty()
     }
 
-    /// Adds the records that begin in `content`, or whose name ends there. `offset_at` gives virtual offsets.
+    /// Adds the records that begin in `content`, or whose name ends there. `offset_at` gives virtual offsets, of places that
+    /// only go forward.
     pub(super) fn over(
         &mut self,
         content: &[u8],
-        offset_at: impl Fn(usize) -> u64,
+        mut offset_at: impl FnMut(usize) -> u64,
         names: &mut Names,
     ) -> Result<(), &'static str> {
         let mut position = 0;
@@ -137,9 +164,10 @@ fn parse(record: &[u8]) -> Result<(&[u8], u64), &'static str> {
     }
     // The format's own length counts the NUL, but the name ends at the first one.
     let field = record.get(HEAD_BYTES..name_end).ok_or("an alignment is shorter than its own header")?;
-    let end = field.iter().position(|&byte| byte == 0).ok_or("the name of an alignment has no end")?;
-    debug_assert!(end <= NAME_BYTES_MAX);
-    Ok((&field[..end], u64::from(length) + 4))
+    let name =
+        CStr::from_bytes_until_nul(field).map_err(|_| "the name of an alignment has no end")?.to_bytes();
+    debug_assert!(name.len() <= NAME_BYTES_MAX);
+    Ok((name, u64::from(length) + 4))
 }
 
 #[cfg(test)]
@@ -157,9 +185,14 @@ mod tests {
     }
 
     fn found(names: &Names) -> Vec<(&[u8], u64)> {
-        let name =
-            |record: &NamedRecord| &names.text[record.name as usize..][..usize::from(record.name_bytes)];
-        names.records.iter().map(|record| (name(record), record.offset)).collect()
+        let ends = names.names.iter().skip(1).map(|name| (name.start, name.first));
+        let ends = ends.chain([(names.text.len() as u32, names.alignments.len() as u32)]);
+        let of_name = |(name, end): (&Name, (u32, u32))| {
+            let text = &names.text[name.start as usize..end.0 as usize - 1];
+            let alignments = &names.alignments[name.first as usize..end.1 as usize];
+            alignments.iter().map(move |&alignment| (text, alignment))
+        };
+        names.names.iter().zip(ends).flat_map(of_name).collect()
     }
 
     #[test]
@@ -171,7 +204,7 @@ mod tests {
         assert!(walk.is_between_records());
         let expected: [(&[u8], u64); 4] = [(b"a", 0), (b"a", 38), (b"", 176), (b"long name", 216)];
         assert_eq!(found(&whole), expected);
-        assert_eq!(whole.text, b"along name");
+        assert_eq!((whole.text.as_slice(), whole.common_bytes), (&b"a\0\0long name\0"[..], 0));
         for piece in [1, 2, 3, 7, 35, 36, 37, 38, 64, 500] {
             let (mut names, mut walk) = (Names::default(), Walk::default());
             for (index, part) in stream.chunks(piece).enumerate() {

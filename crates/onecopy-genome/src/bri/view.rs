@@ -130,12 +130,6 @@ impl<'a> BriView<'a> {
         Ok(&rest[..end])
     }
 
-    /// The first byte of a record's name or, if that is empty, its end.
-    #[inline]
-    pub(crate) fn first_byte(&self, record: u64) -> Result<u8, IndexFault> {
-        Ok(self.names[self.name_offset(record)? as usize])
-    }
-
     /// Whether a record has this name. One comparison; the name's length need not be known.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ impl FirstFile {
         let header = reader.read_header().map_err(unreadable())?;
         let index_path = files::beside(path, ".crai");
         let (index, is_new) = if index_path.exists() {
-            (crai::fs::read(&index_path).map_err(GenomeError::unreadable("CRAM index", &index_path))?, false)
+            (crai::fs::read(&index_path).map_err(GenomeError::side_index(&index_path))?, false)
         } else {
             if !is_sorted(&header) {
                 return Err(GenomeError::NotSorted { path: path.to_owned() });
@@ -144,7 +144,7 @@ fn bam_index(path: &Path, header: &Header) -> Result<(noodles_bam::Index, bool),
         } else {
             noodles_bam::bai::fs::read(found).map(noodles_bam::Index::Bai)
         };
-        return Ok((index.map_err(GenomeError::unreadable("BAM index", found))?, false));
+        return Ok((index.map_err(GenomeError::side_index(found))?, false));
     }
     if !is_sorted(header) {
         return Err(GenomeError::NotSorted { path: path.to_owned() });

@@ -34,7 +34,7 @@ impl Reference {
         }
         let index_path = files::beside(path, ".fai");
         let (index, is_new) = if index_path.exists() {
-            (fai::fs::read(&index_path).map_err(GenomeError::unreadable("FASTA index", &index_path))?, false)
+            (fai::fs::read(&index_path).map_err(GenomeError::side_index(&index_path))?, false)
         } else {
             let index = noodles_fasta::fs::index(path).map_err(GenomeError::unreadable("FASTA", path))?;
             keep(&index, &index_path)?;
@@ -48,6 +48,7 @@ impl Reference {
             .collect();
         let reference = Self { file, path: path.to_owned(), index, numbers };
         reference.check_size()?;
+        reference.check_begins(&index_path)?;
         Ok((reference, is_new))
     }
 
@@ -62,6 +63,22 @@ impl Reference {
         }
         let what = "its .fai speaks of bases behind its end: the file is cut off, or the index is of another";
         Err(GenomeError::Truncated { path: self.path.clone(), what })
+    }
+
+    /// Whether every sequence begins with a line, and lines have room for their ends: an index of another file hardly does.
+    fn check_begins(&self, index_path: &Path) -> Result<(), GenomeError> {
+        for record in self.index.as_ref().iter().filter(|record| record.length() > 0) {
+            let mut before = [0];
+            if let Some(place) = record.position().checked_sub(1) {
+                self.file.read_exact_at(&mut before, place).map_err(GenomeError::file("read", &self.path))?;
+            }
+            let (bases, width) = (record.line_base_count().get(), record.line_width().get());
+            if before != *b"\n" || (record.length() > bases && width <= bases) {
+                let error = std::io::Error::other("it does not fit the lines of the file");
+                return Err(GenomeError::side_index(index_path)(error));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -6,7 +6,7 @@ use onecopy_memory::dataset::FileError;
 
 use super::load::Hash;
 use crate::broker::protocol::{self, KeepError};
-use crate::error::OpenError;
+use crate::error::{OpenError, WaitError};
 
 /// Why a dataset could not be published, opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum DatasetError {
         /// Its name.
         dataset: String,
     },
+    /// Waiting was not possible.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     /// The broker ended, and nobody else can tell of newer versions.
     #[error(
         "the broker of this instance has ended: what is open of dataset {dataset:?} goes on, but open a new node to learn of newer versions"

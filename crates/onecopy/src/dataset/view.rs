@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use onecopy_memory::dataset::{Catalog, SealedDataset, Section, Sections};
@@ -13,9 +13,11 @@ use super::error::DatasetError;
 use super::load::{self, Hash, Progress};
 use super::publishing::{Backing, section_spec};
 use super::source::Source;
+use crate::error::WaitError;
 use crate::node::datasets::{OpenedDataset, Waited};
 use crate::node::handle::NodeHandle;
 use crate::payload::PlainData;
+use crate::readiness::Readiness;
 
 /// One version of a dataset; from [`super::Dataset::open`]. It stays as it is, whatever is published later, until it is
 /// dropped. Any number of threads may use it at once.
@@ -39,6 +41,8 @@ pub struct DatasetView {
     name: String,
     opened: OpenedDataset,
     source: Source,
+    /// For each section, the type that was asked for and found to be its elements'.
+    checked: Box<[OnceLock<&'static str>]>,
 }
 
 impl DatasetView {
@@ -50,7 +54,10 @@ impl DatasetView {
         let memory = opened.memory.take();
         let source = open_source(memory);
         match source {
-            Ok(source) => Ok(Self { node, name, opened, source }),
+            Ok(source) => {
+                let checked = source.catalog().sections.as_slice().iter().map(|_| OnceLock::new()).collect();
+                Ok(Self { node, name, opened, source, checked })
+            }
             Err(error) => {
                 node.close(opened.port);
                 Err(error)
@@ -95,6 +102,35 @@ impl DatasetView {
         }
     }
 
+    /// A descriptor that is readable once there is a newer version, and stays so: for `poll`, `epoll` and event loops.
+    ///
+    /// It is of no use without the view: [`Self::wait_for_newer`] then gives the newest version at once, whose own
+    /// descriptor tells of the next; or [`DatasetError::BrokerGone`], of which it tells as well.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let dataset = node.dataset("index")?;
+    /// let first = dataset.publish_bytes(b"one")?;
+    /// let view = dataset.open()?;
+    /// let readiness = view.readiness()?;
+    /// let second = dataset.publish_bytes(b"two")?;
+    /// poll(&mut [PollFd::new(&readiness, PollFlags::IN)], None)?;
+    /// assert_eq!(view.wait_for_newer(Duration::ZERO)?.bytes()?, b"two");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::Wait`] if the process has no descriptor left.
+    pub fn readiness(&self) -> Result<Readiness, DatasetError> {
+        Ok(self.opened.newest.readiness_past(self.opened.version).map_err(WaitError::from)?)
+    }
+
     /// Bytes of the content.
     pub fn content_bytes(&self) -> u64 {
         self.catalog().content_bytes
@@ -132,8 +168,7 @@ impl DatasetView {
     /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the content is a file
     /// that could change.
     pub fn section<T: PlainData>(&self, name: &str) -> Result<&[T], DatasetError> {
-        let section = self.find(name)?;
-        check_type::<T>(section)?;
+        let section = self.find_of::<T>(name)?;
         let bytes = self.bytes_of(section)?;
         <[T]>::ref_from_bytes(bytes).map_err(|_| MISPLACED.into())
     }
@@ -168,8 +203,7 @@ impl DatasetView {
         first: usize,
         elements: &mut [T],
     ) -> Result<(), DatasetError> {
-        let section = self.find(name)?;
-        check_type::<T>(section)?;
+        let section = self.find_of::<T>(name)?;
         let bytes = elements.as_mut_bytes();
         let offset = (first as u64).saturating_mul(section.element_bytes);
         if offset.saturating_add(bytes.len() as u64) > section.bytes {
@@ -233,6 +267,23 @@ impl DatasetView {
     fn find(&self, name: &str) -> Result<&Section, DatasetError> {
         let sections = &self.catalog().sections;
         sections.find(name).ok_or_else(|| no_section(&self.name, name, sections))
+    }
+
+    /// A section whose elements are `T`.
+    fn find_of<T: PlainData>(&self, name: &str) -> Result<&Section, DatasetError> {
+        let sections = self.catalog().sections.as_slice();
+        let index = sections.iter().position(|section| section.name == name);
+        let Some(index) = index else { return self.find(name) };
+        let section = &sections[index];
+        // The hash is of the name, the size and the alignment, so there is nothing new to be learnt from it.
+        let is_known = self.checked[index].get() == Some(&std::any::type_name::<T>())
+            && section.element_bytes == size_of::<T>() as u64
+            && section.alignment_bytes == align_of::<T>() as u64;
+        if !is_known {
+            check_type::<T>(section)?;
+            self.checked[index].get_or_init(std::any::type_name::<T>);
+        }
+        Ok(section)
     }
 
     fn bytes_of(&self, section: &Section) -> Result<&[u8], DatasetError> {

@@ -1,10 +1,12 @@
 //! Datasets at the node: versions that it has published or open, and the news of newer ones.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use onecopy_memory::dataset::SealedDataset;
+use onecopy_memory::wait::{Doorbell, Ringer};
 
 use super::handle::NodeHandle;
 use super::inspection::Answer;
@@ -13,6 +15,7 @@ use super::ports::{DatasetPort, Opening};
 use super::session::Session;
 use crate::broker::protocol::{KeepError, PortId, Request};
 use crate::error::OpenError;
+use crate::readiness::Readiness;
 
 /// The newest version of a dataset, as far as this node was told.
 #[derive(Debug, Default)]
@@ -26,6 +29,16 @@ struct NewestState {
     version: u64,
     /// There will be no broker to tell of newer ones.
     ended: bool,
+    /// Made when somebody with an event loop asks for it.
+    bell: Option<(Doorbell, Ringer)>,
+}
+
+impl NewestState {
+    fn ring(&self) {
+        if let Some((_, ringer)) = &self.bell {
+            ringer.ring();
+        }
+    }
 }
 
 /// How a wait for a version ended.
@@ -49,13 +62,35 @@ impl Newest {
     }
 
     fn set(&self, version: u64) {
-        self.state().version = version;
+        let mut state = self.state();
+        if state.version < version {
+            state.ring();
+        }
+        state.version = version;
         self.moved.notify_all();
     }
 
     fn end(&self) {
-        self.state().ended = true;
+        let mut state = self.state();
+        state.ended = true;
+        state.ring();
         self.moved.notify_all();
+    }
+
+    /// Readable once there is a version past this one, or nobody is left to tell; it stays so.
+    pub(crate) fn readiness_past(&self, version: u64) -> io::Result<Readiness> {
+        let mut state = self.state();
+        let readiness = Readiness::new()?;
+        if state.bell.is_none() {
+            state.bell = Some(Doorbell::pair()?);
+        }
+        if let Some((doorbell, _)) = &state.bell {
+            readiness.add(doorbell.as_fd())?;
+        }
+        if state.version > version || state.ended {
+            state.ring();
+        }
+        Ok(readiness)
     }
 
     /// Sleeps until there is a version past this one.

@@ -6,8 +6,9 @@ use onecopy::Node;
 use crate::dataset_json::{DatasetDetails, SectionDetails};
 use crate::failure::Failure;
 use crate::inventory_json::unknown;
-use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::output::{self, Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
+use crate::units::{count, process};
 use crate::values::parse_name;
 
 const AFTER_LONG_HELP: &str = "\
@@ -46,13 +47,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     // Before this command itself has it open.
     let entry = super::entry(&node, &arguments.name)?;
     let details = DatasetDetails::new(&entry, problem(&node, &arguments.name));
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&details)?;
-    } else {
-        print(&details, &mut output)?;
-    }
-    output.flush()
+    output::info(arguments.json, &details, print)
 }
 
 /// One that can't be opened has the more need to be looked at.
@@ -62,27 +57,27 @@ fn problem(node: &Node, name: &str) -> Option<String> {
 }
 
 fn print(dataset: &DatasetDetails, output: &mut Output) -> Result<(), Failure> {
-    let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
-    let publisher = dataset.publisher_pid.map_or_else(unknown, |pid| format!("process {pid}"));
     let kept = if dataset.kept {
         "yes, until `onecopy dataset remove`"
     } else {
         "no, ends with the last that has it open"
     };
-    output.line(&format!("dataset    {}", styled(&dataset.name, Style::Strong, stdout_has_colour())))?;
-    output.line(&format!("version    {}", number(dataset.version)))?;
-    output.line(&format!("content    {} bytes", number(dataset.content_bytes)))?;
-    output.line(&format!("backing    {}", dataset.backing.map_or_else(unknown, str::to_owned)))?;
-    if let Some(file) = &dataset.file {
-        output.line(&format!("file       {}", file.path))?;
-    }
-    output.line(&format!("blake3     {}", dataset.blake3.clone().unwrap_or_else(unknown)))?;
-    output.line(&format!("publisher  {publisher}"))?;
-    output.line(&format!("viewers    {}", dataset.viewers))?;
-    output.line(&format!("kept       {kept}"))?;
-    if let Some(problem) = &dataset.problem {
-        output.line(&format!("problem    {}", styled(problem, Style::Bad, stdout_has_colour())))?;
-    }
+    let mut fields = vec![
+        ("dataset", dataset.name.clone()),
+        ("version", count(dataset.version)),
+        ("content", format!("{} bytes", count(dataset.content_bytes))),
+        ("backing", dataset.backing.map_or_else(unknown, str::to_owned)),
+    ];
+    fields.extend(dataset.file.as_ref().map(|file| ("file", file.path.clone())));
+    fields.extend([
+        ("blake3", dataset.blake3.clone().unwrap_or_else(unknown)),
+        ("publisher", process(dataset.publisher_pid)),
+        ("viewers", dataset.viewers.to_string()),
+        ("kept", kept.to_owned()),
+    ]);
+    let problem = dataset.problem.as_ref();
+    fields.extend(problem.map(|problem| ("problem", styled(problem, Style::Bad, stdout_has_colour()))));
+    output.fields(&fields)?;
     let sections: Vec<_> = dataset.sections.iter().map(SectionDetails::cells).collect();
     output.section(&SectionDetails::HEADINGS, &sections, "no sections")
 }

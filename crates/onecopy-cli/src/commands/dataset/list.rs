@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::dataset_json::{self, DatasetSummary};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output;
 use crate::scope::Scope;
 
 const AFTER_LONG_HELP: &str = "\
@@ -32,14 +32,5 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let inventory = scope.visit()?.node.inventory()?;
     let datasets = dataset_json::summaries(&inventory.datasets);
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&datasets)?;
-    } else if datasets.is_empty() {
-        eprintln!("onecopy: no datasets: nobody has one open");
-    } else {
-        let rows: Vec<_> = datasets.iter().map(DatasetSummary::cells).collect();
-        output.rows(&DatasetSummary::HEADINGS, &rows)?;
-    }
-    output.flush()
+    output::list(arguments.json, "datasets", &datasets, &DatasetSummary::HEADINGS, DatasetSummary::cells)
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use onecopy::dataset::DatasetError;
 use onecopy_genome::{FileIdentity, dataset_name};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -25,11 +24,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
-    let node = scope.visit_as("onecopy genome unshare")?.node;
     let name = dataset_name(&FileIdentity::of(&arguments.bam)?);
-    let Some(entry) = node.dataset_entry(&name)? else {
-        return Err(DatasetError::NotFound { dataset: name }.into());
+    let nobody = || Failure::NobodyShares { bam: arguments.bam.display().to_string() };
+    let node = match scope.visit_as("onecopy genome unshare") {
+        Ok(visit) => visit.node,
+        Err(Failure::NoBroker { .. }) => return Err(nobody()),
+        Err(other) => return Err(other),
     };
+    let entry = node.dataset_entry(&name)?.ok_or_else(nobody)?;
     if entry.is_kept {
         node.keep_dataset(&name, false)?;
     }

@@ -5,9 +5,10 @@ use onecopy::Node;
 
 use crate::failure::Failure;
 use crate::inventory_json::unknown;
-use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::output::{self, Output};
 use crate::region_json::RegionDetails;
 use crate::scope::Scope;
+use crate::units::{count, process};
 use crate::values::parse_name;
 
 const AFTER_LONG_HELP: &str = "\
@@ -45,13 +46,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     // Before this command itself takes part in the region.
     let entry = super::entry(&node, &arguments.name)?;
     let details = RegionDetails::new(&entry, length_bytes(&node, &arguments.name));
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&details)?;
-    } else {
-        print(&details, &mut output)?;
-    }
-    output.flush()
+    output::info(arguments.json, &details, print)
 }
 
 /// A region that can't be read has the more need to be looked at.
@@ -63,22 +58,22 @@ fn length_bytes(node: &Node, name: &str) -> Option<usize> {
 }
 
 fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
-    let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
     let bytes = |bytes: Option<usize>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));
     let value = region.payload.as_ref().map_or_else(unknown, |payload| payload.description.clone());
-    let writer = region.writer_pid.map_or_else(unknown, |pid| format!("process {pid}"));
     let kept = if region.kept {
         "yes, until `onecopy region remove`"
     } else {
         "no, ends with the last that has it open"
     };
-    output.line(&format!("region    {}", styled(&region.name, Style::Strong, stdout_has_colour())))?;
-    output.line(&format!("mode      {}", region.mode))?;
-    output.line(&format!("value     {value}"))?;
-    output.line(&format!("version   {}", number(region.version)))?;
-    output.line(&format!("length    {}", bytes(region.length_bytes)))?;
-    output.line(&format!("capacity  {}", bytes(region.capacity_bytes)))?;
-    output.line(&format!("writer    {writer}"))?;
-    output.line(&format!("readers   {}", region.readers))?;
-    output.line(&format!("kept      {kept}"))
+    output.fields(&[
+        ("region", region.name.clone()),
+        ("mode", region.mode.to_string()),
+        ("value", value),
+        ("version", count(region.version)),
+        ("length", bytes(region.length_bytes)),
+        ("capacity", bytes(region.capacity_bytes)),
+        ("writer", process(region.writer_pid)),
+        ("readers", region.readers.to_string()),
+        ("kept", kept.to_owned()),
+    ])
 }

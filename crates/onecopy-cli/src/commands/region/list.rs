@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output;
 use crate::region_json::{self, RegionSummary};
 use crate::scope::Scope;
 
@@ -31,14 +31,5 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let inventory = scope.visit()?.node.inventory()?;
     let regions = region_json::summaries(&inventory.regions);
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&regions)?;
-    } else if regions.is_empty() {
-        eprintln!("onecopy: no regions: nobody has one open");
-    } else {
-        let rows: Vec<_> = regions.iter().map(RegionSummary::cells).collect();
-        output.rows(&RegionSummary::HEADINGS, &rows)?;
-    }
-    output.flush()
+    output::list(arguments.json, "regions", &regions, &RegionSummary::HEADINGS, RegionSummary::cells)
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::inventory_json::{Payload, unknown};
-use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::output::{self, Output};
 use crate::scope::Scope;
 use crate::service_json::{Client, Server, ServiceDetails};
 use crate::values::parse_name;
@@ -41,22 +41,18 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let service = services.into_iter().find(|service| service.name == arguments.name);
     let service = service.ok_or_else(|| Failure::NoService { name: arguments.name.clone() })?;
     let details = ServiceDetails::from(&service);
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&details)?;
-    } else {
-        print(&details, &mut output)?;
-    }
-    output.flush()
+    output::info(arguments.json, &details, print)
 }
 
 fn print(service: &ServiceDetails, output: &mut Output) -> Result<(), Failure> {
     let described = |payload: Option<&Payload>| {
         payload.map_or_else(unknown, |payload: &Payload| payload.description.clone())
     };
-    output.line(&format!("service   {}", styled(&service.name, Style::Strong, stdout_has_colour())))?;
-    output.line(&format!("request   {}", described(service.request.as_ref())))?;
-    output.line(&format!("response  {}", described(service.response.as_ref())))?;
+    output.fields(&[
+        ("service", service.name.clone()),
+        ("request", described(service.request.as_ref())),
+        ("response", described(service.response.as_ref())),
+    ])?;
     let servers: Vec<_> = service.servers.iter().map(Server::cells).collect();
     output.section(&Server::HEADINGS, &servers, "no servers")?;
     let clients: Vec<_> = service.clients.iter().map(Client::cells).collect();

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output;
 use crate::scope::Scope;
 use crate::service_json::ServiceSummary;
 
@@ -30,14 +30,5 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let inventory = scope.visit()?.node.inventory()?;
     let services: Vec<_> = inventory.services.iter().map(ServiceSummary::from).collect();
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&services)?;
-    } else if services.is_empty() {
-        eprintln!("onecopy: no services: nobody has one open");
-    } else {
-        let rows: Vec<_> = services.iter().map(ServiceSummary::cells).collect();
-        output.rows(&ServiceSummary::HEADINGS, &rows)?;
-    }
-    output.flush()
+    output::list(arguments.json, "services", &services, &ServiceSummary::HEADINGS, ServiceSummary::cells)
 }

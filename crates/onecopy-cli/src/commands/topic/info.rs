@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::inventory_json::{Publisher, Subscriber, TopicDetails, unknown};
-use crate::output::{Output, Style, stdout_has_colour, styled};
+use crate::output::{self, Output};
 use crate::scope::Scope;
 use crate::units::{bytes, count};
 use crate::values::parse_name;
@@ -45,22 +45,13 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let topic = topics.into_iter().find(|topic| topic.name == arguments.name);
     let topic = topic.ok_or_else(|| Failure::NoTopic { name: arguments.name.clone() })?;
     let details = TopicDetails::from(&topic);
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&details)?;
-    } else {
-        print(&details, &mut output)?;
-    }
-    output.flush()
+    output::info(arguments.json, &details, print)
 }
 
 fn print(topic: &TopicDetails, output: &mut Output) -> Result<(), Failure> {
-    let colour = stdout_has_colour();
     let payload = topic.payload.as_ref().map_or_else(unknown, |payload| payload.description.clone());
     let delivery = topic.delivery.clone().unwrap_or_else(unknown);
-    output.line(&format!("topic     {}", styled(&topic.name, Style::Strong, colour)))?;
-    output.line(&format!("payload   {payload}"))?;
-    output.line(&format!("delivery  {delivery}"))?;
+    output.fields(&[("topic", topic.name.clone()), ("payload", payload), ("delivery", delivery)])?;
     let publishers: Vec<_> = topic.publishers.iter().map(publisher_cells).collect();
     let headings = ["PUBLISHER", "NODE", "HISTORY", "DEPTH", "MESSAGES", "BYTES", "FULL", "WAITS", "MEMORY"];
     output.section(&headings, &publishers, "no publishers")?;

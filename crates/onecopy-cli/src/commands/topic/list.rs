@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::inventory_json::TopicSummary;
-use crate::output::Output;
+use crate::output;
 use crate::scope::Scope;
 
 const AFTER_LONG_HELP: &str = "\
@@ -31,14 +31,5 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let inventory = scope.visit()?.node.inventory()?;
     let topics: Vec<_> = inventory.topics.iter().map(TopicSummary::from).collect();
-    let mut output = Output::new();
-    if arguments.json {
-        output.json_document(&topics)?;
-    } else if topics.is_empty() {
-        eprintln!("onecopy: no topics: nobody has one open");
-    } else {
-        let rows: Vec<_> = topics.iter().map(TopicSummary::cells).collect();
-        output.rows(&TopicSummary::HEADINGS, &rows)?;
-    }
-    output.flush()
+    output::list(arguments.json, "topics", &topics, &TopicSummary::HEADINGS, TopicSummary::cells)
 }
