@@ -59,12 +59,13 @@ const COUNTER: &str = "counter";
 /// Name, kind and meaning of a metric, and how to get at its value.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
-const PUBLISHER: [Metric<PublisherCounters>; 7] = [
+const PUBLISHER: [Metric<PublisherCounters>; 8] = [
     ("publisher_messages_total", COUNTER, "Messages published.", |c| c.messages as f64),
     ("publisher_bytes_total", COUNTER, "Payload bytes published.", |c| c.bytes as f64),
     ("publisher_full_total", COUNTER, "Messages that found the ring full at first.", |c| c.full as f64),
     ("publisher_exhausted_total", COUNTER, "Messages that found no memory at first.", |c| c.exhausted as f64),
     ("publisher_waits_total", COUNTER, "Sleeps until subscribers made space.", |c| c.waits as f64),
+    ("publisher_evictions_total", COUNTER, "Subscribers that it went on without.", |c| c.evictions as f64),
     ("publisher_pool_bytes", GAUGE, "Memory set aside for large messages.", |c| c.pool_bytes as f64),
     ("publisher_budget_bytes", GAUGE, "Most memory for large messages.", |c| c.budget_bytes as f64),
 ];
