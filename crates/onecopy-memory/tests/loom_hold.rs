@@ -108,10 +108,14 @@ fn a_chunk_that_is_revoked() {
 /// The reader may move on at any moment, and then is waited for again.
 #[test]
 fn a_chunk_of_an_evicted_reader() {
-    reuse(model::check, model::impatient_writer, |writer, pool| {
-        writer.outwait_for_model(pool);
-        writer.collect(pool);
-    });
+    reuse(
+        |_, model| model::check(2, model),
+        model::impatient_writer,
+        |writer, pool| {
+            writer.outwait_for_model(pool);
+            writer.collect(pool);
+        },
+    );
 }
 
 #[test]

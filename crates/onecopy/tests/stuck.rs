@@ -8,7 +8,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Child, LONG, SHORT, Stage, directory, node_in};
-use onecopy::{LoanError, ReceiveError, WaitError};
+use onecopy::stuck::{Blocked, StuckNode, StuckWatch};
+use onecopy::{LoanError, Node, ReceiveError, WaitError};
 
 const DEPTH: u64 = 8;
 
@@ -17,6 +18,8 @@ fn child() {
     common::play(|stage| match stage.role.as_str() {
         "count" => count(stage),
         "hold" => hold(stage),
+        "lock" => lock(stage),
+        "wait" => wait(stage),
         role => panic!("no role {role}"),
     });
 }
@@ -58,6 +61,99 @@ fn hold(stage: &Stage) {
         assert!(held.iter().all(|byte| *byte == 1), "a held message changed when its holder was told");
         stage.say(if evicted { "evicted" } else { "not evicted" });
     }
+}
+
+/// Has a region's lock until it is told to let go.
+fn lock(stage: &Stage) {
+    let node = stage.node();
+    let mut region = node.region::<u64>("settings").unwrap().shared().open_or_create(&0).unwrap();
+    let guard = region.lock(LONG).unwrap();
+    stage.say("locked");
+    stage.hear();
+    drop(guard);
+    stage.say("unlocked");
+    stage.stay();
+}
+
+/// Waits for the lock.
+fn wait(stage: &Stage) {
+    let node = stage.node();
+    let mut region = node.region::<u64>("settings").unwrap().shared().open().unwrap();
+    stage.say("there");
+    drop(region.lock(LONG).unwrap());
+    stage.say("had it");
+    stage.stay();
+}
+
+/// Looks until somebody is stuck; a watch that is given no time finds whoever is suspect.
+fn stuck(node: &Node, is_it: impl Fn(&StuckNode) -> bool) -> StuckNode {
+    let mut watch = StuckWatch::new(Duration::ZERO);
+    loop {
+        let found = watch.look(&node.inventory().unwrap());
+        if let Some(stuck) = found.into_iter().find(&is_it) {
+            return stuck;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn nobody_is_stuck(node: &Node) {
+    let mut watch = StuckWatch::new(Duration::ZERO);
+    while !watch.look(&node.inventory().unwrap()).is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(!watch.has_suspects());
+}
+
+#[test]
+fn a_stopped_node_is_told_of_with_the_topic_that_it_blocks_and_not_dropped() {
+    let directory = directory();
+    let node = node_in(directory.path());
+    let topic = node.topic::<u64>("orders").unwrap();
+    let mut publisher = topic.publisher().reliable().depth(DEPTH).open().unwrap();
+    let mut child = Child::spawn("count", directory.path());
+    child.expect("ready");
+    nobody_is_stuck(&node);
+    child.stop();
+    let seen = stuck(&node, |_| true);
+    assert_eq!((seen.pid, seen.is_stopped, &*seen.blocks), (child.pid(), true, &[][..]));
+    for number in 0..DEPTH {
+        publisher.publish(&number).unwrap();
+    }
+    assert_eq!(stuck(&node, |_| true).blocks, [], "nobody wants to publish");
+    assert!(matches!(publisher.loan(), Err(LoanError::Full)));
+    let [blocked] = &*stuck(&node, |_| true).blocks else { panic!("one publisher waits") };
+    assert!(matches!(blocked, Blocked::Publisher { topic, .. } if topic == "orders"), "{blocked}");
+    // Looked at again it is the same suspect, which a watch that waits for longer does not report yet.
+    let mut patient = StuckWatch::new(LONG);
+    assert_eq!(patient.look(&node.inventory().unwrap()), []);
+    assert!(patient.has_suspects());
+    assert_eq!(publisher.subscribers(), 1);
+    child.go_on();
+    child.tell("receive");
+    child.expect("0");
+    publisher.loan_within(LONG).unwrap().publish().unwrap();
+    nobody_is_stuck(&node);
+}
+
+#[test]
+fn who_has_a_lock_that_others_wait_for_is_told_of() {
+    let directory = directory();
+    let node = node_in(directory.path());
+    let mut holder = Child::spawn("lock", directory.path());
+    holder.expect("locked");
+    nobody_is_stuck(&node);
+    holder.stop();
+    let mut waiter = Child::spawn("wait", directory.path());
+    waiter.expect("there");
+    let seen = stuck(&node, |stuck| !stuck.blocks.is_empty());
+    assert_eq!((seen.pid, seen.is_stopped), (holder.pid(), true));
+    assert_eq!(seen.blocks, [Blocked::Lock { region: "settings".to_owned() }]);
+    holder.go_on();
+    holder.tell("let go");
+    holder.expect("unlocked");
+    waiter.expect("had it");
+    nobody_is_stuck(&node);
 }
 
 #[test]

@@ -184,6 +184,9 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
             let answer = Answer::Region { name, payload, shared, writer, readers, kept, memory };
             session.inspections.add(request, answer);
         }
+        (Event::SeatInfo { request, region, seat, pid }, _) => {
+            session.inspections.add(request, Answer::Seat { region, seat, pid });
+        }
         (Event::DatasetInfo { request, name, version, publisher, viewers, kept, .. }, memory) => {
             let answer = Answer::Dataset { name, version, publisher, viewers, kept, memory };
             session.inspections.add(request, answer);
