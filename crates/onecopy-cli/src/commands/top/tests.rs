@@ -368,7 +368,7 @@ fn two_keys_end_it() {
 fn datasets_have_their_view() {
     let mut watched = Watched::new();
     watched.press("6");
-    let screen = watched.screen();
+    let screen = watched.lines().join("\n");
     assert!(
         screen.contains("index/hg38") && screen.contains("5.00 GiB") && screen.contains("12"),
         "{screen}"
