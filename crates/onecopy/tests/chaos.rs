@@ -11,7 +11,6 @@ mod chaos_roles;
 mod common;
 
 use std::collections::VecDeque;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -19,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use chaos_roles::ROLES;
 use common::{LONG, directory, node_in};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ROLE: &str = "ONECOPY_CHAOS_ROLE";
@@ -119,16 +119,13 @@ impl Chaos<'_> {
         panic!("{role} ({}) ended by itself; what it said stands above", pid.as_raw_nonzero());
     }
 
-    /// The process that has the lock of the instance.
+    /// The process that listens at the instance's socket.
     fn broker(&self) -> Option<usize> {
-        let inode = std::fs::metadata(self.directory.join("default.lock")).ok()?.ino();
-        let inode = format!(":{inode} ");
-        let locks = std::fs::read_to_string("/proc/locks").ok()?;
-        let lock = locks
-            .lines()
-            .find(|line| line.contains("FLOCK") && !line.contains("->") && line.contains(&inode))?;
-        let pid: i32 = lock.split_whitespace().nth(4)?.parse().ok()?;
-        self.actors.iter().position(|actor| actor.pid.as_raw_nonzero().get() == pid)
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
+        connect(&socket, &SocketAddrUnix::new(self.directory.join("default.sock")).ok()?).ok()?;
+        let pid = sockopt::socket_peercred(&socket).ok()?.pid;
+        self.actors.iter().position(|actor| actor.pid == pid)
     }
 
     fn fault(&mut self) {
