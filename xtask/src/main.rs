@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod process;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::Arguments),
     /// Static checks that the compiler does not make: sizes, unsafe code, documents, manifests
     Tidy,
+    /// Real processes that are killed and stopped at random, for as long as wanted
+    Chaos(chaos::Arguments),
     /// The benchmarks against other means of communication
     Bench(bench::Arguments),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Test(arguments) => test::run(arguments),
         Command::Tidy => tidy::run(),
+        Command::Chaos(arguments) => chaos::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -21,6 +21,7 @@ mod region_json;
 mod scope;
 mod service_json;
 mod signals;
+mod stuck_json;
 mod systemd;
 mod units;
 mod values;

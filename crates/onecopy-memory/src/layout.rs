@@ -103,7 +103,9 @@ pub struct RingHeader {
     pub history: AtomicU64,
     /// [`FLAG_RELIABLE`], [`FLAG_ASYMMETRIC`]. Fixed.
     pub flags: AtomicU64,
-    pub(crate) reserved_geometry: [AtomicU64; 4],
+    /// For how many nanoseconds one reader may keep a reliable writer from going on; 0: for ever. Fixed.
+    pub evict_after_ns: AtomicU64,
+    pub(crate) reserved_geometry: [AtomicU64; 3],
 
     /// Position that the next message will get. Stored at every publish; on a pair of lines of its own, since the
     /// hardware fetches lines in pairs and no polling reader should feel the store.
@@ -135,7 +137,10 @@ pub struct RingHeader {
     pub pool_bytes: AtomicU64,
     /// Chunks that readers had not given back when the writer looked last.
     pub chunks_out: AtomicU64,
-    pub(crate) reserved_end: [AtomicU64; 2],
+    /// Readers that a reliable writer went on without.
+    pub evictions: AtomicU64,
+    /// Position + 1 of the last message that found no room or no memory: the head's, while the writer can't go on.
+    pub blocked_at: AtomicU64,
 }
 
 /// Where a ring's header starts in its segment.

@@ -25,6 +25,8 @@ pub(crate) struct AttachedReader {
     start: AtomicU64,
     /// Highest cursor seen: a broken reader whose cursor runs back gains nothing.
     furthest: AtomicU64,
+    /// Its cursor + 1 when the writer gave up waiting for it; 0 while that waits. Used by the writer's thread only.
+    evicted_at: AtomicU64,
     may_sleep: AtomicBool,
     ringer: Mutex<Option<Ringer>>,
     /// Ticket of the sleep that was ended last.
@@ -43,6 +45,26 @@ impl AttachedReader {
         let cursor = claimed.max(least);
         self.furthest.store(cursor, Ordering::Relaxed);
         cursor
+    }
+
+    /// Gives up waiting for it: what it has not read may be overwritten. What it holds may not.
+    pub(crate) fn evict(&self, cursor: u64) {
+        self.evicted_at.store(cursor + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the writer has given up waiting for it. One that has moved on since, and needs nothing that was
+    /// overwritten in a ring of `capacity` slots, is waited for again.
+    pub(crate) fn is_evicted(&self, head: u64, capacity: u64) -> bool {
+        let evicted_at = self.evicted_at.load(Ordering::Relaxed);
+        if evicted_at == 0 {
+            return false;
+        }
+        let cursor = self.cursor(head);
+        let is_back = cursor >= evicted_at && cursor + capacity >= head;
+        if is_back {
+            self.evicted_at.store(0, Ordering::Relaxed);
+        }
+        !is_back
     }
 
     /// Whether the reader sleeps on the ring's futex and has to be woken; a doorbell is rung right here.
@@ -123,6 +145,7 @@ impl Readers {
             peer,
             start: AtomicU64::new(self.first_needed(earliest)),
             furthest: AtomicU64::new(0),
+            evicted_at: AtomicU64::new(0),
             may_sleep: AtomicBool::new(false),
             ringer: Mutex::new(None),
             woken_ticket: AtomicU32::new(0),

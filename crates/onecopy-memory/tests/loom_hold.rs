@@ -58,15 +58,20 @@ fn claim(reader: &mut RingReader, contents: &Contents) {
     }
 }
 
+fn overwriting() -> RingWriter {
+    model::writer(0, false)
+}
+
 /// A chunk that is out; its writer takes it back by `reclaim` and writes the next message into it, while the reader
 /// takes hold.
 fn reuse(
     check: impl FnOnce(usize, Box<dyn Fn() + Send + Sync>),
+    writer: impl Fn() -> RingWriter + Send + Sync + 'static,
     reclaim: impl Fn(&mut RingWriter, &mut Pool) + Copy + Send + Sync + 'static,
 ) {
     let model = move || {
         let contents = Contents::new();
-        let mut writer = model::writer(0, false);
+        let mut writer = writer();
         let mut pool = Pool::new(0);
         let mut reader = model::attached(&mut writer, 0);
         publish(&mut writer, Chunk::model(64), &contents);
@@ -90,14 +95,27 @@ fn reuse(
 
 #[test]
 fn a_chunk_that_the_cursor_passed() {
-    reuse(model::check_without_barriers, |writer, pool| writer.collect(pool));
+    reuse(model::check_without_barriers, overwriting, |writer, pool| writer.collect(pool));
 }
 
 #[test]
 fn a_chunk_that_is_revoked() {
-    reuse(model::check, |writer, pool| {
+    reuse(model::check, overwriting, |writer, pool| {
         writer.revoke_for_model(pool);
     });
+}
+
+/// The reader may move on at any moment, and then is waited for again.
+#[test]
+fn a_chunk_of_an_evicted_reader() {
+    reuse(
+        |_, model| model::check(2, model),
+        model::impatient_writer,
+        |writer, pool| {
+            writer.outwait_for_model(pool);
+            writer.collect(pool);
+        },
+    );
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub struct AnyPublisherBuilder {
     depth: u64,
     budget_bytes: usize,
     delivery: Delivery,
+    evict_after: Option<Duration>,
 }
 
 impl AnyPublisherBuilder {
@@ -39,6 +40,7 @@ impl AnyPublisherBuilder {
             depth: limits::DEPTH_DEFAULT,
             budget_bytes: limits::BUDGET_BYTES_DEFAULT,
             delivery: Delivery::Overwrite,
+            evict_after: None,
         }
     }
 
@@ -66,6 +68,12 @@ impl AnyPublisherBuilder {
         self
     }
 
+    /// As [`crate::PublisherBuilder::evict_after`].
+    pub fn evict_after(mut self, time: Duration) -> Self {
+        (self.evict_after, self.delivery) = (Some(time), Delivery::Reliable);
+        self
+    }
+
     /// Opens the publisher; see [`crate::PublisherBuilder::open`].
     ///
     /// # Errors
@@ -81,6 +89,7 @@ impl AnyPublisherBuilder {
         let inline_bytes = sizes.slot_header_bytes().saturating_add(sizes.inline_bytes);
         let geometry =
             Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
+        let geometry = self.evict_after.map_or(geometry, |time| geometry.with_evict_after(time));
         let writer = RingWriter::create(geometry, self.payload.layout_hash())?;
         let port = self.node.new_port();
         let request = Request::OpenPublisher {

@@ -197,6 +197,20 @@ pub enum ReceiveError {
         /// What it did.
         reason: String,
     },
+    /// A reliable publisher has waited for this subscriber for as long as it may
+    /// ([`evict_after`](crate::PublisherBuilder::evict_after)), and went on without it. The publisher is not heard any more;
+    /// what is held stays as it is, and other publishers are heard.
+    #[error(
+        "publisher {publisher} waited {after:?} for this subscriber to receive a message and went on without it; {missed} messages so far are missing: open another subscriber to hear it again, or let it wait for longer (evict_after)"
+    )]
+    EvictedByPublisher {
+        /// Which one, as `onecopy topic info` shows it.
+        publisher: String,
+        /// How long it waits.
+        after: std::time::Duration,
+        /// Messages published and not received, when it was noticed.
+        missed: u64,
+    },
     /// More held messages than can be noted.
     #[error(transparent)]
     TooManyHeld(HoldError),

@@ -320,6 +320,7 @@ impl Feeds {
             }
             Ok(_) => Err(self.drop_misfit()),
             Err(RingFault::Hold(error)) => Err(ReceiveError::TooManyHeld(error)),
+            Err(RingFault::Evicted { missed }) => Err(self.drop_evicted(missed)),
             Err(fault) => Err(self.drop_because(&fault.to_string())),
         }
     }
@@ -334,6 +335,16 @@ impl Feeds {
             self.current = index;
         }
         self.drop_because(reason)
+    }
+
+    /// The current publisher has gone on without this subscriber.
+    fn drop_evicted(&mut self, missed: u64) -> ReceiveError {
+        let Some(Feed { publisher, reader, .. }) = self.feeds.get(self.current) else {
+            return self.drop_misfit();
+        };
+        let error = evicted(*publisher, reader, missed);
+        self.forget_current();
+        error
     }
 
     fn drop_because(&mut self, reason: &str) -> ReceiveError {
@@ -540,4 +551,10 @@ impl Drop for Feeds {
             }
         }
     }
+}
+
+/// What a subscriber is told of a publisher that went on without it.
+pub(crate) fn evicted(publisher: PortId, reader: &RingReader, missed: u64) -> ReceiveError {
+    let after = reader.geometry().evict_after().unwrap_or_default();
+    ReceiveError::EvictedByPublisher { publisher: publisher.to_string(), after, missed }
 }

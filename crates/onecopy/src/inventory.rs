@@ -5,6 +5,7 @@
 
 mod assembly;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use onecopy_memory::dataset::Catalog;
@@ -171,6 +172,8 @@ pub struct RegionEntry {
     pub is_kept: bool,
     /// Bytes of shared memory that it has touched, as of the moment of the inventory.
     pub memory_bytes: u64,
+    /// The processes of those who take part in a shared region, by their seats.
+    seats: HashMap<u32, u32>,
     observer: Option<RegionObserver>,
 }
 
@@ -183,6 +186,17 @@ impl RegionEntry {
     /// How often writers of a shared region slept until its lock was free, as of now, since it has this memory.
     pub fn lock_waits(&self) -> Option<u64> {
         self.observer.as_ref().filter(|_| self.is_shared).map(RegionObserver::lock_waits)
+    }
+
+    /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it has ended.
+    pub fn lock_holder_pid(&self) -> Option<u32> {
+        self.contended_lock().map(|(_, pid)| pid)
+    }
+
+    /// The seat and the process that others wait for.
+    pub(crate) fn contended_lock(&self) -> Option<(u32, u32)> {
+        let holder = self.observer.as_ref().filter(|_| self.is_shared)?.contended_lock()?.to_bits();
+        Some((holder, self.seats.get(&holder).copied().unwrap_or(0)))
     }
 
     /// Most bytes that its value can have without being resized.

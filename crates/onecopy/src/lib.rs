@@ -71,6 +71,7 @@ pub mod service;
 #[cfg(test)]
 mod simulation;
 mod sleep;
+pub mod stuck;
 mod subscriber;
 mod topic;
 pub mod topic_name;

@@ -68,6 +68,10 @@ pub const HANDSHAKE_ATTEMPTS: u32 = 64;
 /// anybody wait for long.
 pub const DIRECTORY_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
 
+/// How long whoever starts a broker waits for one that has lost its socket and not its lock: a killed process closes its
+/// files one after the other, within milliseconds once it gets the processor.
+pub const DYING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
 ///
 /// The largest burst that a healthy peer meets is the death of a node with which it shares many routes: one packet a

@@ -38,6 +38,7 @@ pub struct PublisherBuilder<P: Payload + ?Sized, H: PlainData = ()> {
     depth: u64,
     budget_bytes: usize,
     delivery: Delivery,
+    evict_after: Option<Duration>,
     payload: Carries<P, H>,
 }
 
@@ -50,6 +51,7 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
             depth: limits::DEPTH_DEFAULT,
             budget_bytes: limits::BUDGET_BYTES_DEFAULT,
             delivery: Delivery::Overwrite,
+            evict_after: None,
             payload: PhantomData,
         }
     }
@@ -86,6 +88,39 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         self
     }
 
+    /// Goes on without a subscriber that keeps this publisher from publishing for so long and does not move meanwhile,
+    /// because it is stopped, stuck or far too slow. Makes the publisher [reliable](Self::reliable); the default
+    /// for that is to wait for as long as it takes.
+    ///
+    /// The time counts from when a message finds no room, or no memory. A subscriber that goes on before anything was
+    /// overwritten that it has not received loses nothing, and is waited for again. Otherwise its next
+    /// [`receive`](crate::Subscriber::receive) says [`ReceiveError::EvictedByPublisher`](crate::ReceiveError), with the
+    /// number of messages that it missed. Messages that it *holds* stay as they are until it drops them or its process
+    /// ends; so a publisher whose whole budget a stopped subscriber holds still has to wait.
+    ///
+    /// A subscriber tells how far it is once in up to 64 messages: choose a time in which it receives more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<u64>("orders")?;
+    /// let mut publisher = topic.publisher().depth(2).evict_after(Duration::from_millis(5)).open()?;
+    /// let mut stuck = topic.subscriber().open()?;
+    /// for number in 0..3 {
+    ///     let mut order = publisher.loan_within(Duration::from_secs(10))?;
+    ///     *order = number;
+    ///     order.publish()?;
+    /// }
+    /// assert!(matches!(stuck.receive(), Err(onecopy::ReceiveError::EvictedByPublisher { missed: 3, .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn evict_after(mut self, time: Duration) -> Self {
+        self.evict_after = Some(time);
+        self.reliable()
+    }
+
     /// Opens the publisher. When it returns, every subscriber that was there hears it (one that is stopped or stuck is
     /// waited for a second, and joins when it runs again).
     ///
@@ -103,6 +138,7 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
         let arena_bytes = limits::arena_bytes(largest, self.budget_bytes);
         let geometry =
             Geometry::new(self.depth, self.history, inline_bytes::<P, H>(), reliable).with_arena(arena_bytes);
+        let geometry = self.evict_after.map_or(geometry, |time| geometry.with_evict_after(time));
         let writer = RingWriter::create(geometry, payload.layout_hash())?;
         let port = self.node.new_port();
         let request = Request::OpenPublisher {

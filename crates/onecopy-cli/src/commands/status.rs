@@ -1,5 +1,7 @@
 //! `onecopy status`: the instance, its broker, its nodes, and what they share.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -10,7 +12,9 @@ use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::region_json::{self, RegionSummary};
 use crate::scope::Scope;
 use crate::service_json::{Client, Server, ServiceDetails, ServiceSummary};
+use crate::stuck_json::{self, Stuck};
 use crate::units::bytes;
+use crate::values::parse_seconds;
 
 const AFTER_LONG_HELP: &str = "\
 Looking does not start anything: where no broker runs, this says so and ends with exit code 3. The node by which this
@@ -28,6 +32,12 @@ JSON: one document
                                        each with its counters, as `onecopy service info --json`
   regions: [{name, mode, payload, writer_pid, readers, version, capacity_bytes, kept, memory_bytes, lock_waits}]
   datasets: [{name, version, backing, content_bytes, sections, publisher_pid, viewers, kept}]
+  stuck: [{id, name, pid, stopped, seen_for_s, blocks, description}]
+                                       nodes that do not go on; what they block is
+                                       {kind: \"publisher\", topic, publisher, node} or {kind: \"lock\", region}
+
+STUCK is who is stopped (SIGSTOP, a debugger), and who has not moved while a publisher waits for it or others wait for
+a lock that it has. To be sure, this looks again after --stuck-after seconds, if there is somebody to look at again.
 
 Examples:
   onecopy status
@@ -41,6 +51,10 @@ pub(crate) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Report nodes as stuck that have not gone on for so long
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    stuck_after: Duration,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -59,6 +73,7 @@ struct Status {
     clients: Vec<OfService<Client>>,
     regions: Vec<RegionSummary>,
     datasets: Vec<DatasetSummary>,
+    stuck: Vec<Stuck>,
 }
 
 /// Something of a topic's.
@@ -85,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
         socket: instance.socket_path().display().to_string(),
         ..Status::default()
     };
-    let looked = look(&mut status, scope);
+    let looked = look(&mut status, arguments.stuck_after, scope);
     let mut output = Output::new();
     match (&looked, arguments.json) {
         (Ok(()) | Err(Failure::NoBroker { .. }), true) => output.json_document(&status)?,
@@ -96,9 +111,10 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     looked
 }
 
-fn look(status: &mut Status, scope: &Scope) -> Result<(), Failure> {
+fn look(status: &mut Status, stuck_after: Duration, scope: &Scope) -> Result<(), Failure> {
     let visit = scope.visit()?;
-    let inventory = visit.node.inventory()?;
+    let (inventory, stuck) = stuck_json::look(&visit.node, stuck_after)?;
+    status.stuck = stuck;
     status.running = true;
     status.broker_pid = Some(visit.broker_pid);
     status.nodes = others(&inventory.nodes);
@@ -127,6 +143,9 @@ fn print(status: &Status, output: &mut Output) -> Result<(), Failure> {
     output.line(&format!("instance  {}", styled(&status.instance, Style::Strong, colour)))?;
     output.line(&format!("socket    {}", status.socket))?;
     output.line(&format!("broker    process {pid}{}", broker_kind(status)))?;
+    for stuck in &status.stuck {
+        output.line(&format!("{}     {}", styled("stuck", Style::Bad, colour), stuck.description))?;
+    }
     let cells = |node: &Node| {
         vec![
             node.name.clone(),

@@ -57,6 +57,15 @@ fn is_free(word: u32) -> bool {
 }
 
 impl Region {
+    /// Who has the lock while others may be asleep for it.
+    pub(super) fn contended_holder(&self) -> Option<Seat> {
+        let word = self.header().lock.value();
+        match state(word) {
+            State::Held(holder) if word & CONTENDED != 0 => Some(holder),
+            _ => None,
+        }
+    }
+
     /// Takes the lock for `seat`, sleeping until `deadline` if need be. Gives whether its last holder died.
     pub(super) fn lock(&self, seat: Seat, deadline: Option<Instant>) -> Result<bool, LockError> {
         let lock = self.header().lock.word();

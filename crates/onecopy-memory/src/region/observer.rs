@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{Region, RegionGeometry};
+use super::{Region, RegionGeometry, Seat};
 use crate::layout::SegmentKind;
 use crate::segment::{SegmentError, View};
 
@@ -41,6 +41,11 @@ impl RegionObserver {
     /// How often participants of a shared region slept until its lock was free, since it has this memory.
     pub fn lock_waits(&self) -> u64 {
         self.region.lock_waits()
+    }
+
+    /// Who has the lock of a shared region while others may be asleep for it.
+    pub fn contended_lock(&self) -> Option<Seat> {
+        self.region.contended_holder()
     }
 
     /// The region's sizes.

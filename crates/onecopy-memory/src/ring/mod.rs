@@ -7,9 +7,10 @@
 //! and skips the positions between: positions stay message numbers, so that a reader that was lapped knows exactly
 //! how many messages it lost.
 //!
-//! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, [`RingReader`] receives,
-//! [`Observer`] looks on.
+//! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, `eviction` ends that,
+//! [`RingReader`] receives, [`Observer`] looks on.
 
+mod eviction;
 mod observer;
 mod reader;
 mod reclaim;
@@ -21,6 +22,8 @@ pub use reader::{InlineParts, OpenError, Received, RingFault, RingReader};
 pub use reclaim::{Allocation, BudgetExhausted};
 pub use space::SpaceWait;
 pub use writer::RingWriter;
+
+use std::time::Duration;
 
 use crate::layout::{
     BATCH_MESSAGES_MAX, CAPACITY_MAX, FLAG_ASYMMETRIC, FLAG_RELIABLE, INLINE_BYTES_MAX, LINE_BYTES,
@@ -39,6 +42,7 @@ pub struct Geometry {
     history: u64,
     reliable: bool,
     arena_bytes: usize,
+    evict_after: Option<Duration>,
 }
 
 impl Geometry {
@@ -58,13 +62,23 @@ impl Geometry {
         };
         let history = history.min(CAPACITY_MAX / 2);
         let capacity = depth.max(2 * history).clamp(2, CAPACITY_MAX).next_power_of_two();
-        Self { capacity, slot_bytes, history, reliable, arena_bytes: 0 }
+        Self { capacity, slot_bytes, history, reliable, arena_bytes: 0, evict_after: None }
     }
 
     /// With `bytes` behind the slots for chunks, as the pool's first segment: every reader has them from the beginning,
     /// and a publisher whose messages fit needs one descriptor only. Memory is taken as it is touched.
     pub fn with_arena(self, bytes: usize) -> Self {
         Self { arena_bytes: bytes.next_multiple_of(LINE_BYTES), ..self }
+    }
+
+    /// With a writer that goes on without a reader that has kept it from publishing for so long, if it is reliable.
+    pub fn with_evict_after(self, evict_after: Duration) -> Self {
+        Self { evict_after: Some(evict_after).filter(|_| self.reliable), ..self }
+    }
+
+    /// For how long one reader may keep the writer from publishing; `None`: for ever, or not at all.
+    pub fn evict_after(&self) -> Option<Duration> {
+        self.evict_after
     }
 
     /// Bytes behind the slots, for chunks.
@@ -122,6 +136,7 @@ impl Geometry {
         header.slot_bytes.store(self.slot_bytes as u64, Ordering::Relaxed);
         header.history.store(self.history, Ordering::Relaxed);
         header.flags.store(reliable | asymmetric, Ordering::Relaxed);
+        header.evict_after_ns.store(eviction::to_word(self.evict_after), Ordering::Relaxed);
     }
 
     /// Reads each field once and checks the copies against each other and the size of the memory.
@@ -135,8 +150,15 @@ impl Geometry {
             && (SLOT_BYTES_MIN as u64..=SLOT_BYTES_MAX as u64).contains(&slot_bytes)
             && slot_bytes.is_multiple_of(LINE_BYTES as u64)
             && history <= capacity / 2;
-        let slots_only =
-            Self { capacity, slot_bytes: slot_bytes as usize, history, reliable, arena_bytes: 0 };
+        let evict_after = eviction::from_word(header.evict_after_ns.load(Ordering::Relaxed));
+        let slots_only = Self {
+            capacity,
+            slot_bytes: slot_bytes as usize,
+            history,
+            reliable,
+            arena_bytes: 0,
+            evict_after: evict_after.filter(|_| reliable),
+        };
         // The slots' end cannot overflow if the geometry is possible, and is not computed if it is not.
         match possible.then(|| total_bytes.checked_sub(slots_only.arena_offset())).flatten() {
             Some(arena_bytes) => Ok(Self { arena_bytes, ..slots_only }),

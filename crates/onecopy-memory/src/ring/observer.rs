@@ -36,6 +36,10 @@ pub struct WriterCounters {
     pub exhausted: u64,
     /// How often the writer slept until readers made space.
     pub waits: u64,
+    /// Readers that it went on without.
+    pub evictions: u64,
+    /// Its next message found no room, or no memory, when it tried last.
+    pub is_blocked: bool,
     /// How often it woke readers that slept on the futex, modulo 2³².
     pub wakes: u32,
     /// Most bytes of its pool.
@@ -65,12 +69,15 @@ impl Observer {
     /// Everything that is counted.
     pub fn counters(&self) -> WriterCounters {
         let header = self.ring.header();
+        let messages = self.messages();
         WriterCounters {
-            messages: self.messages(),
+            messages,
             bytes: header.published_bytes.load(Ordering::Relaxed),
             full: header.full.load(Ordering::Relaxed),
             exhausted: header.exhausted.load(Ordering::Relaxed),
             waits: header.waits.load(Ordering::Relaxed),
+            evictions: header.evictions.load(Ordering::Relaxed),
+            is_blocked: header.blocked_at.load(Ordering::Relaxed) == messages.saturating_add(1),
             wakes: header.wake.value(),
             budget_bytes: header.budget_bytes.load(Ordering::Relaxed),
             pool_bytes: header.pool_bytes.load(Ordering::Relaxed),

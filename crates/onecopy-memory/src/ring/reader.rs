@@ -95,6 +95,12 @@ pub enum RingFault {
         /// What stood there.
         head: u64,
     },
+    /// The next message of a reliable ring is gone: the writer waited for this reader, and went on without it.
+    #[error("its publisher went on without this subscriber, which had not read {missed} messages")]
+    Evicted {
+        /// Messages that it did not get.
+        missed: u64,
+    },
     /// No room to note a further held message: the reader's own limit, the message stays to be received.
     #[error(transparent)]
     Hold(#[from] HoldError),
@@ -310,6 +316,9 @@ impl RingReader {
                 }
                 return Ok(Received::Empty);
             }
+            if self.ring.geometry.reliable {
+                return Err(self.evicted());
+            }
             self.resync()?;
         }
         // The writer is faster than our looking: the next call tries again.
@@ -396,6 +405,18 @@ impl RingReader {
     fn tell(&mut self) {
         self.told = self.cursor;
         self.state.advance(self.cursor);
+    }
+
+    /// The next message is gone, on a ring where that happens only to those that are not waited for any more.
+    #[cold]
+    fn evicted(&mut self) -> RingFault {
+        // As in `resync`.
+        fence(Ordering::Acquire);
+        let head = load_acquire(&self.ring.header().head);
+        let missed = head.saturating_sub(self.cursor.max(self.start));
+        self.lost = self.lost.saturating_add(missed);
+        self.state.count_lost(self.lost);
+        RingFault::Evicted { missed }
     }
 
     /// Moves to the oldest message that is still there, or past all that are gone.

@@ -137,7 +137,7 @@ impl RingWriter {
                 return Ok(Allocation::Grow(bytes));
             }
             // Readers must not lose their messages to one that is too large in any case.
-            if !pool.may_ever_hold(length) || !self.revoke(pool) {
+            if !pool.may_ever_hold(length) || !(self.revoke(pool) || self.outwait_unread(pool)) {
                 self.count_exhausted();
                 return Err(BudgetExhausted { requested_bytes: length, budget_bytes: pool.budget_bytes() });
             }
@@ -159,12 +159,42 @@ impl RingWriter {
     /// Takes back every chunk that all readers have passed, that the history does not need and that nobody holds.
     pub fn collect(&mut self, pool: &mut Pool) {
         self.refresh_readers();
+        // Before the cursors: a reader that comes back between the two must not have been passed over without the barrier.
+        let has_evicted = self.has_evicted();
         let passed = self.slowest_cursor().unwrap_or(self.head);
         let done = passed.min(self.head.saturating_sub(self.ring.geometry.history));
         let floor = self.reclaim.retire_while(|published| published.position + published.count <= done);
+        self.reclaim.forced |= floor.is_some() && has_evicted;
         self.raise_floor(floor);
         self.sweep(pool);
         self.show_pool(pool);
+    }
+
+    /// Evicts the readers that have not read the oldest message whose memory is out, if they have kept a reliable writer
+    /// from going on for long enough. Returns `false` if there is nothing to be had by it.
+    fn outwait_unread(&mut self, pool: &mut Pool) -> bool {
+        if !self.ring.geometry.reliable {
+            return false;
+        }
+        let Some(oldest) = self.reclaim.outstanding.front() else { return false };
+        let end = oldest.position + oldest.count;
+        if !self.outwait(|cursor| cursor < end) {
+            return false;
+        }
+        self.collect(pool);
+        true
+    }
+
+    /// Evicts as a shortage of memory would, for models.
+    #[cfg(loom)]
+    pub fn outwait_for_model(&mut self, pool: &mut Pool) -> bool {
+        self.outwait_unread(pool)
+    }
+
+    /// Whether there are readers that are not waited for.
+    pub(super) fn has_evicted(&self) -> bool {
+        let (head, capacity) = (self.head, self.ring.geometry.capacity);
+        self.attached.iter().any(|reader| reader.is_evicted(head, capacity))
     }
 
     /// Once a message, however often it is tried.

@@ -84,7 +84,10 @@ impl RingWriter {
                 // The look took in a reader whose word is not among ours.
                 Some(Woken::Maybe.by(deadline))
             } else {
-                Some(wait.sleep(deadline))
+                let until = [deadline, self.evicts_at()].into_iter().flatten().min();
+                // The end of somebody's time is a reason to look again, like any other.
+                let (Woken::TimedOut | Woken::Maybe) = wait.sleep(until);
+                Some(Woken::Maybe.by(deadline))
             };
             self.stop_expecting_space();
             match woken {

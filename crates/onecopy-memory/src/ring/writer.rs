@@ -3,6 +3,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use super::eviction::Blocked;
 use super::reclaim::Reclaim;
 use super::{Geometry, Ring};
 use crate::kernel;
@@ -42,6 +43,7 @@ pub struct RingWriter {
     pub(super) space_ticket: u64,
     /// Position + 1 of the last message that found the ring full.
     full_at: u64,
+    pub(super) blocked: Blocked,
 }
 
 impl RingWriter {
@@ -79,6 +81,7 @@ impl RingWriter {
             reclaim: Reclaim::default(),
             space_ticket: 0,
             full_at: 0,
+            blocked: Blocked::default(),
         }
     }
 
@@ -133,12 +136,30 @@ impl RingWriter {
         if !self.ring.geometry.reliable || self.head + count <= self.limit {
             return true;
         }
-        self.limit = self.slowest_cursor().map_or(u64::MAX, |cursor| cursor + self.ring.geometry.capacity);
-        let has_room = self.head + count <= self.limit;
-        if !has_room {
-            self.count_full();
+        self.look_for_room(count)
+    }
+
+    fn look_for_room(&mut self, count: u64) -> bool {
+        let (end, capacity) = (self.head + count, self.ring.geometry.capacity);
+        if self.is_below_limit(end) {
+            return true;
         }
-        has_room
+        self.count_full();
+        // Evicts nobody if the one that was in the way has moved on just now, and then there is room as well.
+        self.outwait(|cursor| cursor + capacity < end);
+        self.is_below_limit(end)
+    }
+
+    /// Looks the limit up again.
+    fn is_below_limit(&mut self, end: u64) -> bool {
+        let has_evicted = self.has_evicted();
+        self.limit = self.slowest_cursor().map_or(u64::MAX, |cursor| cursor + self.ring.geometry.capacity);
+        let is_below = end <= self.limit;
+        if is_below && has_evicted {
+            // One that comes back is to be waited for from the next message on.
+            self.limit = end;
+        }
+        is_below
     }
 
     /// Once a message, however often it is tried.
@@ -247,9 +268,11 @@ impl RingWriter {
         self.limit = if self.attached.is_empty() { u64::MAX } else { self.head };
     }
 
-    /// The lowest cursor of all readers; `None` without readers.
+    /// The lowest cursor of all readers that are waited for; `None` without those.
     pub(super) fn slowest_cursor(&self) -> Option<u64> {
-        self.attached.iter().map(|reader| reader.cursor(self.head)).min()
+        let (head, capacity) = (self.head, self.ring.geometry.capacity);
+        let readers = self.attached.iter().filter(|reader| !reader.is_evicted(head, capacity));
+        readers.map(|reader| reader.cursor(head)).min()
     }
 }
 

@@ -39,6 +39,11 @@ pub(crate) fn writer(history: u64, reliable: bool) -> RingWriter {
     RingWriter::heap(Geometry::new(2, history, 16, reliable))
 }
 
+/// The same, reliable, of a writer that waits for nobody.
+pub(crate) fn impatient_writer() -> RingWriter {
+    RingWriter::heap(Geometry::new(2, 0, 16, true).with_evict_after(std::time::Duration::ZERO))
+}
+
 /// The key of the reader number `number`.
 pub(crate) fn key(number: u32) -> ReaderKey {
     (1, number)

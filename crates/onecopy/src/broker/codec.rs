@@ -190,9 +190,9 @@ impl Event {
                 topic_name::check(name)?;
                 check_payload(payload.as_ref())?;
             }
-            Self::DatasetInfo { name, .. } | Self::DatasetHeirloom { dataset: name, .. } => {
-                topic_name::check(name)?
-            }
+            Self::DatasetInfo { name, .. }
+            | Self::DatasetHeirloom { dataset: name, .. }
+            | Self::SeatInfo { region: name, .. } => topic_name::check(name)?,
             Self::Welcome { .. }
             | Self::Dataset { .. }
             | Self::DatasetVersion { .. }

@@ -310,6 +310,17 @@ pub enum Event {
         /// The memory comes along.
         memory: bool,
     },
+    /// Part of the answer to [`Request::Inspect`]: who takes part in a region that several may write.
+    SeatInfo {
+        /// The number of the question.
+        request: u32,
+        /// The region's name.
+        region: String,
+        /// The seat, as a number.
+        seat: u32,
+        /// Its process.
+        pid: u32,
+    },
     /// To everyone who has a region or a dataset open: the broker keeps it, or does not any more. To be told to the next
     /// broker.
     KeepChanged {

@@ -69,6 +69,10 @@ impl Broker {
                 memory: memory.is_some(),
             };
             outbox.0.push((asker, event, memory.map(Arc::clone)));
+            for (port, seat) in &region.seats {
+                let (seat, pid) = (seat.to_bits(), self.pid_of(port.node));
+                outbox.tell(asker, Event::SeatInfo { request, region: name.to_owned(), seat, pid });
+            }
         }
         for (name, dataset) in self.datasets.iter().filter(|(name, _)| is_meant(Kind::Dataset, name)) {
             let question = self.limited(question, Right::Read, Kind::Dataset, name);

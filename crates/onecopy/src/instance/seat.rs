@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
@@ -16,7 +17,7 @@ use super::file_lock::FileLock;
 use super::{Instance, InstanceError, presence};
 use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
-use crate::limits::{DIRECTORY_TIMEOUT, LISTEN_BACKLOG};
+use crate::limits::{DIRECTORY_TIMEOUT, DYING_TIMEOUT, LISTEN_BACKLOG};
 
 /// The place of an instance's broker: its lock and its listening socket.
 ///
@@ -211,12 +212,18 @@ fn claim(
 ) -> Result<(BrokerLock, Option<OwnedFd>), InstanceError> {
     let failed = |source: Errno| instance.failed("open the lock of", source);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let deadline = Instant::now() + DYING_TIMEOUT;
     let mut replaced = None;
     loop {
         let name = instance.lock_name();
         let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         match BrokerLock::try_take(file).map_err(|source| instance.failed("lock", source))? {
             Claim::Taken(lock) => return Ok((lock, replaced)),
+            // A process that was killed closes its files one after the other, and this one perhaps last.
+            Claim::Broker if !is_orphaned && Instant::now() < deadline => {
+                std::thread::yield_now();
+                continue;
+            }
             Claim::Broker if !is_orphaned => return Err(instance.socket_removed()),
             Claim::Broker => {}
             Claim::Obstructed => {

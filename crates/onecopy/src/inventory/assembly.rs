@@ -83,6 +83,7 @@ pub(super) fn assemble(mut answers: Vec<Answer>) -> Inventory {
                     readers,
                     is_kept,
                     memory_bytes,
+                    seats: HashMap::new(),
                     observer,
                 });
             }
@@ -96,6 +97,11 @@ pub(super) fn assemble(mut answers: Vec<Answer>) -> Inventory {
                     is_kept: kept,
                     catalog: sealed.map(|sealed| sealed.catalog().clone()),
                 });
+            }
+            // The broker names a region before those who take part.
+            Answer::Seat { region, seat, pid } => {
+                let region = inventory.regions.iter_mut().rfind(|entry| entry.name == region);
+                region.into_iter().for_each(|region| region.seats.extend([(seat, pid)]));
             }
             Answer::Memory { .. } | Answer::Kept(_) => {}
         }

@@ -25,6 +25,7 @@ use super::session::Session;
 use crate::broker::protocol::{Event, PortId, Request, Route};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
+use crate::feed::evicted;
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
 use crate::limits::IN_FLIGHT_RETRY;
 use crate::payload_type::PayloadType;
@@ -182,6 +183,9 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
         (Event::RegionInfo { request, name, payload, shared, writer, readers, kept, .. }, memory) => {
             let answer = Answer::Region { name, payload, shared, writer, readers, kept, memory };
             session.inspections.add(request, answer);
+        }
+        (Event::SeatInfo { request, region, seat, pid }, _) => {
+            session.inspections.add(request, Answer::Seat { region, seat, pid });
         }
         (Event::DatasetInfo { request, name, version, publisher, viewers, kept, .. }, memory) => {
             let answer = Answer::Dataset { name, version, publisher, viewers, kept, memory };
@@ -376,6 +380,14 @@ fn take_attached(session: &Session, route: Route, start: u64) {
         }
     };
     reader.start(start.max(wanted_from));
+    if reader.geometry().is_reliable() && reader.lost() > 0 {
+        // It was stopped for longer than its publisher waits, before it had begun.
+        let error = evicted(publisher, &reader, reader.lost());
+        subscriber.inbox.post(News::Refused(error));
+        // Outside the lock: the end of the reader may be the end of the node.
+        drop(ports);
+        return drop(reader);
+    }
     let header_bytes = usize::try_from(payload.header.size_bytes).unwrap_or(usize::MAX);
     let accepts_any = subscriber.expected.is_none();
     subscriber.inbox.post(News::Attached(NewFeed { publisher, from, reader, header_bytes, accepts_any }));

@@ -52,6 +52,11 @@ pub(crate) enum Answer {
         owner: PortId,
         memory: OwnedFd,
     },
+    Seat {
+        region: String,
+        seat: u32,
+        pid: u32,
+    },
     Kept(Option<KeepError>),
     Dataset {
         name: String,

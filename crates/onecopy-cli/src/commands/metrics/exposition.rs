@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use onecopy::observation::{ClientCounters, PublisherCounters, SubscriberCounters, bucket_bounds_ns};
-use onecopy::{Inventory, RegionEntry};
+use onecopy::{DatasetEntry, Inventory, RegionEntry};
 
+use crate::dataset_json::{self, DatasetSummary};
 use crate::inventory_json::others;
 
 /// Bounds of the histogram that is shown, in nanoseconds: 100 ns to 10 s. What is counted is finer; each bound is the
@@ -50,6 +51,7 @@ pub(super) fn write(instance: &str, inventory: &Inventory) -> String {
     clients(&mut text, inventory);
     servers(&mut text, inventory);
     regions(&mut text, inventory);
+    datasets(&mut text, &inventory.datasets);
     text.text
 }
 
@@ -59,12 +61,13 @@ const COUNTER: &str = "counter";
 /// Name, kind and meaning of a metric, and how to get at its value.
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
 
-const PUBLISHER: [Metric<PublisherCounters>; 7] = [
+const PUBLISHER: [Metric<PublisherCounters>; 8] = [
     ("publisher_messages_total", COUNTER, "Messages published.", |c| c.messages as f64),
     ("publisher_bytes_total", COUNTER, "Payload bytes published.", |c| c.bytes as f64),
     ("publisher_full_total", COUNTER, "Messages that found the ring full at first.", |c| c.full as f64),
     ("publisher_exhausted_total", COUNTER, "Messages that found no memory at first.", |c| c.exhausted as f64),
     ("publisher_waits_total", COUNTER, "Sleeps until subscribers made space.", |c| c.waits as f64),
+    ("publisher_evictions_total", COUNTER, "Subscribers that it went on without.", |c| c.evictions as f64),
     ("publisher_pool_bytes", GAUGE, "Memory set aside for large messages.", |c| c.pool_bytes as f64),
     ("publisher_budget_bytes", GAUGE, "Most memory for large messages.", |c| c.budget_bytes as f64),
 ];
@@ -182,6 +185,22 @@ fn regions(text: &mut Text<'_>, inventory: &Inventory) {
     family("region_lock_waits_total", COUNTER, "Sleeps until the region's lock was free.", |region| {
         region.lock_waits().map(|waits| waits as f64)
     });
+}
+
+fn datasets(text: &mut Text<'_>, datasets: &[DatasetEntry]) {
+    let mut family = |name, help, value: fn(&DatasetSummary) -> Option<f64>| {
+        text.family(name, GAUGE, help);
+        for dataset in dataset_json::summaries(datasets) {
+            if let Some(value) = value(&dataset) {
+                text.sample(name, &[("dataset", dataset.name)], value);
+            }
+        }
+    };
+    family("dataset_version", "The newest version.", |dataset| dataset.version.map(|version| version as f64));
+    family("dataset_content_bytes", "Bytes of the newest version's content.", |dataset| {
+        dataset.content_bytes.map(|bytes| bytes as f64)
+    });
+    family("dataset_viewers", "How many have the dataset open.", |dataset| Some(dataset.viewers.into()));
 }
 
 type Labels = Vec<(&'static str, String)>;

@@ -28,7 +28,18 @@ pub(super) fn tables(
         }
         View::Regions => region(key, snapshot),
         View::Nodes => node(key, snapshot, rates),
+        View::Datasets => dataset(key, snapshot),
     }
+}
+
+fn dataset(name: &str, snapshot: &Snapshot) -> Option<Vec<(String, Table)>> {
+    let dataset = snapshot.datasets.iter().find(|dataset| dataset.name == name)?;
+    let version = dataset.version.map_or_else(unknown, |version| version.to_string());
+    let publisher =
+        dataset.publisher_pid.map_or_else(|| "has let go of it".to_owned(), |pid| format!("process {pid}"));
+    let title =
+        format!("dataset {name}: version {version}, publisher {publisher}, {} viewers", dataset.viewers);
+    Some(vec![(title, Table { columns: Vec::new(), rows: Vec::new() })])
 }
 
 fn topic(name: &str, snapshot: &Snapshot, rates: &Rates) -> Option<Vec<(String, Table)>> {

@@ -27,7 +27,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State) {
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(instance(state)), top);
-    frame.render_widget(Paragraph::new(view_line(state)), views);
+    let lines = vec![view_line(state), stuck_line(state)];
+    frame.render_widget(Paragraph::new(lines), views);
     // Behind the headings.
     state.page_rows = usize::from(body.height.saturating_sub(1)).max(1);
     if state.looked_into.is_some() {
@@ -73,13 +74,21 @@ fn view_line(state: &State) -> Line<'static> {
     Line::from(line)
 }
 
+/// Nodes that do not go on; an empty line if there are none.
+fn stuck_line(state: &State) -> Line<'static> {
+    let stuck = &state.snapshot.stuck;
+    let Some(first) = stuck.first() else { return Line::default() };
+    let others = if stuck.len() > 1 { format!("{} stuck; ", stuck.len()) } else { String::new() };
+    Line::styled(format!("{others}{first}"), BAD)
+}
+
 fn key_line(state: &State) -> Line<'static> {
     let keys = if state.is_typing {
         "type to filter  Enter keep  Esc take away"
     } else if state.looked_into.is_some() {
-        "Esc back  up/down scroll  1-5 views  q end"
+        "Esc back  up/down scroll  1-6 views  q end"
     } else {
-        "1-5 views  Enter look into  s sort  r reverse  / filter  q end"
+        "1-6 views  Enter look into  s sort  r reverse  / filter  q end"
     };
     Line::from(Span::styled(keys, FAINT))
 }

@@ -24,6 +24,7 @@ mod views;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use onecopy::stuck::StuckWatch;
 
 use self::screen::{Input, Screen};
 use self::snapshot::Snapshot;
@@ -42,9 +43,10 @@ Views:
   3  services     calls and errors a second, latency
   4  regions      writes a second, readers, waits for the lock
   5  nodes        memory by owner, versions, what each has open
+  6  datasets     versions, sizes, who has them open
 
 Keys:
-  1 to 5, Tab      another view
+  1 to 6, Tab      another view
   up, down, PgUp, PgDn, Home, End
                    another row
   Enter            look into the row; Esc goes back
@@ -52,6 +54,8 @@ Keys:
   r                the other way round
   /                show rows that contain what is typed; Enter keeps it, Esc takes it away
   q, Ctrl-C        end
+
+A line below the views tells of nodes that are stuck, and of what waits for them.
 
 RING is the lag as a part of the publisher's ring: from 100 % on, messages get lost, or their publisher waits.
 
@@ -66,6 +70,10 @@ pub(crate) struct Arguments {
     /// Look again after so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     interval: Duration,
+
+    /// Report nodes as stuck that have not gone on for so long
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    stuck_after: Duration,
 }
 
 /// More often would only keep the processor from those that are looked at.
@@ -77,11 +85,12 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let mut screen = Screen::take()?;
     let mut state = State::new(scope.instance_name());
     let mut visit = None;
+    let mut watch = StuckWatch::new(arguments.stuck_after);
     let interval = arguments.interval.max(INTERVAL_MIN);
     let mut next_look = Instant::now();
     loop {
         if Instant::now() >= next_look {
-            state.update(look(&mut visit, scope), Instant::now());
+            state.update(look(&mut visit, &mut watch, scope), Instant::now());
             next_look = Instant::now() + interval;
         }
         screen.draw(|frame| draw::draw(frame, &mut state))?;
@@ -98,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
 }
 
 /// What there is now; of an instance that does not run, nothing.
-fn look(visit: &mut Option<Visit>, scope: &Scope) -> Snapshot {
+fn look(visit: &mut Option<Visit>, watch: &mut StuckWatch, scope: &Scope) -> Snapshot {
     let looked = (|| {
         let visit = match visit {
             Some(visit) => visit,
@@ -109,7 +118,8 @@ fn look(visit: &mut Option<Visit>, scope: &Scope) -> Snapshot {
         if visit.node.is_broker() && inventory.nodes.len() <= 1 {
             return Ok(None);
         }
-        Ok::<_, Failure>(Some(Snapshot::new(visit.broker_pid, &inventory)))
+        let stuck = watch.look(&inventory);
+        Ok::<_, Failure>(Some(Snapshot::new(visit.broker_pid, &inventory, stuck)))
     })();
     let looked = looked.unwrap_or_else(|failure| {
         tracing::debug!(reason = failure.explanation(), "nothing to see");

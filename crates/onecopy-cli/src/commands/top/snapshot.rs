@@ -1,7 +1,9 @@
 //! Everything that is counted in an instance at one moment, as plain values.
 
 use onecopy::Inventory;
+use onecopy::stuck::StuckNode;
 
+use crate::dataset_json::{self, DatasetSummary};
 use crate::inventory_json::{Node, TopicDetails, others};
 use crate::region_json::{self, RegionSummary};
 use crate::service_json::{ServiceDetails, ServiceSummary};
@@ -15,10 +17,12 @@ pub(super) struct Snapshot {
     /// In total and in full.
     pub(super) services: Vec<(ServiceSummary, ServiceDetails)>,
     pub(super) regions: Vec<RegionSummary>,
+    pub(super) datasets: Vec<DatasetSummary>,
+    pub(super) stuck: Vec<StuckNode>,
 }
 
 impl Snapshot {
-    pub(super) fn new(broker_pid: u32, inventory: &Inventory) -> Self {
+    pub(super) fn new(broker_pid: u32, inventory: &Inventory, stuck: Vec<StuckNode>) -> Self {
         let services = inventory.services.iter();
         Self {
             broker_pid: Some(broker_pid),
@@ -26,6 +30,8 @@ impl Snapshot {
             topics: inventory.topics.iter().map(TopicDetails::from).collect(),
             services: services.map(|service| (service.into(), service.into())).collect(),
             regions: region_json::summaries(&inventory.regions),
+            datasets: dataset_json::summaries(&inventory.datasets),
+            stuck,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use onecopy::stuck::{Blocked, StuckNode};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -9,6 +10,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::draw::draw;
 use super::snapshot::Snapshot;
 use super::state::{Flow, State};
+use crate::dataset_json::DatasetSummary;
 use crate::inventory_json::{Node, Publisher, Subscriber, TopicDetails};
 use crate::region_json::RegionSummary;
 use crate::service_json::{Client, Latency, Server, ServiceDetails, ServiceSummary};
@@ -106,6 +108,19 @@ fn region(version: u64) -> RegionSummary {
     }
 }
 
+fn dataset() -> DatasetSummary {
+    DatasetSummary {
+        name: "index/hg38".to_owned(),
+        version: Some(3),
+        backing: Some("memory"),
+        content_bytes: Some(5 << 30),
+        sections: Some(4),
+        publisher_pid: Some(10),
+        viewers: 12,
+        kept: true,
+    }
+}
+
 /// The instance after so many seconds.
 fn instance(seconds: u64) -> Snapshot {
     Snapshot {
@@ -124,6 +139,8 @@ fn instance(seconds: u64) -> Snapshot {
         ],
         services: vec![service(1_500 * seconds)],
         regions: vec![region(1 + 20 * seconds)],
+        datasets: vec![dataset()],
+        stuck: Vec::new(),
     }
 }
 
@@ -344,5 +361,40 @@ fn two_keys_end_it() {
     {
         let mut watched = Watched::new();
         assert_eq!(watched.state.press(KeyEvent::new(code, modifiers)), Flow::End);
+    }
+}
+
+#[test]
+fn datasets_have_their_view() {
+    let mut watched = Watched::new();
+    watched.press("6");
+    let screen = watched.lines().join("\n");
+    assert!(
+        screen.contains("index/hg38") && screen.contains("5.00 GiB") && screen.contains("12"),
+        "{screen}"
+    );
+    watched.press("\n");
+    let screen = watched.lines().join("\n");
+    assert!(screen.contains("dataset index/hg38: version 3, publisher process 10, 12 viewers"), "{screen}");
+}
+
+#[test]
+fn who_is_stuck_is_told_in_every_view() {
+    let mut watched = Watched::new();
+    let blocked = Blocked::Lock { region: "settings".to_owned() };
+    let stuck = StuckNode {
+        id: "b".to_owned(),
+        name: "screen".to_owned(),
+        pid: 20,
+        is_stopped: true,
+        seen_for: Duration::from_secs(2),
+        blocks: vec![blocked],
+    };
+    watched.look(Snapshot { stuck: vec![stuck], ..instance(3) }, 3);
+    for view in ["1", "5"] {
+        watched.press(view);
+        let screen = watched.lines().join("\n");
+        let told = "node screen (process 20) is stopped; region settings: it has the lock";
+        assert!(screen.contains(told), "{screen}");
     }
 }

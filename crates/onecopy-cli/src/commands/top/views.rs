@@ -3,6 +3,7 @@
 use super::rates::{COURSE_LENGTH, Rates};
 use super::snapshot::Snapshot;
 use super::table::{Cell, Column, Order, Row, Table, column};
+use crate::dataset_json::DatasetSummary;
 use crate::inventory_json::{Subscriber, TopicDetails};
 use crate::units::{amount, bytes, duration};
 
@@ -14,10 +15,11 @@ pub(super) enum View {
     Services = 2,
     Regions = 3,
     Nodes = 4,
+    Datasets = 5,
 }
 
-pub(super) const VIEWS: [View; 5] =
-    [View::Topics, View::Subscribers, View::Services, View::Regions, View::Nodes];
+pub(super) const VIEWS: [View; 6] =
+    [View::Topics, View::Subscribers, View::Services, View::Regions, View::Nodes, View::Datasets];
 
 impl View {
     pub(super) fn title(self) -> &'static str {
@@ -27,6 +29,7 @@ impl View {
             Self::Services => "Services",
             Self::Regions => "Regions",
             Self::Nodes => "Nodes",
+            Self::Datasets => "Datasets",
         }
     }
 
@@ -38,6 +41,7 @@ impl View {
             Self::Services => (0, false),
             Self::Regions => (0, false),
             Self::Nodes => (1, true),
+            Self::Datasets => (3, true),
         };
         Order { column, is_descending }
     }
@@ -50,6 +54,7 @@ pub(super) fn table(view: View, snapshot: &Snapshot, rates: &Rates) -> Table {
         View::Services => services(snapshot, rates),
         View::Regions => regions(snapshot, rates),
         View::Nodes => nodes(snapshot),
+        View::Datasets => datasets(&snapshot.datasets),
     }
 }
 
@@ -199,6 +204,31 @@ fn regions(snapshot: &Snapshot, rates: &Rates) -> Table {
                 memory(region.memory_bytes),
             ],
         }
+    });
+    Table { columns, rows: rows.collect() }
+}
+
+fn datasets(datasets: &[DatasetSummary]) -> Table {
+    let columns = vec![
+        column("DATASET", 22),
+        column("VERSION", 8),
+        column("BACKING", 8),
+        column("CONTENT", 10),
+        column("SECTIONS", 9),
+        column("VIEWERS", 8),
+        column("KEPT", 5),
+    ];
+    let rows = datasets.iter().map(|dataset| Row {
+        key: dataset.name.clone(),
+        cells: vec![
+            Cell::text(&dataset.name),
+            Cell::count(dataset.version.unwrap_or(0)),
+            Cell::text(dataset.backing.unwrap_or("?")),
+            memory(dataset.content_bytes.unwrap_or(0)),
+            Cell::count(dataset.sections.unwrap_or(0) as u64),
+            Cell::count(dataset.viewers.into()),
+            Cell::text(if dataset.kept { "yes" } else { "no" }),
+        ],
     });
     Table { columns, rows: rows.collect() }
 }

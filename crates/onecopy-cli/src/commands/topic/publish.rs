@@ -9,11 +9,12 @@ use crate::failure::Failure;
 use crate::input::Input;
 use crate::scope::Scope;
 use crate::signals::Signals;
-use crate::values::{BUDGET_MEBIBYTES_DEFAULT, parse_mebibytes, parse_name};
+use crate::values::{BUDGET_MEBIBYTES_DEFAULT, parse_mebibytes, parse_name, parse_seconds};
 
 const AFTER_LONG_HELP: &str = "\
 Messages go to the subscribers that are there; nobody is waited for. A subscriber that is slower than the input loses
-the oldest messages and is told how many, unless --reliable: then this command waits for it. What is published and not
+the oldest messages and is told how many, unless --reliable: then this command waits for it, with --evict-after no longer
+than so many seconds. What is published and not
 yet read stays readable for the subscribers that have it when this command ends; for those that come later it is gone.
 
 The topic carries [u8]. SIGINT and SIGTERM end the input.
@@ -44,6 +45,10 @@ pub(crate) struct Arguments {
     /// Lose nothing: wait for the slowest subscriber when it lags by the whole ring
     #[arg(long)]
     reliable: bool,
+
+    /// Like --reliable, but go on without a subscriber that has been waited for so long and does not move
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    evict_after: Option<Duration>,
 
     /// Subscribers that come later start up to so many messages back, while this command runs
     #[arg(long, value_name = "MESSAGES", default_value_t = 0)]
@@ -88,7 +93,11 @@ fn open(arguments: &Arguments, node: &Node) -> Result<Publisher<[u8]>, Failure> 
     let topic = node.topic::<[u8]>(&arguments.name)?;
     let builder = topic.publisher().history(arguments.history).depth(arguments.depth);
     let builder = builder.budget_bytes(arguments.budget);
-    Ok(if arguments.reliable { builder.reliable() } else { builder }.open()?)
+    let builder = if arguments.reliable { builder.reliable() } else { builder };
+    Ok(match arguments.evict_after {
+        Some(time) => builder.evict_after(time).open()?,
+        None => builder.open()?,
+    })
 }
 
 /// Subscribers that have not read the last messages need the memory that those lie in. The broker, which may be this

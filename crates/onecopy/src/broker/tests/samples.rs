@@ -284,6 +284,8 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
                     memory,
                 }
             }),
+        (any::<u32>(), topic(), any::<u32>(), any::<u32>())
+            .prop_map(|(request, region, seat, pid)| Event::SeatInfo { request, region, seat, pid }),
         (port(), any::<u64>()).prop_map(|(port, version)| Event::Dataset { port, version }),
         (port(), any::<u64>()).prop_map(|(port, version)| Event::DatasetVersion { port, version }),
         (any::<u32>(), topic(), any::<u64>(), option::of((port(), any::<u32>())), any::<bool>()).prop_map(
