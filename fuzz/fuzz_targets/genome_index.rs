@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use libfuzzer_sys::fuzz_target;
-use onecopy_genome::{Lookup, LookupSize, LookupWriter};
 use onecopy_genome::bri::BriView;
+use onecopy_genome::{Lookup, LookupSize, LookupWriter};
 
 const FILE_BYTES: u64 = 1 << 20;
 
