@@ -78,8 +78,10 @@ fn a_signal_ends_a_recording_and_a_kill_leaves_whole_chunks() {
             publisher.loan_within(SOON).map(|mut loan| *loan = number).unwrap();
             publisher.publish(&number).unwrap();
         }
-        // In the file, with the first chunk's end.
-        while std::fs::metadata(&path).unwrap().len() < 10_000 {
+        // A chunk takes several writes, and counts when the last of them is done.
+        let replay =
+            || world.run(&["--instance", "other", "topic", "replay", shown, "--rate", "inf", "--json"]);
+        while std::fs::metadata(&path).unwrap().len() < 10_000 || json(&replay())["messages"] == 0 {
             std::thread::yield_now();
         }
         recording.signal(signal);
@@ -89,8 +91,7 @@ fn a_signal_ends_a_recording_and_a_kill_leaves_whole_chunks() {
         while publisher.subscribers() > 0 {
             std::thread::yield_now();
         }
-        let replayed =
-            world.run(&["--instance", "other", "topic", "replay", shown, "--rate", "inf", "--json"]);
+        let replayed = replay();
         assert_eq!(replayed.status.code(), Some(0), "{}", text(&replayed.stderr));
         let summary = json(&replayed);
         assert_eq!(summary["complete"], is_whole);
