@@ -181,7 +181,11 @@ fn perform(node: &Node, props: &mut Props, verb: &str, name: &str, stage: &Stage
                 }
             }
         }
-        "close" => *props = Props { nodes: std::mem::take(&mut props.nodes), ..Props::default() },
+        "close" => {
+            *props = Props { nodes: std::mem::take(&mut props.nodes), ..Props::default() };
+            // The broker answers after it has taken in what was closed.
+            node.inventory()?;
+        }
         "read" => {
             let region = node.region::<u64>(name)?.open()?;
             region.read()?;
