@@ -121,7 +121,7 @@ pub fn holder_of(file: impl AsFd, at: u64) -> io::Result<Holder> {
 ///
 /// As for [`lock_byte`].
 pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
-    Ok(call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind != F_UNLCK)
+    Ok(holder_of(file, at)? != Holder::Nobody)
 }
 
 /// All bytes of `range` that others have locked, in no particular order; at most `most`. Of a lock on more than one byte, which
