@@ -384,7 +384,7 @@ impl<T: PlainData> Region<T> {
     fn get_at_once(&self) -> Option<T> {
         match &self.mode {
             Mode::Single(single) => single.get(),
-            Mode::Shared(_) => None,
+            Mode::Shared(sharing) => sharing.get(),
         }
     }
 

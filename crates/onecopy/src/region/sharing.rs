@@ -24,6 +24,7 @@ use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::inbox::{Inbox, News, RegionNews};
 use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::node::handle::{NodeHandle, Seated};
+use crate::payload::PlainData;
 use crate::readiness::Readiness;
 
 /// The lock, with the memory that it is the lock of.
@@ -118,10 +119,25 @@ impl Sharing {
     /// The memory that is current, as far as this process knows.
     #[inline]
     pub(super) fn region(&self) -> Result<std::cell::Ref<'_, Arc<SharedRegion>>, RegionError> {
-        if self.inbox.news.has_news(self.seen.get()) || self.node.is_forked() {
+        if self.has_news() {
             self.take_news()?;
         }
         Ok(self.region.borrow())
+    }
+
+    /// A small value, if that is all there is to it.
+    #[inline(always)]
+    pub(super) fn get<T: PlainData>(&self) -> Option<T> {
+        if self.has_news() {
+            return None;
+        }
+        self.region.borrow().get()
+    }
+
+    /// Whether something came from the broker, or this is a forked child: [`Self::take_news`] tells.
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.inbox.news.has_news(self.seen.get()) || self.node.is_forked()
     }
 
     #[cold]
