@@ -54,7 +54,7 @@ struct Actor {
     role: &'static str,
     pid: Pid,
     input: Option<std::process::ChildStdin>,
-    is_stopped: bool,
+    stopped: Option<Instant>,
 }
 
 struct Chaos<'d> {
@@ -94,7 +94,7 @@ impl Chaos<'_> {
             let _nobody_waits = tell_end.send((pid, status.is_ok_and(|status| status.success())));
         });
         self.note(format!("start {role} ({})", pid.as_raw_nonzero()));
-        self.actors.push(Actor { role, pid, input, is_stopped: false });
+        self.actors.push(Actor { role, pid, input, stopped: None });
     }
 
     fn signal(&mut self, index: usize, signal: Signal) {
@@ -142,20 +142,30 @@ impl Chaos<'_> {
                     self.kill(broker);
                 }
             }
-            3 | 4 if !self.actors[any].is_stopped => {
+            3 | 4 if self.actors[any].stopped.is_none() => {
                 self.faults[2] += 1;
                 self.signal(any, Signal::STOP);
-                self.actors[any].is_stopped = true;
+                self.actors[any].stopped = Some(Instant::now());
             }
             // More often than others are stopped: most of them run.
-            _ => {
-                let stopped = self.actors.iter().position(|actor| actor.is_stopped);
-                if let Some(stopped) = stopped {
-                    self.faults[3] += 1;
-                    self.signal(stopped, Signal::CONT);
-                    self.actors[stopped].is_stopped = false;
-                }
-            }
+            _ => self.continue_longest_stopped(),
+        }
+    }
+
+    /// Nobody is stopped for long: a stopped broker keeps others from joining until it goes on, which they wait for with a
+    /// limit.
+    fn continue_longest_stopped(&mut self) {
+        let stopped = self.actors.iter().enumerate().filter(|(_, actor)| actor.stopped.is_some());
+        if let Some((index, _)) = stopped.min_by_key(|(_, actor)| actor.stopped) {
+            self.faults[3] += 1;
+            self.signal(index, Signal::CONT);
+            self.actors[index].stopped = None;
+        }
+    }
+
+    fn continue_all(&mut self) {
+        while self.actors.iter().any(|actor| actor.stopped.is_some()) {
+            self.continue_longest_stopped();
         }
     }
 
@@ -172,9 +182,7 @@ impl Chaos<'_> {
 
     /// Sets everybody going, and has them end by themselves.
     fn calm_down(&mut self) {
-        for index in 0..self.actors.len() {
-            self.signal(index, Signal::CONT);
-        }
+        self.continue_all();
         self.actors.iter_mut().for_each(|actor| drop(actor.input.take()));
         self.note("everybody is to end".to_owned());
         for _ in 0..self.actors.len() {
@@ -233,6 +241,8 @@ fn survive(directory: &Path, seed: u64, time: Duration) -> [u64; 4] {
     }
     chaos.rage(time / 2);
     {
+        // Nobody sets a stopped broker going while this thread waits for it.
+        chaos.continue_all();
         // Joined late, so that the broker is one of those that are killed at first.
         let node = node_in(directory);
         let mut subscriber = node
