@@ -98,6 +98,10 @@ pub const REFUSALS_PER_NEWCOMER: usize = 8;
 /// go takes the broker some milliseconds, which is what the others notice of such a process, once.
 pub const OFFENCES_MAX: u32 = 32;
 
+/// After how many attempts in that time it is not even told so any more: an answer nobody waits for makes turning away cost more
+/// than connecting, so the line at the door would grow.
+pub const OFFENCES_TOLD_MAX: u32 = 2 * OFFENCES_MAX;
+
 /// In which time a process may do so. One that goes on is turned away until it has let one such time pass.
 pub const OFFENCES_PERIOD: Duration = Duration::from_secs(2);
 
@@ -105,6 +109,14 @@ pub const OFFENCES_PERIOD: Duration = Duration::from_secs(2);
 /// a flood from one process, however many connections it has, delays the rest by a tenth of a millisecond. The last packet
 /// of a turn is finished whatever it leads to.
 pub const PACKETS_PER_TURN: usize = 64;
+
+/// How long all who flood the broker rest together, as a multiple of the time that they took: four times leaves them a fifth of a
+/// processor, and others wait for them rarely and for one turn, a tenth of a millisecond or two.
+pub const FLOOD_REST_FACTOR: u32 = 4;
+
+/// How long nobody is let in after some were turned away at the door. It is the longest that it can delay somebody else, and long enough
+/// that turning away those who came meanwhile, a microsecond or two each, takes less time than that.
+pub const DOOR_REST: Duration = Duration::from_micros(200);
 
 /// Packets taken from each peer when the broker ends: nearly as many as the kernel has room for in a socket.
 pub const LAST_PACKETS: usize = 256;

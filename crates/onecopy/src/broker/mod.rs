@@ -59,6 +59,7 @@ mod shared_regions;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tie;
 mod topics;
 pub mod transport;

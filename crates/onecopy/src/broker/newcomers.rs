@@ -8,10 +8,12 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{SocketFlags, accept_with};
 
 use super::connection::{Connection, refuse};
+use super::offenders::Verdict;
 use super::peers::PeerId;
 use super::process::Process;
 use super::protocol::Refusal;
 use super::server::Server;
+use super::throttle::Resting;
 use super::transport::{Credentials, PacketSocket};
 use super::watch::Source;
 use crate::limits::{NEWCOMERS_PER_TURN, REFUSALS_PER_NEWCOMER};
@@ -19,6 +21,8 @@ use crate::limits::{NEWCOMERS_PER_TURN, REFUSALS_PER_NEWCOMER};
 impl Server {
     /// Lets in those who wait, some at a time.
     pub(super) fn accept(&mut self) -> io::Result<()> {
+        let begin = Instant::now();
+        let known_before = self.offenders.turned_away();
         let mut left = NEWCOMERS_PER_TURN * REFUSALS_PER_NEWCOMER;
         while left > 0 {
             match self.accept_one() {
@@ -27,7 +31,8 @@ impl Server {
                         left = left.saturating_sub(REFUSALS_PER_NEWCOMER);
                     }
                 }
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::AGAIN) if self.offenders.turned_away() == known_before => return Ok(()),
+                Err(Errno::AGAIN) => return self.rest(Resting::Door, begin),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => return self.turn_away(),
                 Err(error) => {
@@ -37,7 +42,6 @@ impl Server {
             }
             left = left.saturating_sub(1);
         }
-        self.is_flooded = true;
         Ok(())
     }
 
@@ -58,6 +62,7 @@ impl Server {
     }
 
     pub(super) fn set_accepting(&mut self, accepting: bool) -> io::Result<()> {
+        let accepting = accepting && !self.throttle.is_resting(Resting::Door);
         if self.accepting != accepting {
             let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
             epoll::modify(&self.watch.epoll, &self.place.listener, Source::Listener.number(), flags)?;
@@ -99,14 +104,16 @@ impl Server {
         true
     }
 
-    /// The process and groups of a newcomer; nothing if it is gone already.
+    /// The process and groups of a newcomer; nothing if it is gone already, or not worth an answer.
     fn look_at(
         &mut self,
         socket: &PacketSocket,
         credentials: Credentials,
     ) -> Result<Option<(Process, Vec<u32>)>, Refusal> {
-        if self.offenders.is_known(credentials.pid, Instant::now()) {
-            return Err(Refusal::TooManyAttempts);
+        match self.offenders.judge(credentials.pid, Instant::now()) {
+            Verdict::Welcome => {}
+            Verdict::Refused => return Err(Refusal::TooManyAttempts),
+            Verdict::Ignored => return Ok(None),
         }
         // Those of the own user decide nothing.
         let gids = match self.broker.is_own_user(credentials.uid) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::limits::{OFFENCES_MAX, OFFENCES_PERIOD};
+use crate::limits::{OFFENCES_MAX, OFFENCES_PERIOD, OFFENCES_TOLD_MAX};
 
 /// How often each process did so, in this period and in the last.
 #[derive(Debug)]
@@ -15,11 +15,22 @@ pub(super) struct Offenders {
     now: BTreeMap<u32, u32>,
     before: BTreeMap<u32, u32>,
     since: Instant,
+    turned_away: u64,
+}
+
+/// What is to be done with a process that connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Welcome,
+    /// It is told that it tried too often.
+    Refused,
+    /// It was told often enough, and telling it costs more than it costs to connect.
+    Ignored,
 }
 
 impl Default for Offenders {
     fn default() -> Self {
-        Self { now: BTreeMap::new(), before: BTreeMap::new(), since: Instant::now() }
+        Self { now: BTreeMap::new(), before: BTreeMap::new(), since: Instant::now(), turned_away: 0 }
     }
 }
 
@@ -31,19 +42,26 @@ impl Offenders {
         *count = count.saturating_add(1);
     }
 
-    /// Whether this process is to be turned away. If so, that it tried counts as well.
-    pub(super) fn is_known(&mut self, pid: u32, at: Instant) -> bool {
+    /// What is to be done with a process that connects. If it is to be turned away, that it tried counts as well.
+    pub(super) fn judge(&mut self, pid: u32, at: Instant) -> Verdict {
         if self.now.is_empty() && self.before.is_empty() {
-            return false;
+            return Verdict::Welcome;
         }
         self.pass_time(at);
         let count = |counts: &BTreeMap<u32, u32>| counts.get(&pid).copied().unwrap_or(0);
-        let is_known = count(&self.now).max(count(&self.before)) >= OFFENCES_MAX;
-        if is_known {
-            // One who goes on is known in the next period as well.
-            self.now.insert(pid, OFFENCES_MAX);
+        let offences = count(&self.now).max(count(&self.before));
+        if offences < OFFENCES_MAX {
+            return Verdict::Welcome;
         }
-        is_known
+        // One who goes on is known in the next period as well.
+        self.now.insert(pid, offences.saturating_add(1));
+        self.turned_away += 1;
+        if offences < OFFENCES_TOLD_MAX { Verdict::Refused } else { Verdict::Ignored }
+    }
+
+    /// How many were not welcome so far.
+    pub(super) fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     fn pass_time(&mut self, at: Instant) {
@@ -69,18 +87,32 @@ mod tests {
         for _ in 1..OFFENCES_MAX {
             offenders.note(7, begin);
         }
-        assert!(!offenders.is_known(7, begin));
+        assert_eq!(offenders.judge(7, begin), Verdict::Welcome);
         offenders.note(7, begin);
-        assert!(offenders.is_known(7, begin) && !offenders.is_known(8, begin));
+        assert_eq!(offenders.judge(7, begin), Verdict::Refused);
+        assert_eq!(offenders.judge(8, begin), Verdict::Welcome);
         // It tries once in each period.
         for period in 1..5 {
-            assert!(offenders.is_known(7, begin + period * OFFENCES_PERIOD));
+            assert_eq!(offenders.judge(7, begin + period * OFFENCES_PERIOD), Verdict::Refused);
         }
-        assert!(!offenders.is_known(7, begin + 7 * OFFENCES_PERIOD));
+        assert_eq!(offenders.judge(7, begin + 7 * OFFENCES_PERIOD), Verdict::Welcome);
         for _ in 0..OFFENCES_MAX {
             offenders.note(9, begin + 7 * OFFENCES_PERIOD);
         }
-        assert!(offenders.is_known(9, begin + 8 * OFFENCES_PERIOD));
-        assert!(!offenders.is_known(9, begin + 20 * OFFENCES_PERIOD));
+        assert_eq!(offenders.judge(9, begin + 8 * OFFENCES_PERIOD), Verdict::Refused);
+        assert_eq!(offenders.judge(9, begin + 20 * OFFENCES_PERIOD), Verdict::Welcome);
+    }
+
+    #[test]
+    fn who_does_not_listen_is_not_answered_any_more() {
+        let now = Instant::now();
+        let mut offenders = Offenders { since: now, ..Offenders::default() };
+        (0..OFFENCES_MAX).for_each(|_| offenders.note(7, now));
+        for _ in OFFENCES_MAX..OFFENCES_TOLD_MAX {
+            assert_eq!(offenders.judge(7, now), Verdict::Refused);
+        }
+        assert_eq!(offenders.judge(7, now), Verdict::Ignored);
+        assert_eq!(offenders.judge(7, now + OFFENCES_PERIOD), Verdict::Ignored);
+        assert_eq!(offenders.judge(7, now + 4 * OFFENCES_PERIOD), Verdict::Welcome);
     }
 }

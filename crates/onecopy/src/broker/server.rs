@@ -28,6 +28,7 @@ use super::protocol::{BrokerId, Event, Refusal, Request};
 use super::quota::Limits;
 use super::roll::Roll;
 use super::state::{Broker, Identity, Output};
+use super::throttle::{Resting, Throttle};
 use super::transport::{Credentials, Packet, TransportError};
 use super::watch::{Source, Watch};
 use crate::config::Config;
@@ -37,7 +38,8 @@ use crate::limits::{
 };
 use crate::open_files;
 
-const FIRST_PEER: u64 = 1;
+/// Those before it have no numbers among what is watched.
+const FIRST_PEER: u64 = 2;
 
 /// A broker that has the socket and the lock of its instance, ready to [`run`](Self::run).
 ///
@@ -56,8 +58,8 @@ pub struct Server {
     max_queued_descriptors: usize,
     /// Peers that could not be sent a descriptor, because too many are on their way.
     in_flight: BTreeSet<PeerId>,
-    /// Some process has used its whole turn.
-    pub(super) is_flooded: bool,
+    /// Who has to rest, having used a whole turn.
+    pub(super) throttle: Throttle,
     /// Some may not be listened to.
     is_anybody_paused: bool,
     absentees: Absentees,
@@ -143,6 +145,7 @@ impl Server {
 
     pub(crate) fn for_user(place: Place, own: Credentials) -> io::Result<Self> {
         let watch = Watch::new()?;
+        let throttle = Throttle::new(&watch)?;
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         watch.add(&signal, Source::Stop)?;
         watch.add(&place.listener, Source::Listener)?;
@@ -162,7 +165,7 @@ impl Server {
             accepting: true,
             max_queued_descriptors: usize::try_from(max_queued_descriptors).unwrap_or(usize::MAX),
             in_flight: BTreeSet::new(),
-            is_flooded: false,
+            throttle,
             is_anybody_paused: false,
             absentees: Absentees::default(),
             ending: None,
@@ -224,11 +227,14 @@ impl Server {
                         self.accept()?;
                         continue;
                     }
+                    Source::Timer => self.end_rests()?,
                     Source::Group(pid) => self.serve_group(pid)?,
-                    _ => {
-                        let mut left = PACKETS_PER_TURN;
+                    source => {
+                        let (begin, mut left) = (Instant::now(), PACKETS_PER_TURN);
                         self.take_turn(event, &mut left);
-                        self.is_flooded |= left == 0;
+                        if let (Source::Socket(peer), 0) = (source, left) {
+                            self.rest(Resting::Peer(peer), begin)?;
+                        }
                     }
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
@@ -236,11 +242,6 @@ impl Server {
             }
             self.retry_in_flight();
             self.look_for_absent();
-            // Somebody keeps this thread busy, and may keep it so for as long as it likes. Whoever waits for this processor, to join
-            // say, is not to wait for the end of a time slice as well.
-            if std::mem::take(&mut self.is_flooded) {
-                std::thread::yield_now();
-            }
             if let Some(ending) = self.ending.take()
                 && self.end(ending)
             {
@@ -254,15 +255,17 @@ impl Server {
 
     /// A process's further connections have one turn together.
     fn serve_group(&mut self, pid: u32) -> io::Result<()> {
-        let mut left = PACKETS_PER_TURN;
+        let (begin, mut left) = (Instant::now(), PACKETS_PER_TURN);
         for event in self.watch.look_into(pid)? {
             if left == 0 {
                 break;
             }
             self.take_turn(&event, &mut left);
         }
-        self.is_flooded |= left == 0;
-        Ok(())
+        match left {
+            0 => self.rest(Resting::Group(pid), begin),
+            _ => Ok(()),
+        }
     }
 
     /// What a peer has sent, or its end.
@@ -270,7 +273,7 @@ impl Server {
         match Source::of(event) {
             Source::Socket(peer) => drop(self.serve(peer, event.flags, left)),
             Source::Process(peer) => self.bury(peer, left),
-            Source::Listener | Source::Stop | Source::Group(_) | Source::Absent => {}
+            Source::Listener | Source::Stop | Source::Timer | Source::Group(_) | Source::Absent => {}
         }
     }
 
@@ -441,9 +444,10 @@ impl Server {
     }
 
     /// Has epoll report what matters of a peer now.
-    fn update_interest(&mut self, peer: PeerId) {
+    pub(super) fn update_interest(&mut self, peer: PeerId) {
         let Some(connection) = self.connections.get_mut(&peer) else { return };
-        let listens = if self.broker.is_paused(peer) { EventFlags::empty() } else { EventFlags::IN };
+        let is_heard = !self.broker.is_paused(peer) && !self.throttle.is_resting(Resting::Peer(peer));
+        let listens = if is_heard { EventFlags::IN } else { EventFlags::empty() };
         let needs_room = connection.blocked == Blocked::Full;
         let flags = listens | if needs_room { EventFlags::OUT } else { EventFlags::empty() };
         if std::mem::replace(&mut connection.interest, flags) == flags {

@@ -23,6 +23,8 @@ use crate::limits::EVENTS_PER_WAIT;
 pub(super) enum Source {
     Listener,
     Stop,
+    /// The end of somebody's rest.
+    Timer,
     Socket(PeerId),
     /// The end of a peer's process.
     Process(PeerId),
@@ -33,9 +35,10 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The numbers of the first two; those of peers follow, two each.
+    /// The numbers of the first three; those of peers follow from four on, two each.
     const LISTENER: u64 = 0;
     const STOP: u64 = 1;
+    const TIMER: u64 = 2;
     /// Numbers of groups lie between those of peers and those of the absent.
     const FIRST_GROUP: u64 = 1 << 62;
 
@@ -43,6 +46,7 @@ impl Source {
         EventData::new_u64(match self {
             Self::Listener => Self::LISTENER,
             Self::Stop => Self::STOP,
+            Self::Timer => Self::TIMER,
             Self::Socket(PeerId(peer)) => 2 * peer,
             Self::Process(PeerId(peer)) => 2 * peer + 1,
             Self::Group(pid) => Self::FIRST_GROUP + u64::from(pid),
@@ -54,6 +58,7 @@ impl Source {
         match event.data.u64() {
             Self::LISTENER => Self::Listener,
             Self::STOP => Self::Stop,
+            Self::TIMER => Self::Timer,
             absentees::FIRST_NUMBER.. => Self::Absent,
             // What was added has the number of a process in its lower half.
             group @ Self::FIRST_GROUP.. => Self::Group((group - Self::FIRST_GROUP) as u32),
@@ -126,6 +131,14 @@ impl Watch {
     ) -> rustix::io::Result<()> {
         let epoll = connection.group.as_deref().unwrap_or(&self.epoll);
         epoll::modify(epoll, &connection.socket, Source::Socket(peer).number(), flags)
+    }
+
+    /// Has it report something else of a process's further connections.
+    pub(super) fn modify_group(&self, pid: u32, flags: EventFlags) -> rustix::io::Result<()> {
+        match self.processes.get(&pid).and_then(|watched| watched.group.as_ref()) {
+            Some(group) => epoll::modify(&self.epoll, group, Source::Group(pid).number(), flags),
+            None => Ok(()),
+        }
     }
 
     /// Ends what [`add_connection`](Self::add_connection) began.
