@@ -20,7 +20,10 @@ impl ProgressBar {
     }
 
     pub(crate) fn show(&self, progress: Progress) {
-        self.bar.set_length(progress.total_bytes);
+        // Setting it draws the bar.
+        if self.bar.length() != Some(progress.total_bytes) {
+            self.bar.set_length(progress.total_bytes);
+        }
         self.bar.set_position(progress.done_bytes);
     }
 
