@@ -116,6 +116,16 @@ pub(crate) enum Failure {
     /// Nobody shares an index that was to be used.
     #[error("nobody shares the index of {bam}: `onecopy genome share {bam}` does")]
     NobodyShares { bam: String },
+    /// Somebody who is not to be ended shares the index.
+    #[error(
+        "process {pid} shares the index of {bam}, and was not started with --detach: end it where it was started"
+    )]
+    SharedByOther { bam: String, pid: u32 },
+    /// The process in the background does not end.
+    #[error(
+        "process {pid}, which shares the index of {bam}, was asked to end and does not: is it stopped (`kill -CONT {pid}`)?"
+    )]
+    StillShares { bam: String, pid: u32 },
     /// Names that no read has.
     #[error("not in {bam}: {count} of the names")]
     NoRead { count: u64, bam: String },

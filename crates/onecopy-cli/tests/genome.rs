@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use common::{World, text};
+use common::{World, json, text};
 use files::simulation::Simulation;
 use files::{Blocks, Folder, Line, Random, header, write_bam};
 use rustix::process::Signal;
@@ -176,8 +176,18 @@ fn a_sharer_in_the_background_is_ended_by_its_name() {
     assert!(said.contains("shares it"), "{said}");
     let (code, lines, said) = run(&world, &["get", path(&bam), "--use-server", "read:1"]);
     assert_eq!((code, lines.lines().count()), (Some(0), 2), "{said}");
+    // Once is enough.
+    let (code, _, said) = run(&world, &["share", path(&bam), "--detach"]);
+    assert_eq!(
+        (code, said.contains("shares the index of") && said.contains("already")),
+        (Some(0), true),
+        "{said}"
+    );
+    assert_eq!(json(&world.run(&["dataset", "list", "--json"]))[0]["version"], 1);
     let (code, _, said) = run(&world, &["stop-server", path(&bam)]);
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((code, said.contains("has ended, which shared")), (Some(0), true), "{said}");
+    // When the command returns, it is so.
+    assert_eq!(run(&world, &["get", path(&bam), "--use-server", "read:1"]).0, Some(3));
     // It takes the instance along, which was its own.
     let socket = world.runtime_directory().join("default.sock");
     while socket.exists() {
@@ -186,6 +196,63 @@ fn a_sharer_in_the_background_is_ended_by_its_name() {
     let (code, _, said) = run(&world, &["unshare", path(&bam)]);
     assert_eq!(code, Some(3));
     assert!(said.contains("nobody shares the index of"), "{said}");
+}
+
+#[test]
+fn only_sharers_in_the_background_are_ended_by_others() {
+    let (world, folder) = (World::new(), Folder::new());
+    let bam = reads(&folder, "reads.bam", 200);
+    let sharer = world.start(&["genome", "share", path(&bam)], "is shared until this command ends");
+    let (code, _, said) = run(&world, &["unshare", path(&bam)]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("process {} shares the index", sharer.id())), "{said}");
+    assert!(said.contains("--detach"), "{said}");
+
+    // A second one, in the background, has the same memory open, and outlives the first.
+    let (code, _, said) = run(&world, &["share", path(&bam), "-d"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("is shared already by process {}", sharer.id())), "{said}");
+    let list = json(&world.run(&["dataset", "list", "--json"]));
+    assert_eq!((&list[0]["version"], &list[0]["viewers"]), (&1.into(), &1.into()));
+    sharer.signal(Signal::TERM);
+    assert_eq!(sharer.finish().0, Some(0));
+    // The first was the broker as well; the second takes its place.
+    while run(&world, &["get", path(&bam), "--use-server", "read:1"]).0 != Some(0) {
+        std::thread::yield_now();
+    }
+
+    // A job keeps what it has, and is told of.
+    let mut job = world.command(&["genome", "get", path(&bam), "--use-server", "-"]);
+    let mut job =
+        job.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = job.stdin.take().unwrap();
+    let stderr = wait_for(&mut job, "uses the shared index");
+    let (code, _, said) = run(&world, &["unshare", path(&bam)]);
+    assert_eq!((code, said.contains("1 others have it open until they end")), (Some(0), true), "{said}");
+    let (code, _, said) = run(&world, &["unshare", path(&bam)]);
+    assert_eq!((code, said.contains("nobody shares the index of")), (Some(3), true), "{said}");
+    std::io::Write::write_all(&mut stdin, b"read:199\n").unwrap();
+    drop(stdin);
+    let output = job.wait_with_output().unwrap();
+    drop(stderr);
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count()), (Some(0), 2));
+}
+
+#[test]
+fn what_is_published_in_the_place_of_an_index_and_is_none_is_replaced() {
+    let (world, folder) = (World::new(), Folder::new());
+    let bam = reads(&folder, "reads.bam", 200);
+    let node = world.node();
+    let name = onecopy_genome::dataset_name(&onecopy_genome::FileIdentity::of(&bam).unwrap());
+    let _broken = node.dataset(&name).unwrap().publish_bytes(b"no index").unwrap();
+    // Who need not have it goes without.
+    let (code, lines, said) = run(&world, &["get", path(&bam), "read:1"]);
+    assert_eq!((code, lines.lines().count()), (Some(0), 2), "{said}");
+    assert!(said.contains("no shared index"), "{said}");
+    assert_eq!(run(&world, &["get", path(&bam), "--use-server", "read:1"]).0, Some(1));
+    let _sharer = world.start(&["genome", "share", path(&bam)], "is shared until this command ends");
+    let (code, lines, said) = run(&world, &["get", path(&bam), "--use-server", "read:1"]);
+    assert_eq!((code, lines.lines().count()), (Some(0), 2), "{said}");
 }
 
 #[test]
@@ -198,7 +265,14 @@ fn a_broker_that_stays_keeps_an_index() {
     assert!(said.contains("onecopy serve"), "{said}");
     let (code, lines, _) = run(&world, &["get", path(&bam), "--use-server", "read:1"]);
     assert_eq!((code, lines.lines().count()), (Some(0), 2));
-    assert_eq!(run(&world, &["unshare", path(&bam)]).0, Some(0));
+    let (code, _, said) = run(&world, &["share", path(&bam), "--detach"]);
+    assert_eq!(
+        (code, said.contains("is shared already, and `onecopy serve` keeps it")),
+        (Some(0), true),
+        "{said}"
+    );
+    let (code, _, said) = run(&world, &["unshare", path(&bam)]);
+    assert_eq!((code, said.contains("`onecopy serve` keeps the index")), (Some(0), true), "{said}");
     assert_eq!(run(&world, &["get", path(&bam), "--use-server", "read:1"]).0, Some(3));
     server.signal(Signal::TERM);
     assert_eq!(server.finish().0, Some(0));

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `index.rs`, `get.rs`, `convert.rs` | a command each |
 //! | `share.rs`, `unshare.rs` | the index as a dataset |
+//! | `background.rs` | the process that shares an index while nobody waits for it |
 //! | `opening.rs` | how a command comes by the index it needs |
 
+mod background;
 mod convert;
 mod get;
 mod index;

@@ -1,34 +1,29 @@
 //! `onecopy genome share`: the index of a BAM file, published for every job on the machine.
 
-use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
 use onecopy::Node;
 use onecopy::broker::protocol::KeepError;
 use onecopy::dataset::{DatasetError, PublishedDataset};
 use onecopy_genome::bri::BuildOptions;
-use onecopy_genome::{FileIdentity, NameIndex, dataset_name, default_index_path};
+use onecopy_genome::{FileIdentity, GenomeError, NameIndex, SharedIndex, dataset_name, default_index_path};
 
-use super::opening;
+use super::{background, opening};
 use crate::failure::Failure;
-use crate::own_program::OWN_PROGRAM;
 use crate::progress::ProgressBar;
 use crate::scope::Scope;
 use crate::signals::Signals;
-
-/// What the process in the background writes when the index is shared.
-const SHARED: &str = "shared";
 
 const AFTER_LONG_HELP: &str = "\
 The index is loaded into memory once, with a table that finds a name in a few looks at memory. Every `onecopy genome
 get` and `convert` for this BAM file then uses that memory, read-only, and starts at once. They find it by the
 content of the BAM file, whatever its path. An index file beside the BAM file is used; if there is none, it is made.
+What is shared already is not loaded a second time: this command then keeps it there as well.
 
 This command stays, and shares the index, until SIGINT or SIGTERM ends it. With --detach it returns when the index is
-shared: `onecopy serve` keeps it, if that runs; else a process in the background does. `onecopy genome unshare` ends it
-either way. However a sharer or a job ends, nothing is left behind, and no other job notices.
+shared: `onecopy serve` keeps it, if that runs; else a process in the background does. `onecopy genome unshare` ends
+either. However a sharer or a job ends, nothing is left behind, and no other job notices.
 
 `onecopy genome server BAM -d` and `stop-server BAM` do the same as share and unshare.
 
@@ -53,28 +48,59 @@ pub(crate) struct Arguments {
     background: bool,
 }
 
+/// What keeps the index shared, for as long as it lives.
+enum Holding {
+    Published(Box<PublishedDataset>),
+    /// Somebody else has published it; it stays there as long as anybody has it open.
+    Opened(SharedIndex),
+}
+
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
-    let index = made(arguments)?;
     if arguments.detach {
-        return detach(arguments, &index, scope);
+        return detach(arguments, scope);
     }
-    if arguments.background {
-        rustix::process::setsid()
-            .map_err(|error| Failure::system("leave the terminal's session")(error.into()))?;
-    }
+    let dataset = dataset_name(&FileIdentity::of(&arguments.bam)?);
+    let name = if arguments.background {
+        background::enter()?;
+        background::node_name(&dataset)
+    } else {
+        "onecopy genome share".to_owned()
+    };
     let signals = Signals::install()?;
-    let node = scope.join("onecopy genome share")?;
-    let published =
-        signals.unless_signalled(|| publish(&node, &arguments.bam, &index)).ok_or(Failure::Interrupted)??;
-    tell(&published, &arguments.bam, "until this command ends");
+    let node = scope.join(&name)?;
+    let holding = signals.unless_signalled(|| hold(&node, arguments)).ok_or(Failure::Interrupted)??;
+    let until = if arguments.background { "from now on" } else { "until this command ends" };
+    match &holding {
+        Holding::Published(published) => tell(published, &arguments.bam, until),
+        Holding::Opened(shared) => eprintln!(
+            "onecopy: the index of {} is shared already{}, and by this process as well {until}",
+            arguments.bam.display(),
+            by_whom(&node, shared.name())?
+        ),
+    }
     if arguments.background {
-        println!("{SHARED}");
-        io::stdout().flush().map_err(Failure::output)?;
-        leave_output()?;
+        background::announce()?;
     }
     signals.wait(&[], None)?;
-    drop(published);
+    drop(holding);
     Ok(())
+}
+
+/// Opens the index that is shared, or publishes it; one that is broken is replaced.
+fn hold(node: &Node, arguments: &Arguments) -> Result<Holding, Failure> {
+    match SharedIndex::open(node, &arguments.bam) {
+        Ok(Some(shared)) => Ok(Holding::Opened(shared)),
+        Ok(None) | Err(GenomeError::Index { .. } | GenomeError::Dataset(_)) => {
+            Ok(Holding::Published(Box::new(publish(node, &arguments.bam, &made(arguments)?)?)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The process that has published it, if that is still there.
+fn by_whom(node: &Node, dataset: &str) -> Result<String, Failure> {
+    let publisher = node.dataset_entry(dataset)?.and_then(|entry| entry.publisher_pid);
+    Ok(publisher.map_or_else(String::new, |pid| format!(" by process {pid}")))
 }
 
 /// The index file, made if it is not there.
@@ -102,59 +128,42 @@ fn tell(published: &PublishedDataset, bam: &Path, until: &str) {
 }
 
 /// Has `onecopy serve` keep the index, or a process in the background hold it.
-fn detach(arguments: &Arguments, index: &Path, scope: &Scope) -> Result<(), Failure> {
+fn detach(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let bam = &arguments.bam;
+    let dataset = dataset_name(&FileIdentity::of(bam)?);
     match scope.visit_as("onecopy genome share") {
         Ok(visit) => {
-            let name = dataset_name(&FileIdentity::of(&arguments.bam)?);
-            // Asked first, so that nothing is loaded in vain.
-            let keeps = visit.node.keep_dataset(&name, true);
-            if !matches!(keeps, Err(DatasetError::Keep { source: KeepError::Embedded, .. })) {
-                let published = publish(&visit.node, &arguments.bam, index)?;
-                visit.node.keep_dataset(&name, true)?;
-                tell(&published, &arguments.bam, "by `onecopy serve`, until `onecopy genome unshare`");
+            if let Some(pid) = background::pids(&visit.node, &dataset)?.first() {
+                eprintln!("onecopy: process {pid} shares the index of {} already", bam.display());
                 return Ok(());
             }
+            // Asked first, so that nothing is loaded in vain.
+            match visit.node.keep_dataset(&dataset, true) {
+                Ok(()) => eprintln!(
+                    "onecopy: the index of {} is shared already, and `onecopy serve` keeps it, until `onecopy genome unshare`",
+                    bam.display()
+                ),
+                Err(DatasetError::Keep { source: KeepError::Embedded, .. }) => {
+                    return in_background(arguments, scope);
+                }
+                Err(_) => {
+                    let published = publish(&visit.node, bam, &made(arguments)?)?;
+                    visit.node.keep_dataset(&dataset, true)?;
+                    tell(&published, bam, "by `onecopy serve`, until `onecopy genome unshare`");
+                }
+            }
+            Ok(())
         }
-        Err(Failure::NoBroker { .. }) => {}
-        Err(other) => return Err(other),
+        Err(Failure::NoBroker { .. }) => in_background(arguments, scope),
+        Err(other) => Err(other),
     }
+}
+
+fn in_background(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
+    let (bam, index) = (&arguments.bam, made(arguments)?);
     // Whatever is wrong with the files is told here, by this process.
-    NameIndex::open_file(&arguments.bam, index)?;
-    in_background(&arguments.bam, index, scope)
-}
-
-fn in_background(bam: &Path, index: &Path, scope: &Scope) -> Result<(), Failure> {
-    let mut child = Command::new(OWN_PROGRAM)
-        .args(["--instance", scope.instance_name(), "genome", "share", "--background"])
-        .arg("--index")
-        .args([index, Path::new("--"), bam])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(Failure::system("start the process that shares the index"))?;
-    let mut answer = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout)
-            .read_line(&mut answer)
-            .map_err(Failure::system("hear from the process that shares the index"))?;
-    }
-    if answer.trim_end() == SHARED {
-        eprintln!(
-            "onecopy: process {} shares it, until `onecopy genome unshare {}`",
-            child.id(),
-            bam.display()
-        );
-        return Ok(());
-    }
-    let status = child.wait().map_err(Failure::system("wait for the process that shares the index"))?;
-    Err(Failure::NotShared { status })
-}
-
-/// Lets go of the terminal, or of the pipe that somebody waits at for its end.
-fn leave_output() -> Result<(), Failure> {
-    let failed = |error: rustix::io::Errno| Failure::system("let go of the terminal")(error.into());
-    let nowhere =
-        std::fs::File::options().write(true).open("/dev/null").map_err(Failure::system("open /dev/null"))?;
-    rustix::stdio::dup2_stdout(&nowhere).map_err(failed)?;
-    rustix::stdio::dup2_stderr(&nowhere).map_err(failed)
+    NameIndex::open_file(bam, &index)?;
+    let pid = background::start(bam, &index, scope)?;
+    eprintln!("onecopy: process {pid} shares it, until `onecopy genome unshare {}`", bam.display());
+    Ok(())
 }
