@@ -175,7 +175,7 @@ fn is_sorted(header: &Header) -> bool {
 
 impl FirstReader<'_> {
     /// Finds the bases on the positions of a batch. `reference` tells where sequences end.
-    pub(super) fn find(&mut self, queries: &[Query], reference: &Reference) -> Result<Found, GenomeError> {
+    pub(super) fn find(&mut self, queries: &[&Query], reference: &Reference) -> Result<Found, GenomeError> {
         let mut found = Found { reasons: vec![Reason::NotCovered; queries.len()], ..Found::default() };
         let mut wanted = Vec::new();
         for (number, query) in queries.iter().enumerate() {
@@ -200,12 +200,12 @@ impl FirstReader<'_> {
     fn look_at(
         &mut self,
         cluster: &[(usize, u64, u32)],
-        queries: &[Query],
+        queries: &[&Query],
         found: &mut Found,
     ) -> Result<(), GenomeError> {
         let ([(sequence, first, query), ..], [.., (_, last, _)]) = (cluster, cluster) else { return Ok(()) };
         let (Some(start), Some(end)) = (as_position(*first), as_position(*last)) else { return Ok(()) };
-        let region = Region::new(queries[*query as usize].sequence.as_str(), start..=end);
+        let region = Region::new(queries[*query as usize].sequence.as_bytes(), start..=end);
         let FirstFile { path, header, index } = self.file;
         let (mut previous, mut next) = (0, 0);
         let mut consume = |record: &dyn Record| {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use noodles_sam::Header;
 
+use super::chunk::Chunk;
 use super::first::{FirstFile, FirstReader};
 use super::output::{Format, Output};
 use super::positions::{Positions, Query};
@@ -88,23 +89,26 @@ impl Convert {
         let inputs = self.open(index, &mut report)?;
         let mut positions = Positions::open(&self.positions, self.format)?;
         let mut output = Output::create(&self.prefix, self.format, self.has_evidence, &inputs.second_header)?;
-        ordered::run(
-            self.threads,
-            || Ok(Some(positions.take(BATCH_POSITIONS)?).filter(|batch| !batch.is_empty())),
-            || Worker::start(&inputs),
-            |worker, queries| worker.answer(queries),
-            |(queries, outcomes)| {
-                for (query, outcome) in queries.iter().zip(&outcomes) {
-                    match outcome {
-                        Outcome::Converted { .. } => report.converted += 1,
-                        Outcome::Unmapped(_) => report.unmapped += 1,
+        let mut done = 0;
+        while let Some(chunk) = Chunk::read(&mut positions, inputs.first.header())? {
+            let (mut batches, mut answers) = (chunk.batches(BATCH_POSITIONS), chunk.answers());
+            ordered::run(
+                self.threads,
+                || Ok(batches.next()),
+                || Worker::start(&inputs),
+                |worker, numbers| Ok((numbers, worker.answer(&chunk.queries(numbers))?)),
+                |(numbers, outcomes)| {
+                    answers.put(numbers, outcomes);
+                    while let Some((query, outcome)) = answers.next() {
+                        report.count(&outcome);
+                        output.answer(query, &outcome)?;
                     }
-                    output.answer(query, outcome)?;
-                }
-                progress(report.converted + report.unmapped);
-                Ok(())
-            },
-        )?;
+                    done += numbers.len() as u64;
+                    progress(done);
+                    Ok(())
+                },
+            )?;
+        }
         for file in &unchanged {
             file.check()?;
         }
@@ -136,22 +140,30 @@ impl Convert {
     }
 }
 
+impl ConvertReport {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Converted { .. } => self.converted += 1,
+            Outcome::Unmapped(_) => self.unmapped += 1,
+        }
+    }
+}
+
 impl<'a> Worker<'a> {
     fn start(inputs: &'a Inputs) -> Result<Self, GenomeError> {
         let second = SecondReader::open(&inputs.second, &inputs.second_header, inputs.index.clone())?;
         Ok(Self { inputs, first: inputs.first.reader()?, second })
     }
 
-    fn answer(&mut self, queries: Vec<Query>) -> Result<(Vec<Query>, Vec<Outcome>), GenomeError> {
-        let mut found = self.first.find(&queries, &self.inputs.first_reference)?;
+    fn answer(&mut self, queries: &[&Query]) -> Result<Vec<Outcome>, GenomeError> {
+        let mut found = self.first.find(queries, &self.inputs.first_reference)?;
         let mut votes = self.second.votes(&mut found)?;
-        let outcomes = queries
+        queries
             .iter()
             .zip(&mut votes)
             .zip(&found.reasons)
             .map(|((query, votes), &reason)| self.outcome(query, votes, reason))
-            .collect::<Result<_, _>>()?;
-        Ok((queries, outcomes))
+            .collect()
     }
 
     fn outcome(

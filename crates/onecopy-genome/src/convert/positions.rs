@@ -1,22 +1,27 @@
 //! The positions to convert, from a list of `chrom:pos`, a VCF or a BED file; plain, or compressed with bgzip.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::output::Format;
 use crate::error::GenomeError;
 
+/// Names of sequences that are kept to be shared by positions; a list with more of them is none of an assembly.
+const KEPT_SEQUENCES: usize = 1 << 16;
+
 /// A position of the first reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query {
-    pub(super) sequence: String,
+    pub(super) sequence: Arc<str>,
     /// From 1.
     pub(super) position: u64,
     /// The name of the variant or of the interval, if it has one.
-    pub(super) name: Option<String>,
+    pub(super) name: Option<Box<str>>,
     /// The single-base alleles of a variant besides the reference's, on the first reference's strand.
-    pub(super) alleles: Vec<u8>,
+    pub(super) alleles: Box<[u8]>,
 }
 
 /// Reads positions from a file.
@@ -26,22 +31,35 @@ pub(super) struct Positions {
     format: Format,
     number: u64,
     line: String,
-    /// The rest of a BED interval: its next position, and the last one.
+    /// The rest of a line: its next position, and the last one.
     interval: Option<(Query, u64)>,
+    sequences: HashSet<Arc<str>>,
+}
+
+/// What a line says: the positions of a sequence from the first to the last; none if the last comes before.
+struct Line<'a> {
+    sequence: &'a str,
+    first: u64,
+    last: u64,
+    name: Option<&'a str>,
+    alleles: Box<[u8]>,
 }
 
 impl Positions {
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, GenomeError> {
         let lines = open_text(path).map_err(GenomeError::file("open", path))?;
-        Ok(Self { lines, path: path.to_owned(), format, number: 0, line: String::new(), interval: None })
+        let (path, sequences) = (path.to_owned(), HashSet::new());
+        Ok(Self { lines, path, format, number: 0, line: String::new(), interval: None, sequences })
     }
 
-    /// The next positions, at most so many. Empty at the end.
-    pub(super) fn take(&mut self, count: usize) -> Result<Vec<Query>, GenomeError> {
-        let mut queries = Vec::new();
+    /// The next positions, at most so many, and with hardly more bytes of names and alleles than that. Empty at the end.
+    pub(super) fn take(&mut self, count: usize, text_bytes: usize) -> Result<Vec<Query>, GenomeError> {
+        let (mut queries, mut bytes) = (Vec::new(), 0);
         while queries.len() < count
+            && bytes < text_bytes
             && let Some(query) = self.next()?
         {
+            bytes += query.name.as_ref().map_or(0, |name| name.len()) + query.alleles.len();
             queries.push(query);
         }
         Ok(queries)
@@ -49,13 +67,14 @@ impl Positions {
 
     fn next(&mut self) -> Result<Option<Query>, GenomeError> {
         loop {
-            if let Some((query, end)) = &mut self.interval {
-                let next = query.clone();
-                query.position += 1;
-                if query.position > *end {
-                    self.interval = None;
+            if let Some((query, last)) = &mut self.interval {
+                if query.position < *last {
+                    let next = query.clone();
+                    query.position += 1;
+                    return Ok(Some(next));
                 }
-                return Ok(Some(next));
+                let (query, last) = self.interval.take().unzip();
+                return Ok(query.filter(|query| Some(query.position) == last));
             }
             self.line.clear();
             self.number += 1;
@@ -67,23 +86,36 @@ impl Positions {
                 continue;
             }
             let parsed = match self.format {
-                Format::Text => parse_text(line).map(Some),
-                Format::Vcf => parse_vcf(line).map(Some),
+                Format::Text => parse_text(line),
+                Format::Vcf => parse_vcf(line),
                 Format::Bed if line.starts_with("track") || line.starts_with("browser") => continue,
-                Format::Bed => parse_bed(line).map(|interval| {
-                    self.interval = interval;
-                    None
-                }),
+                Format::Bed => parse_bed(line),
             };
-            match parsed {
-                Ok(None) => {}
-                Ok(query) => return Ok(query),
-                Err(what) => {
-                    return Err(GenomeError::Line { path: self.path.clone(), line: self.number, what });
-                }
+            let Line { sequence, first, last, name, alleles } = parsed.map_err(|what| GenomeError::Line {
+                path: self.path.clone(),
+                line: self.number,
+                what,
+            })?;
+            if first <= last {
+                let sequence = shared(&mut self.sequences, sequence);
+                let query = Query { sequence, position: first, name: name.map(Box::from), alleles };
+                self.interval = Some((query, last));
             }
         }
     }
+}
+
+/// The same name for all positions of a sequence.
+fn shared(sequences: &mut HashSet<Arc<str>>, sequence: &str) -> Arc<str> {
+    if let Some(known) = sequences.get(sequence) {
+        return Arc::clone(known);
+    }
+    if sequences.len() == KEPT_SEQUENCES {
+        sequences.clear();
+    }
+    let sequence: Arc<str> = sequence.into();
+    sequences.insert(Arc::clone(&sequence));
+    sequence
 }
 
 fn open_text(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
@@ -97,14 +129,15 @@ fn open_text(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(file))
 }
 
-fn parse_text(line: &str) -> Result<Query, String> {
+fn parse_text(line: &str) -> Result<Line<'_>, String> {
     // Names of sequences may hold colons.
     let (sequence, position) = line.trim().rsplit_once(':').ok_or("not chrom:pos, such as chr1:12345")?;
     let position = parse_position(position)?;
-    Ok(Query { sequence: parse_sequence(sequence)?, position, name: None, alleles: Vec::new() })
+    let sequence = check_sequence(sequence)?;
+    Ok(Line { sequence, first: position, last: position, name: None, alleles: Box::default() })
 }
 
-fn parse_vcf(line: &str) -> Result<Query, String> {
+fn parse_vcf(line: &str) -> Result<Line<'_>, String> {
     let mut fields = line.split('\t');
     let (Some(sequence), Some(position), Some(name), Some(_), Some(alternates)) =
         (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
@@ -115,13 +148,14 @@ fn parse_vcf(line: &str) -> Result<Query, String> {
         [base] if base.is_ascii_alphabetic() => Some(base.to_ascii_uppercase()),
         _ => None,
     });
-    let name = (name != ".").then(|| name.to_owned());
+    let name = (name != ".").then_some(name);
     let position = parse_position(position)?;
-    Ok(Query { sequence: parse_sequence(sequence)?, position, name, alleles: alleles.collect() })
+    let sequence = check_sequence(sequence)?;
+    Ok(Line { sequence, first: position, last: position, name, alleles: alleles.collect() })
 }
 
-/// The first position of an interval and the number of the last, or nothing for an empty one.
-fn parse_bed(line: &str) -> Result<Option<(Query, u64)>, String> {
+/// BED counts from 0, and an interval ends before its end.
+fn parse_bed(line: &str) -> Result<Line<'_>, String> {
     let mut fields = line.split_ascii_whitespace();
     let (Some(sequence), Some(start), Some(end)) = (fields.next(), fields.next(), fields.next()) else {
         return Err("fewer columns than chrom, start and end: is it BED?".to_owned());
@@ -131,18 +165,16 @@ fn parse_bed(line: &str) -> Result<Option<(Query, u64)>, String> {
     if start > end {
         return Err(format!("the interval ends at {end}, before its start at {start}"));
     }
-    let name = fields.next().filter(|&name| name != ".").map(str::to_owned);
-    let query = Query {
-        sequence: parse_sequence(sequence)?,
-        position: start.saturating_add(1),
-        name,
-        alleles: Vec::new(),
-    };
-    Ok((start < end).then_some((query, end)))
+    let name = fields.next().filter(|&name| name != ".");
+    let sequence = check_sequence(sequence)?;
+    // Where both are the largest number there is, there is nothing between them either.
+    let first = start.checked_add(1).unwrap_or(start);
+    let last = if start < end { end } else { 0 };
+    Ok(Line { sequence, first, last, name, alleles: Box::default() })
 }
 
-fn parse_sequence(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("no name of a chromosome".to_owned()) } else { Ok(text.to_owned()) }
+fn check_sequence(text: &str) -> Result<&str, String> {
+    if text.is_empty() { Err("no name of a chromosome".to_owned()) } else { Ok(text) }
 }
 
 fn parse_position(text: &str) -> Result<u64, String> {
@@ -163,9 +195,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("list");
         std::fs::write(&path, content).unwrap();
-        let queries =
-            Positions::open(&path, format).unwrap().take(usize::MAX).map_err(|error| error.to_string())?;
-        Ok(queries.into_iter().map(|query| (query.sequence, query.position)).collect())
+        let queries = Positions::open(&path, format)
+            .unwrap()
+            .take(usize::MAX, usize::MAX)
+            .map_err(|error| error.to_string())?;
+        Ok(queries.into_iter().map(|query| (query.sequence.to_string(), query.position)).collect())
     }
 
     fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -178,8 +212,24 @@ mod tests {
         assert_eq!(read(Format::Text, text), Ok(pairs(&[("chr1", 5), ("HLA:A*01", 7), ("chr2", 1)])));
         let vcf = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\nchr1\t9\t.\tA\tC,<DEL>\n";
         assert_eq!(read(Format::Vcf, vcf), Ok(pairs(&[("chr1", 9)])));
-        let bed = b"track name=x\nchr1\t0\t3\tname\nchr2\t4\t4\nchr2 9 10\n";
+        let bed = b"track name=x\nchr1\t0\t3\tname\nchr2\t4\t4\nchr2\t0\t0\nchr2 9 10\n";
         assert_eq!(read(Format::Bed, bed), Ok(pairs(&[("chr1", 1), ("chr1", 2), ("chr1", 3), ("chr2", 10)])));
+        let last = u64::MAX;
+        let bed = format!("chr1\t{}\t{last}\nchr1\t{last}\t{last}\n", last - 1);
+        assert_eq!(read(Format::Bed, bed.as_bytes()), Ok(pairs(&[("chr1", last)])));
+    }
+
+    #[test]
+    fn no_more_is_taken_than_there_is_memory_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("list");
+        std::fs::write(&path, "chr1\t0\t6\tname\nchr2\t0\t1\n").unwrap();
+        let mut positions = Positions::open(&path, Format::Bed).unwrap();
+        let mut taken = Vec::new();
+        for (count, text_bytes) in [(2, 100), (100, 5), (100, 100), (100, 100)] {
+            taken.push(positions.take(count, text_bytes).unwrap().len());
+        }
+        assert_eq!(taken, [2, 2, 3, 0]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use noodles_sam::Header;
 
-use super::first::Found;
+use super::first::{BaseOfRead, Found};
 use super::placement::Placement;
 use super::vote::{Reason, Vote};
 use crate::bam::AlignmentReader;
@@ -63,11 +63,17 @@ impl<'a> SecondReader<'a> {
     fn alignments_of(&mut self, found: &Found) -> Result<Vec<(u64, u32)>, GenomeError> {
         let mut places = Vec::with_capacity(2 * found.bases.len());
         let mut alignments = Vec::new();
+        // The bases of a read lie one behind the other; its name is looked up once.
+        let reads: Vec<&[BaseOfRead]> = found.bases.chunk_by(|left, right| left.name == right.name).collect();
+        let mut next = 0;
         self.index.find_all(
-            found.bases.iter().map(|base| found.name(base)),
+            reads.iter().filter_map(|bases| bases.first()).map(|base| found.name(base)),
             &mut alignments,
-            |number, alignments| {
-                places.extend(alignments.iter().map(|&alignment| (alignment, number as u32)))
+            |read, alignments| {
+                let numbers = next..next + reads[read].len() as u32;
+                next = numbers.end;
+                places
+                    .extend(numbers.flat_map(|number| alignments.iter().map(move |&place| (place, number))));
             },
         )?;
         places.sort_unstable();
