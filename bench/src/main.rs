@@ -74,14 +74,6 @@ enum Command {
         /// Where the instance is
         directory: std::path::PathBuf,
     },
-    /// A process that uses a shared index
-    #[command(hide = true)]
-    GenomeReader {
-        /// Where the instances are
-        instances: std::path::PathBuf,
-        /// The BAM file
-        bam: std::path::PathBuf,
-    },
     /// A process that builds an index
     #[command(hide = true)]
     GenomeIndexer {
@@ -103,6 +95,12 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
+    // Before the command line is understood: what that leaves behind in memory is not to be counted as the reader's.
+    if let [_, role, instances, bam] = &*std::env::args_os().collect::<Vec<_>>()
+        && role == genome::READER
+    {
+        return genome::serve_reader(instances.as_ref(), bam.as_ref());
+    }
     match Arguments::parse().command {
         Command::Topics(options) => topics::run(&options),
         Command::Services(options) => services::run(&options),
@@ -112,7 +110,6 @@ fn main() -> anyhow::Result<()> {
         Command::Hostile(options) => hostile::run(&options),
         Command::HostileBroker { directory } => hostile::serve(&directory),
         Command::HostileAttack { attack, directory } => hostile::attack(attack, &directory),
-        Command::GenomeReader { instances, bam } => genome::serve_reader(&instances, &bam),
         Command::GenomeIndexer { bam, index, threads } => genome::serve_indexer(&bam, &index, threads),
         Command::Child { suite, job } => {
             let job: job::Job =

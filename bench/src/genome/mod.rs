@@ -34,7 +34,7 @@ use crate::report::{Record, Report};
 use crate::samples::Summary;
 
 pub(crate) use indexer::serve as serve_indexer;
-pub(crate) use reader::serve as serve_reader;
+pub(crate) use reader::{READER, serve as serve_reader};
 
 /// The command line of this subject.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// Where the data are, or will be made
     #[arg(long, value_name = "FOLDER", default_value = "target/genome")]
     data: PathBuf,
+    /// Only the rows that begin like this: index-build, open-shared, lookup, fetch, pss or convert
+    #[arg(long, value_name = "ROW")]
+    only: Option<String>,
     /// Only make the data: it takes minutes, and needs nobody to be quiet meanwhile
     #[arg(long)]
     only_data: bool,
@@ -68,24 +71,37 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let rounds = if options.quick { 3 } else { 7 };
     let mut bench = Bench { report: Report::new(options.json.as_deref(), &[Peer::Samtools])?, rounds };
+    let wants = |row: &str| options.only.as_deref().is_none_or(|only| row.starts_with(only));
     let index = options.data.join("bench.bri");
-    bench.index_build(&data, &index)?;
+    if wants("index-build") {
+        bench.index_build(&data, &index)?;
+    } else {
+        BuildOptions::default().build(&data.second, &index, |_, _| {})?;
+    }
     let folder = tempfile::tempdir()?;
     let node = Node::builder().directory(folder.path()).name("bench").open()?;
     let published = onecopy_genome::share(&node, &data.second, &index, |_, _| {})?;
-    bench.open_shared(&node, &data.second, published.catalog().content_bytes)?;
-    let (large, large_index) = data::large(&options.data)?;
-    let published = onecopy_genome::share(&node, &large, &large_index, |_, _| {})?;
-    bench.open_shared(&node, &large, published.catalog().content_bytes)?;
-    drop(published);
-    let names = bench.lookup(&node, &data, &index)?;
-    bench.fetch(&node, &data, &names, &options.data)?;
-    bench.fetch_one(&node, &data, &names)?;
-    for processes in PROCESSES {
+    if wants("open-shared") {
+        bench.open_shared(&node, &data.second, published.catalog().content_bytes)?;
+        let (large, large_index) = data::large(&options.data)?;
+        let published = onecopy_genome::share(&node, &large, &large_index, |_, _| {})?;
+        bench.open_shared(&node, &large, published.catalog().content_bytes)?;
+    }
+    let names = random_names(&index)?;
+    if wants("lookup") {
+        bench.lookup(&node, &data, &index, &names)?;
+    }
+    if wants("fetch") {
+        bench.fetch(&node, &data, &names, &options.data)?;
+        bench.fetch_one(&node, &data, &names)?;
+    }
+    for processes in PROCESSES.into_iter().filter(|_| wants("pss")) {
         let bytes = reader::proportional_bytes(folder.path(), &data.second, processes)?;
         bench.add("pss", Peer::Onecopy, 0, processes, Unit::Mebibytes, bytes as f64 / f64::from(1 << 20))?;
     }
-    convert::measure(&mut bench, &node, &data, options)?;
+    if wants("convert") {
+        convert::measure(&mut bench, &node, &data, options)?;
+    }
     bench.report.finish()
 }
 
@@ -153,14 +169,13 @@ impl Bench {
         )
     }
 
-    /// Gives the names that were looked up.
     fn lookup(
         &mut self,
         node: &Node,
         data: &data::Data,
         index: &std::path::Path,
-    ) -> anyhow::Result<Vec<Vec<u8>>> {
-        let names = random_names(index)?;
+        names: &[Vec<u8>],
+    ) -> anyhow::Result<()> {
         // Where they are read from is not to be random as well.
         let mut text = Vec::new();
         let ends: Vec<usize> = names
@@ -208,7 +223,7 @@ impl Bench {
         self.add("lookup-bisected", Peer::Onecopy, 0, 1, Unit::PerSecond, rate(bisected))?;
         let sums = sums.into_iter().collect::<anyhow::Result<Vec<u64>>>()?;
         ensure!(sums.windows(2).all(|pair| pair[0] == pair[1]), "three ways of looking find different reads");
-        Ok(names)
+        Ok(())
     }
 
     fn fetch(

@@ -8,12 +8,15 @@ use anyhow::{Context, ensure};
 use onecopy::Node;
 use onecopy_genome::SharedIndex;
 
+/// What makes this program such a process.
+pub(crate) const READER: &str = "genome-reader";
+
 /// Starts so many processes that have read all of the index, and gives the sum of their proportional memory.
 pub(super) fn proportional_bytes(instances: &Path, bam: &Path, processes: usize) -> anyhow::Result<u64> {
     let mut readers = Vec::new();
     for _ in 0..processes {
         let mut reader = Command::new(std::env::current_exe()?)
-            .arg("genome-reader")
+            .arg(READER)
             .args([instances, bam])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
