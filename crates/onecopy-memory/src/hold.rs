@@ -254,8 +254,10 @@ impl ReaderState {
         self.table.counters.reader(self.block)
     }
 
+    /// Says where the reader begins, which may be beyond the place from which its writer counted it until now: that writer
+    /// may have filled its ring meanwhile, and sleep.
     pub(crate) fn start(&self, position: u64) {
-        self.table.block(self.block).cursor.store(position, Ordering::Release);
+        self.advance(position);
     }
 
     /// Moves the cursor: the writer may take back everything below it that is not held.

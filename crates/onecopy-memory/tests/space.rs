@@ -6,13 +6,16 @@ mod pair;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::kernel::{DISABLE_VARIABLE, features};
-use onecopy_memory::ring::Geometry;
+use onecopy_memory::layout::SegmentKind;
+use onecopy_memory::ring::{Geometry, RingReader};
+use onecopy_memory::segment::View;
 use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::{Doorbell, Heard, Woken, poll_readable, wait, wait_any};
-use pair::{Publisher, Subscriber};
+use pair::{Publisher, Subscriber, peer};
 
 const MESSAGES: u64 = 2000;
 
@@ -33,6 +36,28 @@ fn run_with_fall_backs(within: &str) {
 
 fn reliable(depth: u64) -> Publisher {
     Publisher::new(Geometry::new(depth, 0, 48, true), 1 << 20)
+}
+
+/// The thread that attaches a reader counts it from a place that is rather too low while the publishing thread goes on, and
+/// may fill the ring as seen from there. The reader then begins at the head, with nothing to receive and nobody to wake it.
+#[test]
+fn a_reader_that_begins_at_the_head_wakes_a_writer_that_waits_for_it() {
+    let mut publisher = reliable(4);
+    let view = View::open(
+        publisher.writer.descriptor().try_clone_to_owned().expect("a descriptor"),
+        SegmentKind::Ring,
+    );
+    let table = ReaderTable::create().expect("memory for a table");
+    let mut reader = RingReader::open(&view.expect("an honest ring"), &table, Box::new(())).expect("room");
+    publisher.writer.readers().attach((1, 1), peer(&table, &reader));
+    while publisher.writer.has_room(1) {
+        publisher.publish_number();
+    }
+    let wait = publisher.writer.expect_space().expect("a reader to wait for");
+    reader.start(publisher.writer.head());
+    assert_eq!(wait.sleep(Some(Instant::now() + Duration::from_secs(60))), Woken::Maybe);
+    publisher.writer.stop_expecting_space();
+    assert!(publisher.writer.has_room(1));
 }
 
 /// Sleeps as the library does, on the futex or on the doorbell.
