@@ -259,6 +259,10 @@ pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 /// open files; a longer list is one that somebody has made up.
 pub const NODES_ON_ROLL_MAX: usize = 16_384;
 
+/// Notes of a process that are read for one node. There is one, or two where two nodes agree in twenty bits; whoever adds more
+/// wants that node to be waited for.
+pub const NOTES_OF_PROCESSES_MAX: usize = 8;
+
 /// How long a process of another user than the instance's waits for a broker when it begins and there is none: it can't become
 /// it. When one broker ends, the next is there within 200 ms.
 pub const OWNERS_BROKER_TIMEOUT: Duration = Duration::from_secs(1);

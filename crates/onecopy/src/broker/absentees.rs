@@ -23,6 +23,8 @@ pub(super) struct Absentees {
     watched: BTreeMap<NodeId, (u64, Process)>,
     /// Numbers of those who were watched so far.
     last_number: u64,
+    /// When it was last looked for processes that have ended, which takes several system calls each.
+    processes_seen: Option<Instant>,
 }
 
 impl Absentees {
@@ -42,8 +44,15 @@ impl Absentees {
     pub(super) fn look(&mut self, broker: &mut Broker, epoll: &OwnedFd) {
         if broker.is_gathering() {
             let expected: Vec<NodeId> = broker.expected().collect();
+            let are_processes_due = self.processes_seen.is_none_or(|seen| seen.elapsed() >= GATHERING_LOOK);
+            if are_processes_due {
+                self.processes_seen = Some(Instant::now());
+            }
             for node in expected {
-                if self.roll.as_mut().is_some_and(|roll| roll.has_ended(node)) {
+                let has_ended = |roll: &mut Roll| {
+                    roll.has_ended(node) || are_processes_due && roll.process_has_ended(node)
+                };
+                if self.roll.as_mut().is_some_and(has_ended) {
                     broker.handle_absent_ended(node);
                 }
             }

@@ -69,5 +69,5 @@ pub use codec::check_node_name;
 pub(crate) use handing_over::Heirloom;
 pub use peers::PeerId;
 pub(crate) use process::Process;
-pub(crate) use roll::{Roll, is_counted};
+pub(crate) use roll::{Roll, is_counted, position_of_note};
 pub use topics::Descriptor;

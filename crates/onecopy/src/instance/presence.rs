@@ -1,7 +1,8 @@
 //! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
 //! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
 //!
-//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`). The broker itself has a byte of the same file, behind all of these (see `broker_lock.rs`).
+//! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`, which also tells of the
+//! second byte that each node has locked). The broker itself has a byte of the same file, behind all of these (see `broker_lock.rs`).
 
 use std::os::fd::OwnedFd;
 
@@ -10,6 +11,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::{Instance, InstanceError};
+use crate::broker::position_of_note;
 use crate::broker::protocol::NodeId;
 
 /// A node's byte, locked until this is dropped.
@@ -26,7 +28,7 @@ impl Presence {
     pub(super) fn take(instance: &Instance, node: NodeId) -> Result<Self, InstanceError> {
         let failed = |source: std::io::Error| instance.failed("be counted among the nodes of", source);
         let file = open(instance)?;
-        lock_byte(&file, node.as_position()).map_err(failed)?;
+        count(&file, node).map_err(failed)?;
         Ok(Self { file: Some(file), node, process: std::process::id() })
     }
 
@@ -38,7 +40,7 @@ impl Presence {
     ) -> Result<Self, InstanceError> {
         let failed = |source: std::io::Error| instance.failed("be counted among the nodes of", source);
         if let Some(file) = &file {
-            lock_byte(file, node.as_position()).map_err(failed)?;
+            count(file, node).map_err(failed)?;
         }
         Ok(Self { file, node, process: std::process::id() })
     }
@@ -60,11 +62,21 @@ impl Drop for Presence {
         // A child made by `fork` has the same open file, which closing it here would leave locked.
         if self.process == std::process::id()
             && let Some(file) = &self.file
-            && let Err(error) = unlock_byte(file, self.node.as_position())
+            && let Err(error) = positions(self.node).try_for_each(|position| unlock_byte(file, position))
         {
             tracing::debug!(%error, "a byte was not locked");
         }
     }
+}
+
+/// Whoever finds the node's byte finds the note as well.
+fn count(file: &OwnedFd, node: NodeId) -> std::io::Result<()> {
+    positions(node).try_for_each(|position| lock_byte(file, position))
+}
+
+/// The bytes that a node of this process has locked.
+fn positions(node: NodeId) -> impl Iterator<Item = u64> {
+    position_of_note(node).into_iter().chain([node.as_position()])
 }
 
 pub(super) fn open(instance: &Instance) -> Result<OwnedFd, InstanceError> {
