@@ -17,7 +17,7 @@ mod succession;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +100,15 @@ pub struct Welcome {
     pub broker: BrokerId,
     /// In which name space the processes that it tells of have their numbers; 0 if that is not known.
     pub pid_namespace: u64,
+}
+
+/// What ends the wait for a broker's answer early.
+#[derive(Clone, Copy)]
+pub(crate) struct Interruption<'a> {
+    /// Readable when it is time to look whether [`Self::is_due`].
+    pub(crate) bell: BorrowedFd<'a>,
+    /// Whether nobody is interested in the answer any more; called when the bell has rung, which it ends.
+    pub(crate) is_due: &'a dyn Fn() -> bool,
 }
 
 enum Attempt {
@@ -305,7 +314,7 @@ impl Instance {
     ///
     /// As for [`connect_or_serve`](Self::connect_or_serve), and what the broker has against the node.
     pub fn join(&self, node: NodeId, name: &str) -> Result<Joined, InstanceError> {
-        self.join_from(node, name, None)
+        self.join_from(node, name, None, None)
     }
 
     /// The same for a node that knew another broker before. What it has open must be announced next.
@@ -314,6 +323,7 @@ impl Instance {
         node: NodeId,
         name: &str,
         returns_from: Option<BrokerId>,
+        interruption: Option<Interruption<'_>>,
     ) -> Result<Joined, InstanceError> {
         let mut attempts_left = HANDSHAKE_ATTEMPTS;
         // Before anybody can take over who would have to know of it. A guest can't open the file, and is given it.
@@ -330,7 +340,7 @@ impl Instance {
             let server =
                 server.map(Server::spawn).transpose().map_err(|source| self.failed("serve", source))?;
             let hello = Request::Hello { node, name: name.to_owned(), returns_from };
-            match self.introduce_within(&socket, &hello, HANDSHAKE_TIMEOUT) {
+            match self.introduce_within(&socket, &hello, HANDSHAKE_TIMEOUT, interruption) {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
@@ -361,7 +371,7 @@ impl Instance {
         name: &str,
     ) -> Result<Welcome, InstanceError> {
         let hello = Request::Hello { node, name: name.to_owned(), returns_from: None };
-        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT).map(|(welcome, _)| welcome)
+        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT, None).map(|(welcome, _)| welcome)
     }
 
     fn introduce_within(
@@ -369,6 +379,7 @@ impl Instance {
         socket: &PacketSocket,
         hello: &Request,
         timeout: Duration,
+        interruption: Option<Interruption<'_>>,
     ) -> Result<(Welcome, Option<OwnedFd>), InstanceError> {
         let failed = |source: Errno| self.failed("wait for an answer of", source);
         let broker = broker_behind(socket);
@@ -378,7 +389,7 @@ impl Instance {
             Ok(()) | Err(TransportError::Closed) => {}
             Err(error) => return Err(self.handshake_error(socket, error)),
         }
-        await_answer(socket, &broker, timeout).map_err(failed)?;
+        await_answer(socket, &broker, timeout, interruption).map_err(failed)?;
         let (mut heard, mut roll) = (socket.try_receive_event(), None);
         if let Ok((Event::Roll, file)) = heard {
             // What follows was sent at once.
@@ -507,17 +518,30 @@ fn broker_behind(socket: &PacketSocket) -> Process {
     Process::behind(socket).unwrap_or(Process::Unknown)
 }
 
-/// Returns when there is something to receive, when the broker's process has ended, or after `timeout`.
-fn await_answer(socket: &PacketSocket, broker: &Process, timeout: Duration) -> rustix::io::Result<()> {
+/// Returns when there is something to receive, when the broker's process has ended, when it is interrupted, or after
+/// `timeout`.
+fn await_answer(
+    socket: &PacketSocket,
+    broker: &Process,
+    timeout: Duration,
+    interruption: Option<Interruption<'_>>,
+) -> rustix::io::Result<()> {
     let deadline = Instant::now() + timeout;
     loop {
         let mut polled = vec![PollFd::new(socket, PollFlags::IN)];
         polled.extend(broker.end().map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)));
+        let answers = polled.len();
+        polled.extend(interruption.map(|it| PollFd::from_borrowed_fd(it.bell, PollFlags::IN)));
         let left = deadline.saturating_duration_since(Instant::now());
         match rustix::event::poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(error),
+        }
+        let is_answered = polled.iter().take(answers).any(|polled| !polled.revents().is_empty());
+        if is_answered || interruption.is_some_and(|interruption| (interruption.is_due)()) {
+            return Ok(());
         }
     }
 }

@@ -10,8 +10,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::{Child, LONG, Stage, directory, node_in};
+use onecopy::limits::HANDSHAKE_TIMEOUT;
 use onecopy::service::CallError;
 use onecopy::{LoanError, Node, Subscriber};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv,
+    socket_with,
+};
 
 const ROUNDS: usize = 30;
 const MESSAGES: u64 = 2000;
@@ -276,4 +281,32 @@ fn a_broker_that_is_dropped_hands_over() {
         assert!(second.is_broker() != third.is_broker());
         first = if second.is_broker() { second } else { third };
     }
+}
+
+/// Whoever comes back to a broker that does not answer waits for it, unless it ends itself.
+#[test]
+fn a_node_that_ends_does_not_wait_for_the_answer_of_a_stopped_broker() {
+    let directory = directory();
+    let mut broker = Child::spawn("broker", directory.path());
+    broker.expect("ready");
+    let node = node_in(directory.path());
+    let mut subscriber = node.topic::<u64>("t").unwrap().subscriber().open().unwrap();
+    // As long as the directory is locked nobody takes the broker's place.
+    let lock = std::fs::File::open(directory.path()).unwrap();
+    lock.lock().unwrap();
+    broker.kill();
+    let path = directory.path().join("default.sock");
+    std::fs::remove_file(&path).unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 8).unwrap();
+    lock.unlock().unwrap();
+    // It has come back here, and said so.
+    let socket = accept_with(&listener, flags).unwrap();
+    assert_ne!(recv(&socket, &mut [0; 1024][..], RecvFlags::empty()).unwrap().0, 0);
+    let begin = Instant::now();
+    assert!(subscriber.receive().unwrap().is_none());
+    drop((subscriber, node));
+    assert!(begin.elapsed() < HANDSHAKE_TIMEOUT, "it has waited until its time was up");
 }

@@ -91,7 +91,7 @@ impl Instance {
 
     fn hear(&self, socket: &PacketSocket) -> Result<(Event, Option<OwnedFd>), InstanceError> {
         let broker = broker_behind(socket);
-        await_answer(socket, &broker, HANDSHAKE_TIMEOUT)
+        await_answer(socket, &broker, HANDSHAKE_TIMEOUT, None)
             .map_err(|source| self.failed("wait for an answer of", source))?;
         match socket.try_receive_event() {
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),

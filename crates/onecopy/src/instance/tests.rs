@@ -59,7 +59,7 @@ fn a_broker_that_never_answers_does_not_hang_us() {
     let _seat = instance.take_seat_for_test();
     let socket = instance.connect().unwrap().unwrap();
     let hello = Request::Hello { node: NodeId(1), name: "n".to_owned(), returns_from: None };
-    let error = instance.introduce_within(&socket, &hello, Duration::from_millis(20)).unwrap_err();
+    let error = instance.introduce_within(&socket, &hello, Duration::from_millis(20), None).unwrap_err();
     assert!(matches!(error, InstanceError::NoAnswer { .. }), "{error}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
 }

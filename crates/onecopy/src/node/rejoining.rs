@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::broker::protocol::NodeId;
 use crate::broker::server::ServerThread;
 use crate::broker::transport::PacketSocket;
-use crate::instance::{Instance, InstanceError, Joined, Presence, Welcome};
+use crate::instance::{Instance, InstanceError, Interruption, Joined, Presence, Welcome};
 use crate::limits::{REJOIN_DELAY_MAX, REJOIN_DELAY_MIN};
 
 /// A node's place in its instance, kept by its control thread.
@@ -46,7 +46,13 @@ impl Membership {
         wake_everybody_from_now_on(session);
         let mut delay = REJOIN_DELAY_MIN;
         loop {
-            match self.instance.join_from(session.node, &self.name, Some(self.welcome.broker)) {
+            let is_due = || {
+                bell.was_rung();
+                session.ports().closing
+            };
+            let interruption = Interruption { bell: bell.as_fd(), is_due: &is_due };
+            let returns_from = Some(self.welcome.broker);
+            match self.instance.join_from(session.node, &self.name, returns_from, Some(interruption)) {
                 Ok(joined) => return self.go_on(session, joined),
                 Err(InstanceError::Refused(reason)) => {
                     session.conversation.outbox.close();
