@@ -12,12 +12,6 @@ use common::{Child, LONG, Stage, directory};
 #[test]
 fn child() {
     common::play(|stage| match stage.role.as_str() {
-        "broker" => {
-            let node = stage.node();
-            assert!(node.is_broker());
-            stage.say("ready");
-            stage.stay();
-        }
         "speak" => speak(stage),
         "sleep" => sleep(stage),
         role => panic!("no role {role}"),
@@ -77,8 +71,7 @@ fn until_asleep(process: u32, thread: &str) {
 #[test]
 fn a_sleeper_nobody_announced_is_woken() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let mut publisher = Child::spawn("speak", directory.path());
     publisher.expect("ready");
     let mut sleeper = Child::spawn("sleep", directory.path());

@@ -5,10 +5,9 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use common::possessions::Possessions;
 use common::{Child, LONG, SHORT, Stage, directory, node_in, pattern};
 use onecopy::Node;
 use onecopy::dataset::Backing;
@@ -33,36 +32,8 @@ fn hold(stage: &Stage) {
     drop(published);
 }
 
-/// Memory that the kernel has given to what this process has open or mapped, each counted once.
 fn shared_bytes() -> u64 {
-    let mut memory = BTreeMap::new();
-    for directory in ["/proc/self/fd", "/proc/self/map_files"] {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let is_ours = std::fs::read_link(&path)
-                .is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:onecopy"));
-            if let (true, Ok(metadata)) = (is_ours, std::fs::metadata(&path)) {
-                memory.insert((metadata.dev(), metadata.ino()), metadata.blocks() * 512);
-            }
-        }
-    }
-    memory.values().sum()
-}
-
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-struct Possessions {
-    descriptors: usize,
-    mappings: usize,
-    memory_bytes: u64,
-}
-
-fn possessions() -> Possessions {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    Possessions {
-        descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
-        mappings: maps.lines().filter(|line| line.contains("memfd:onecopy")).count(),
-        memory_bytes: shared_bytes(),
-    }
+    Possessions::own().shared_bytes
 }
 
 /// Every way to have a dataset, dropped in an order that depends on the round.
@@ -103,12 +74,12 @@ fn rounds_leave_nothing() {
         node.inventory().unwrap();
         other.inventory().unwrap();
         if round == 5 {
-            before = Some(possessions());
+            before = Some(Possessions::own());
         }
     }
-    assert_eq!(Some(possessions()), before);
+    assert_eq!(Some(Possessions::own()), before);
     drop((node, other));
-    assert_eq!((possessions().mappings, possessions().memory_bytes), (0, 0));
+    assert_eq!((Possessions::own().mappings, shared_bytes()), (0, 0));
 }
 
 fn memory_goes_with_the_last_who_looks_at_it() {

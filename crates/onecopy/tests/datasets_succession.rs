@@ -12,12 +12,6 @@ use onecopy::dataset::DatasetError;
 #[test]
 fn child() {
     common::play(|stage| match stage.role.as_str() {
-        "broker" => {
-            let node = stage.node();
-            assert!(node.is_broker());
-            stage.say("ready");
-            stage.stay();
-        }
         "publish" => publish(stage),
         role => panic!("no role {role}"),
     });
@@ -42,8 +36,7 @@ fn assert_newest(node: &Node, version: u64, bytes: &[u8]) {
 #[test]
 fn datasets_go_on_with_the_next_broker() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let mut publisher = Child::spawn("publish", directory.path());
     publisher.expect("published");
     let node = node_in(directory.path());
@@ -96,8 +89,7 @@ fn a_version_that_is_lost_leaves_its_number() {
 #[test]
 fn who_waits_for_a_first_version_goes_on_waiting() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let (node, other) = (node_in(directory.path()), node_in(directory.path()));
     std::thread::scope(|scope| {
         let waits =

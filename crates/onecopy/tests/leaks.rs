@@ -1,31 +1,19 @@
-//! Opening and closing leaves nothing behind in a process that lives on: descriptors, threads, mappings. The only test
-//! of its binary, since it counts what the whole process has.
+//! Opening, using and closing leaves nothing behind in a process that lives on: descriptors, threads, mappings, memory. The
+//! only test of its binary, since it counts what the whole process has.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 mod common;
 
+use common::possessions::Possessions;
 use common::{LONG, directory, node_in};
 use onecopy::Node;
 
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-struct Possessions {
-    descriptors: usize,
-    threads: usize,
-    mappings: usize,
-}
+/// What is kept once it was used is there after so many rounds.
+const FIRST_ROUNDS: usize = 5;
 
-fn possessions() -> Possessions {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    Possessions {
-        descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
-        threads: std::fs::read_dir("/proc/self/task").unwrap().count(),
-        mappings: maps.lines().filter(|line| line.contains("memfd:onecopy")).count(),
-    }
-}
-
-/// Every kind of thing that holds something, dropped in an order that depends on the round.
-fn use_everything(node: &Node, other: &Node, round: usize) {
+/// Every way to have to do with a topic, dropped in an order that depends on the round.
+fn use_topics(node: &Node, other: &Node, round: usize) {
     let topic = node.topic::<[u8]>("bytes").unwrap();
     let mut publisher = topic.publisher().history(4).open().unwrap();
     let mut subscriber = other.topic::<[u8]>("bytes").unwrap().subscriber().open().unwrap();
@@ -65,41 +53,95 @@ fn use_everything(node: &Node, other: &Node, round: usize) {
     }
 }
 
-#[test]
-fn two_hundred_rounds_leave_nothing() {
+/// Every way to have a region, dropped in an order that depends on the round.
+fn use_regions(node: &Node, other: &Node, round: usize) {
+    for shared in [false, true] {
+        let name = if shared { "shared" } else { "single" };
+        let builder = |node: &Node| {
+            let builder = node.region_bytes(name).unwrap().capacity(5000).lock_timeout(LONG);
+            if shared { builder.shared() } else { builder }
+        };
+        let mut region = builder(node).open_or_create(b"first").unwrap();
+        let view = builder(other).open().unwrap();
+        let any = other.any_region(name).unwrap().open().unwrap();
+        region.write(&[1; 5000]).unwrap();
+        let held = view.read().unwrap();
+        let mut guard = region.lock(LONG).unwrap();
+        guard.fill(2);
+        if round.is_multiple_of(2) {
+            guard.commit().unwrap();
+        } else {
+            drop(guard);
+        }
+        let mut watch = view.watch().unwrap();
+        let readiness = watch.readiness().unwrap();
+        region.resize(1 << 20).unwrap();
+        let version = region.write(&vec![3; 1 << 20]).unwrap();
+        while watch.wait(LONG).unwrap().version() < version {}
+        assert!(any.wait_for_change(version - 1, LONG).unwrap().version() <= version);
+        assert_eq!(node.inventory().unwrap().regions.len(), 1);
+        assert!(node.region::<u8>(name).unwrap().open().is_err());
+        match round % 3 {
+            0 => {
+                drop((region, any));
+                drop((held, view, readiness));
+            }
+            1 => {
+                drop((readiness, view));
+                drop((region, held, any));
+            }
+            _ => {
+                drop(any);
+                drop((view, readiness, region, held));
+            }
+        }
+    }
+}
+
+type Use = fn(&Node, &Node, usize);
+
+/// With nodes that end with each round, in an order that depends on it.
+fn nodes_that_end_leave_nothing(rounds: usize, use_nodes: Use) {
     let directory = directory();
     let mut before = None;
-    for round in 0..200 {
-        let node = node_in(directory.path());
-        let other = node_in(directory.path());
-        use_everything(&node, &other, round);
-        let possibly_last = if round % 2 == 0 { (node, other) } else { (other, node) };
-        drop(possibly_last.0);
-        drop(possibly_last.1);
-        if round == 5 {
-            before = Some(possessions());
+    for round in 0..rounds {
+        let (node, other) = (node_in(directory.path()), node_in(directory.path()));
+        use_nodes(&node, &other, round);
+        let (first, last) = if round % 2 == 0 { (node, other) } else { (other, node) };
+        drop(first);
+        drop(last);
+        if round == FIRST_ROUNDS {
+            before = Some(Possessions::own());
         }
     }
     let before = before.unwrap();
     // A joined thread may stay visible for an instant.
-    while possessions().threads > before.threads {
-        std::thread::yield_now();
-    }
-    assert_eq!(possessions(), before);
+    before.until_within("this process", Possessions::own);
+    assert_eq!((before.mappings, before.shared_bytes), (0, 0), "and that is nothing");
+}
 
-    // The same within a node that stays.
-    let node = node_in(directory.path());
-    let other = node_in(directory.path());
+/// With nodes that stay.
+fn ports_that_close_leave_nothing(rounds: usize, use_nodes: Use) {
+    let directory = directory();
+    let (node, other) = (node_in(directory.path()), node_in(directory.path()));
     let mut before = None;
-    for round in 0..200 {
-        use_everything(&node, &other, round);
+    for round in 0..rounds {
+        use_nodes(&node, &other, round);
         // Broker and control threads have done what came before the answer.
         other.inventory().unwrap();
         node.inventory().unwrap();
         other.inventory().unwrap();
-        if round == 5 {
-            before = Some(possessions());
+        if round == FIRST_ROUNDS {
+            before = Some(Possessions::own());
         }
     }
-    assert_eq!(Some(possessions()), before);
+    assert_eq!(Some(Possessions::own()), before);
+}
+
+#[test]
+fn what_was_used_leaves_nothing() {
+    for (rounds, use_nodes) in [(200, use_topics as Use), (100, use_regions)] {
+        nodes_that_end_leave_nothing(rounds, use_nodes);
+        ports_that_close_leave_nothing(rounds, use_nodes);
+    }
 }

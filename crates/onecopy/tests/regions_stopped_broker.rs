@@ -4,23 +4,13 @@
 
 mod common;
 
-use common::{Child, LONG, Stage, directory, node_in};
+use common::{Child, LONG, directory, node_in};
 use onecopy::Node;
 use onecopy::region::Region;
 
 #[test]
 fn child() {
-    common::play(|stage| match stage.role.as_str() {
-        "broker" => broker(stage),
-        role => panic!("no role {role}"),
-    });
-}
-
-fn broker(stage: &Stage) {
-    let node = stage.node();
-    assert!(node.is_broker());
-    stage.say("ready");
-    stage.stay();
+    common::play(|stage| panic!("no role {}", stage.role));
 }
 
 fn notes(node: &Node) -> Region<[u8]> {
@@ -31,8 +21,7 @@ fn notes(node: &Node) -> Region<[u8]> {
 #[test]
 fn what_is_written_while_the_broker_is_stopped_and_a_region_grows_stays() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let broker = Child::broker(directory.path());
     let (node, other) = (node_in(directory.path()), node_in(directory.path()));
     let (growing, writing) = (notes(&node), notes(&other));
     broker.stop();

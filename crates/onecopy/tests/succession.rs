@@ -24,12 +24,6 @@ const MESSAGES: u64 = 2000;
 #[test]
 fn child() {
     common::play(|stage| match stage.role.as_str() {
-        "broker" => {
-            let node = stage.node();
-            assert!(node.is_broker());
-            stage.say("ready");
-            stage.stay();
-        }
         "talk" => talk(stage),
         "serve" => serve(stage),
         "hold a lock" => hold_a_lock(stage),
@@ -129,8 +123,7 @@ fn everyone_goes_on_when_the_broker_is_killed_under_load() {
     let mut slowest = std::time::Duration::ZERO;
     for _ in 0..ROUNDS {
         let directory = directory();
-        let mut broker = Child::spawn("broker", directory.path());
-        broker.expect("ready");
+        let mut broker = Child::broker(directory.path());
         let mut talker = Child::spawn("talk", directory.path());
         let mut server = Child::spawn("serve", directory.path());
         let node = node_in(directory.path());
@@ -169,8 +162,7 @@ fn everyone_goes_on_when_the_broker_is_killed_under_load() {
 #[test]
 fn a_death_after_the_succession_is_noticed() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let mut server = Child::spawn("serve", directory.path());
     server.expect("ready");
     let node = node_in(directory.path());
@@ -208,8 +200,7 @@ fn a_death_after_the_succession_is_noticed() {
 fn deaths_between_two_brokers_are_noticed() {
     for _ in 0..10 {
         let directory = directory();
-        let mut broker = Child::spawn("broker", directory.path());
-        broker.expect("ready");
+        let mut broker = Child::broker(directory.path());
         let mut server = Child::spawn("serve", directory.path());
         server.expect("ready");
         let node = node_in(directory.path());
@@ -236,8 +227,7 @@ fn deaths_between_two_brokers_are_noticed() {
 #[test]
 fn who_is_stopped_is_not_given_up() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let node = node_in(directory.path());
     let topic = node.topic::<[u8]>("large").unwrap();
     let mut publisher = topic.publisher().reliable().budget_bytes(4 << 20).open().unwrap();
@@ -287,8 +277,7 @@ fn a_broker_that_is_dropped_hands_over() {
 #[test]
 fn a_node_that_ends_does_not_wait_for_the_answer_of_a_stopped_broker() {
     let directory = directory();
-    let mut broker = Child::spawn("broker", directory.path());
-    broker.expect("ready");
+    let mut broker = Child::broker(directory.path());
     let node = node_in(directory.path());
     let mut subscriber = node.topic::<u64>("t").unwrap().subscriber().open().unwrap();
     // As long as the directory is locked nobody takes the broker's place.

@@ -2,6 +2,8 @@
 //! two talk in lines over the child's standard input and output, so nobody ever waits by the clock.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod possessions;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -15,6 +17,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
 
 const ROLE: &str = "ONECOPY_TEST_ROLE";
+/// The role that [`play`] plays itself.
+const BROKER: &str = "the broker";
 const DIRECTORY: &str = "ONECOPY_TEST_DIRECTORY";
 /// Tells the child's lines from the test harness's.
 const MARK: &str = "@@ ";
@@ -72,6 +76,13 @@ impl Child {
         let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().expect("it was piped"));
         Self { process, input, output }
+    }
+
+    /// A process whose node is the broker, and which does nothing else. Every test has this role.
+    pub(crate) fn broker(directory: &Path) -> Self {
+        let mut broker = Self::spawn(BROKER, directory);
+        broker.expect("ready");
+        broker
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -169,6 +180,13 @@ impl Stage {
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
+    fn be_the_broker(&self) {
+        let node = self.node();
+        assert!(node.is_broker());
+        self.say("ready");
+        self.stay();
+    }
+
     /// Waits until the test wants the child to end.
     pub(crate) fn stay(&self) {
         while self.hear().is_some() {}
@@ -178,6 +196,10 @@ impl Stage {
 /// In a child, its role. Each test binary has a test named `child` that calls this; run by hand it has nothing to do.
 pub(crate) fn play(role: impl FnOnce(&Stage)) {
     if let (Ok(name), Some(directory)) = (std::env::var(ROLE), std::env::var_os(DIRECTORY)) {
-        role(&Stage { role: name, directory: directory.into() });
+        let stage = Stage { role: name, directory: directory.into() };
+        match stage.role.as_str() {
+            BROKER => stage.be_the_broker(),
+            _ => role(&stage),
+        }
     }
 }
