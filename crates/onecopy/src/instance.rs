@@ -423,6 +423,11 @@ impl Instance {
     }
 
     fn find_place(&self) -> Result<Place, InstanceError> {
+        let failed = |error| match error {
+            Errno::TIMEDOUT => InstanceError::DirectoryLocked { path: self.directory.clone() },
+            source => self.failed("lock the directory of", source),
+        };
+        let mut has_waited = false;
         loop {
             if let Some(socket) = self.connect()? {
                 return Ok(Place::Taken(socket));
@@ -430,10 +435,17 @@ impl Instance {
             self.create_directory()?;
             // Somebody may remove the directory at any time: then it is created again.
             let Some(directory) = self.open_directory()? else { continue };
-            let directory = FileLock::take(directory, DIRECTORY_TIMEOUT).map_err(|error| match error {
-                Errno::TIMEDOUT => InstanceError::DirectoryLocked { path: self.directory.clone() },
-                source => self.failed("lock the directory of", source),
-            })?;
+            let directory = Arc::new(directory);
+            let lock = match FileLock::try_take(Arc::clone(&directory)).map_err(failed)? {
+                Some(lock) => lock,
+                // Whoever has it locked is becoming the broker, most likely, for all of us.
+                None if !has_waited => {
+                    has_waited = true;
+                    FileLock::wait_for_release(directory, DIRECTORY_TIMEOUT).map_err(failed)?;
+                    continue;
+                }
+                None => FileLock::take(directory, DIRECTORY_TIMEOUT).map_err(failed)?,
+            };
             let is_orphaned = match self.attempt(SocketFlags::NONBLOCK, self.uid)? {
                 Attempt::Connected(socket) => return Ok(Place::Taken(socket)),
                 Attempt::Absent => false,
@@ -441,7 +453,7 @@ impl Instance {
                 // Wait for room without keeping everybody else from starting up.
                 Attempt::Busy => continue,
             };
-            return Ok(Place::Ours(Box::new(Seat::take(self, directory, is_orphaned)?)));
+            return Ok(Place::Ours(Box::new(Seat::take(self, lock, is_orphaned)?)));
         }
     }
 
