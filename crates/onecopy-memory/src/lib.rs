@@ -46,6 +46,7 @@ pub mod region;
 pub mod ring;
 pub mod segment;
 pub mod sync;
+pub mod time_slice;
 pub mod wait;
 mod window;
 mod words;

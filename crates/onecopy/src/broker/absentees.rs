@@ -23,8 +23,10 @@ pub(super) struct Absentees {
     watched: BTreeMap<NodeId, (u64, Process)>,
     /// Numbers of those who were watched so far.
     last_number: u64,
-    /// When it was last looked for processes that have ended, which takes several system calls each.
-    processes_seen: Option<Instant>,
+    /// When it was last looked who of all that are waited for has ended.
+    looked: Option<Instant>,
+    /// Something has happened since that may have to do with it.
+    is_due: bool,
 }
 
 impl Absentees {
@@ -37,24 +39,21 @@ impl Absentees {
 
     /// How long the server may sleep.
     pub(super) fn look_within(&self, broker: &Broker) -> Option<Duration> {
-        broker.is_gathering().then_some(GATHERING_LOOK)
+        (broker.is_gathering() || self.is_due).then_some(GATHERING_LOOK)
     }
 
-    /// Looks who has ended. To be called whenever something has happened, and after [`Self::look_within`].
-    pub(super) fn look(&mut self, broker: &mut Broker, epoll: &OwnedFd) {
+    /// Looks who has ended. To be called whenever something has happened, and after [`Self::look_within`]: then nothing has,
+    /// `is_quiet`.
+    pub(super) fn look(&mut self, broker: &mut Broker, epoll: &OwnedFd, is_quiet: bool) {
+        // Each look takes a system call for each of them, and they come one after the other.
+        let looks = self.looked.is_none_or(|looked| looked.elapsed() >= GATHERING_LOOK);
+        if looks {
+            self.looked = Some(Instant::now());
+        }
+        self.is_due = !looks && broker.absent().next().is_some();
         if broker.is_gathering() {
-            let expected: Vec<NodeId> = broker.expected().collect();
-            let are_processes_due = self.processes_seen.is_none_or(|seen| seen.elapsed() >= GATHERING_LOOK);
-            if are_processes_due {
-                self.processes_seen = Some(Instant::now());
-            }
-            for node in expected {
-                let has_ended = |roll: &mut Roll| {
-                    roll.has_ended(node) || are_processes_due && roll.process_has_ended(node)
-                };
-                if self.roll.as_mut().is_some_and(has_ended) {
-                    broker.handle_absent_ended(node);
-                }
+            if looks {
+                self.look_for_expected(broker, is_quiet);
             }
             if broker.is_gathering() && self.gathered_by.is_some_and(|by| Instant::now() >= by) {
                 let missing = broker.expected().count();
@@ -65,16 +64,28 @@ impl Absentees {
                 broker.end_gathering();
             }
         }
-        self.watch_over(broker, epoll);
+        self.watch_over(broker, epoll, looks);
     }
 
-    fn watch_over(&mut self, broker: &mut Broker, epoll: &OwnedFd) {
+    /// Those who come back make others wait for their packets only, so processes, which take longer to look for, are looked for
+    /// when nobody comes.
+    fn look_for_expected(&mut self, broker: &mut Broker, is_quiet: bool) {
+        let Some(roll) = &mut self.roll else { return };
+        let expected: Vec<NodeId> = broker.expected().collect();
+        for node in expected {
+            if roll.has_ended(node) || is_quiet && roll.process_has_ended(node) {
+                broker.handle_absent_ended(node);
+            }
+        }
+    }
+
+    fn watch_over(&mut self, broker: &mut Broker, epoll: &OwnedFd, looks: bool) {
         let absent: BTreeMap<NodeId, u32> = broker.absent().collect();
         let returned = self.watched.extract_if(.., |node, _| !absent.contains_key(node));
         returned.for_each(|(_, (_, process))| ignore(epoll, &process));
         for (node, pid) in absent {
-            let has_ended = self.roll.as_mut().is_some_and(|roll| roll.has_ended(node));
-            if has_ended || self.watch(node, pid, epoll).is_some_and(Process::has_ended) {
+            let is_gone = looks && self.roll.as_mut().is_some_and(|roll| roll.has_ended(node));
+            if is_gone || self.watch(node, pid, epoll).is_some_and(Process::has_ended) {
                 broker.handle_absent_ended(node);
                 if let Some((_, process)) = self.watched.remove(&node) {
                     ignore(epoll, &process);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use onecopy_memory::time_slice;
 use rustix::event::epoll::{Event as Ready, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
@@ -211,6 +212,9 @@ impl Server {
     ///
     /// When epoll fails, for which the kernel has no reason to give on descriptors that it accepted before.
     pub fn run(mut self) -> io::Result<Ended> {
+        if let Err(error) = time_slice::shorten() {
+            tracing::debug!(%error, "on a busy machine, whoever joins waits for longer");
+        }
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {
             let retry = (!self.in_flight.is_empty()).then_some(IN_FLIGHT_RETRY);
@@ -241,7 +245,7 @@ impl Server {
                 self.set_accepting(true)?;
             }
             self.retry_in_flight();
-            self.look_for_absent();
+            self.look_for_absent(ready.is_empty());
             if let Some(ending) = self.ending.take()
                 && self.end(ending)
             {
@@ -277,9 +281,9 @@ impl Server {
         }
     }
 
-    fn look_for_absent(&mut self) {
+    fn look_for_absent(&mut self, is_quiet: bool) {
         let was_gathering = self.broker.is_gathering();
-        self.absentees.look(&mut self.broker, &self.watch.epoll);
+        self.absentees.look(&mut self.broker, &self.watch.epoll, is_quiet);
         self.perform_outputs(None);
         if was_gathering || self.is_anybody_paused {
             let peers: Vec<PeerId> = self.connections.keys().copied().collect();
