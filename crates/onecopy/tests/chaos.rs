@@ -1,4 +1,4 @@
-//! Processes that publish, subscribe, serve, call, share a region and datasets, while some are killed, stopped and set going
+//! Processes that publish, subscribe, serve, call, share regions and datasets, while some are killed, stopped and set going
 //! again at random, the broker among them. Every message carries a checksum and a number. At the end nothing is left of
 //! them, and one that was there all the time has no more than at its start.
 //!
@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use chaos_roles::ROLES;
+use chaos_roles::{ALONE, ROLES};
 use common::{LONG, directory, node_in};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
@@ -229,6 +229,17 @@ fn beyond(before: &[String], mut now: Vec<String>) -> Vec<String> {
     now
 }
 
+/// Processes that were started for a run, whoever started them: all have its directory in their environment. When none of
+/// them is left, nobody has memory of the run but this process.
+fn processes_of(directory: &Path) -> Vec<String> {
+    let mark = format!("{DIRECTORY}={}\0", directory.display()).into_bytes();
+    let has_mark = |path: &Path| {
+        std::fs::read(path.join("environ")).is_ok_and(|all| all.windows(mark.len()).any(|part| part == mark))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.filter(|path| has_mark(path)).map(|path| path.display().to_string()).collect()
+}
+
 /// The test's own node is there all the time: it may be the broker of some of it.
 fn survive(directory: &Path, seed: u64, time: Duration) -> [u64; 4] {
     let (tell_end, ended) = channel();
@@ -236,7 +247,7 @@ fn survive(directory: &Path, seed: u64, time: Duration) -> [u64; 4] {
     let dice = Dice(seed | 1);
     let began = Instant::now();
     let mut chaos = Chaos { directory, dice, actors, ended, tell_end, events, began, faults: [0; 4] };
-    for role in ROLES.into_iter().chain(ROLES) {
+    for role in ROLES.into_iter().chain(ROLES).chain([ALONE]) {
         chaos.start(role);
     }
     chaos.rage(time / 2);
@@ -291,6 +302,7 @@ fn nothing_is_lost_torn_or_left_whoever_is_killed_or_stopped() {
         assert!(Instant::now() < deadline, "left: {left:#?}");
         std::thread::yield_now();
     }
+    assert_eq!(processes_of(directory.path()), [""; 0], "left");
     let names = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
     for name in names {
         assert!(

@@ -13,8 +13,10 @@ use onecopy::service::CallError;
 use onecopy::{LoanError, Node, OpenError, ReceiveError, WaitError};
 
 use crate::common::pattern;
+use crate::common::possessions::Possessions;
 
-pub(crate) const ROLES: [&str; 10] = [
+/// Played by two processes each.
+pub(crate) const ROLES: [&str; 14] = [
     "publish overwriting",
     "publish reliably",
     "publish reliably, evict",
@@ -23,9 +25,15 @@ pub(crate) const ROLES: [&str; 10] = [
     "serve",
     "call",
     "share a region",
+    "hold a lock",
+    "write a region",
+    "read a region",
     "publish a dataset",
     "view a dataset",
+    "subscribe alone",
 ];
+/// Played by one process: then what its subscribers are told can be compared with what they miss.
+pub(crate) const ALONE: &str = "publish alone";
 
 /// How long a role waits for others before it looks whether it is to end.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -46,20 +54,10 @@ pub(crate) fn play(role: &str, directory: &Path) {
         let _end_of_input = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         told.store(true, Ordering::Relaxed);
     });
-    let actor = Actor { directory, is_over };
-    match role {
-        "publish overwriting" => actor.publish("chaos/overwriting", false, None),
-        "publish reliably" => actor.publish("chaos/reliable", true, None),
-        "publish reliably, evict" => actor.publish("chaos/reliable", true, Some(EVICT_AFTER)),
-        "subscribe overwriting" => actor.subscribe("chaos/overwriting", false),
-        "subscribe reliably" => actor.subscribe("chaos/reliable", true),
-        "serve" => actor.serve(),
-        "call" => actor.call(),
-        "share a region" => actor.share_a_region(),
-        "publish a dataset" => actor.publish_a_dataset(),
-        "view a dataset" => actor.view_a_dataset(),
-        role => panic!("no role {role}"),
-    }
+    let before = Possessions::own();
+    Actor { directory, is_over }.play(role);
+    // All that it opened is closed.
+    before.until_within(role, Possessions::own);
 }
 
 fn checksum(publisher: u64, number: u64, bytes: &[u8]) -> u64 {
@@ -68,7 +66,35 @@ fn checksum(publisher: u64, number: u64, bytes: &[u8]) -> u64 {
     u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().unwrap())
 }
 
+/// All words of a region's value are equal, and never go back.
+fn check_value(value: &[u64; 32], last: &mut u64) {
+    assert!(value.iter().all(|word| *word == value[0]), "a torn value: {value:?}");
+    assert!(value[0] >= *last, "the region went back from {last} to {}", value[0]);
+    *last = value[0];
+}
+
 impl Actor<'_> {
+    fn play(&self, role: &str) {
+        match role {
+            "publish overwriting" => self.publish("chaos/overwriting", false, None),
+            "publish alone" => self.publish("chaos/alone", false, None),
+            "publish reliably" => self.publish("chaos/reliable", true, None),
+            "publish reliably, evict" => self.publish("chaos/reliable", true, Some(EVICT_AFTER)),
+            "subscribe overwriting" => self.subscribe("chaos/overwriting", false),
+            "subscribe alone" => self.subscribe("chaos/alone", false),
+            "subscribe reliably" => self.subscribe("chaos/reliable", true),
+            "serve" => self.serve(),
+            "call" => self.call(),
+            "share a region" => self.share_a_region(|| ()),
+            "hold a lock" => self.share_a_region(|| std::thread::park_timeout(MOMENT)),
+            "write a region" => self.write_a_region(),
+            "read a region" => self.read_a_region(),
+            "publish a dataset" => self.publish_a_dataset(),
+            "view a dataset" => self.view_a_dataset(),
+            role => panic!("no role {role}"),
+        }
+    }
+
     fn goes_on(&self) -> bool {
         !self.is_over.load(Ordering::Relaxed)
     }
@@ -125,8 +151,10 @@ impl Actor<'_> {
         let mut subscriber = self.until_open(|| topic.subscriber().open());
         let mut next: HashMap<u64, u64> = HashMap::new();
         let (mut missing, mut kept) = (0, Vec::new());
+        // The only publisher that is heard, with the messages that it may have lost before its first one was received.
+        let mut alone: Option<(u64, u64)> = None;
         while self.goes_on() {
-            let mut was_evicted = false;
+            let (mut was_evicted, mut from) = (false, None);
             match subscriber.wait(MOMENT) {
                 Ok(message) => {
                     let [publisher, number, sum] = *message.header();
@@ -134,6 +162,7 @@ impl Actor<'_> {
                     let expected = next.insert(publisher, number + 1).unwrap_or(number);
                     assert!(number >= expected, "{publisher} repeats {number}, {expected} was next");
                     missing += number - expected;
+                    from = Some(publisher);
                     if number % 64 == 0 {
                         kept.push((message.keep(), sum));
                     }
@@ -152,7 +181,19 @@ impl Actor<'_> {
             if reliable {
                 assert_eq!((missing, subscriber.lost()), (0, 0), "a reliable topic lost messages");
             }
+            // What was lost before the first message of a publisher, or behind its last, is told and not missing here.
             assert!(missing <= subscriber.lost(), "{missing} are missing, {} told", subscriber.lost());
+            if let Some(publisher) = from {
+                let unseen = subscriber.lost() - missing;
+                alone = match alone {
+                    _ if subscriber.publishers() != 1 => None,
+                    Some((same, before)) if same == publisher => {
+                        assert_eq!(unseen, before, "what {publisher} lost is not what is told");
+                        alone
+                    }
+                    _ => Some((publisher, unseen)),
+                };
+            }
             if kept.len() > 4 {
                 let (message, sum): (onecopy::KeptMessage<[u8], Header>, u64) = kept.remove(0);
                 let [publisher, number, _] = *message.header();
@@ -206,29 +247,72 @@ impl Actor<'_> {
         }
     }
 
-    /// All words of the value are equal, and never go back.
-    fn share_a_region(&self) {
-        let node = self.node();
-        let mut region = loop {
-            match node.region::<[u64; 32]>("chaos/region").unwrap().shared().open_or_create(&[1; 32]) {
-                Ok(region) => break region,
-                Err(RegionError::Open(OpenError::BrokerSilent) | RegionError::Timeout) => {}
+    fn until_region_open<T>(&self, mut open: impl FnMut() -> Result<T, RegionError>) -> Option<T> {
+        while self.goes_on() {
+            match open() {
+                Ok(region) => return Some(region),
+                Err(
+                    RegionError::Open(OpenError::BrokerSilent)
+                    | RegionError::Timeout
+                    | RegionError::NotFound { .. },
+                ) => {}
                 Err(error) => panic!("{error}"),
             }
-        };
+        }
+        None
+    }
+
+    /// Changes it under its lock, for as long as `hold` takes.
+    fn share_a_region(&self, hold: impl Fn()) {
+        let node = self.node();
+        let builder = || node.region::<[u64; 32]>("chaos/shared").unwrap().shared();
+        let Some(mut region) = self.until_region_open(|| builder().open_or_create(&[1; 32])) else { return };
         let mut last = 0;
         while self.goes_on() {
-            let value = *region.read().unwrap();
-            assert!(value.iter().all(|word| *word == value[0]), "a torn value: {value:?}");
-            assert!(value[0] >= last, "the region went back from {last} to {}", value[0]);
-            last = value[0];
+            check_value(&region.read().unwrap(), &mut last);
             match region.lock(MOMENT) {
                 Ok(mut guard) => {
+                    check_value(&guard, &mut last);
+                    hold();
                     let next = guard[0] + 1;
                     guard.iter_mut().for_each(|word| *word = next);
                     guard.commit().unwrap();
                 }
                 Err(RegionError::Locked { .. } | RegionError::Timeout) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Writes a region that one process writes at a time, and takes it over when that has ended.
+    fn write_a_region(&self) {
+        let node = self.node();
+        let builder = || node.region::<[u64; 32]>("chaos/region").unwrap();
+        let mut last = 0;
+        while let Some(region) = self.until_region_open(|| builder().open_or_create(&[1; 32])) {
+            while self.goes_on() {
+                check_value(&region.read().unwrap(), &mut last);
+                match region.write(&[last + 1; 32]) {
+                    Ok(_) => {}
+                    // Another one was first.
+                    Err(RegionError::ReadOnly { .. }) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    fn read_a_region(&self) {
+        let node = self.node();
+        let builder = || node.region::<[u64; 32]>("chaos/region").unwrap();
+        let Some(region) = self.until_region_open(|| builder().open()) else { return };
+        let mut last = 0;
+        while self.goes_on() {
+            let value = region.read().unwrap();
+            check_value(&value, &mut last);
+            match region.wait_for_change(value.version(), MOMENT) {
+                Ok(value) => check_value(&value, &mut last),
+                Err(RegionError::Timeout) => {}
                 Err(error) => panic!("{error}"),
             }
         }
