@@ -17,6 +17,7 @@ mod interleave;
 mod job;
 mod latency;
 mod leftovers;
+mod lifetimes;
 mod onecopy_node;
 mod payload;
 mod pin;
@@ -60,6 +61,26 @@ enum Command {
     Genome(genome::Options),
     /// Joining while another process does what it can against it
     Hostile(hostile::Options),
+    /// Killing the broker under full load
+    Lifetimes(lifetimes::Options),
+    /// The broker that is killed
+    #[command(hide = true)]
+    LifetimesBroker {
+        /// How it comes to be the broker
+        kind: lifetimes::BrokerKind,
+        /// Where its instance is
+        directory: std::path::PathBuf,
+    },
+    /// A process under load
+    #[command(hide = true)]
+    LifetimesActor {
+        /// What it does
+        role: lifetimes::Role,
+        /// With which others
+        group: usize,
+        /// Where the instance is
+        directory: std::path::PathBuf,
+    },
     /// The broker that is attacked
     #[command(hide = true)]
     HostileBroker {
@@ -108,6 +129,9 @@ fn main() -> anyhow::Result<()> {
         Command::Datasets(options) => datasets::run(&options),
         Command::Genome(options) => genome::run(&options),
         Command::Hostile(options) => hostile::run(&options),
+        Command::Lifetimes(options) => lifetimes::run(&options),
+        Command::LifetimesBroker { kind, directory } => lifetimes::serve_broker(kind, &directory),
+        Command::LifetimesActor { role, group, directory } => lifetimes::act(role, group, &directory),
         Command::HostileBroker { directory } => hostile::serve(&directory),
         Command::HostileAttack { attack, directory } => hostile::attack(attack, &directory),
         Command::GenomeIndexer { bam, index, threads } => genome::serve_indexer(&bam, &index, threads),

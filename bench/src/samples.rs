@@ -101,6 +101,7 @@ impl Summary {
         // "99 % are at least this good": good is below for a time, above for a rate.
         let (quantiles, scale) = match unit {
             Unit::Nanoseconds => ([0.5, 0.99, 0.999], PICOSECONDS),
+            Unit::Milliseconds => ([0.5, 0.99, 0.999], PICOSECONDS * 1e6),
             Unit::MessagesPerSecond | Unit::PerSecond => ([0.5, 0.01, 0.001], 1.0),
             _ => return Ok(Some(Self { mean, percentiles: None })),
         };
