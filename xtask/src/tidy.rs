@@ -11,6 +11,7 @@ mod marker;
 mod rust_file;
 mod sleep;
 mod tree;
+mod unincluded;
 mod unsafe_code;
 
 use anyhow::bail;
@@ -48,6 +49,7 @@ fn check(tree: &Tree) -> anyhow::Result<Vec<Finding>> {
     }
     let members = manifest::members(tree)?;
     crate_root::check(tree, &members, &mut findings);
+    unincluded::check(tree, &mut findings);
     architecture::check(tree, &members, &mut findings);
     findings.sort();
     Ok(findings)
@@ -69,6 +71,7 @@ mod tests {
         let tree = Tree::of(&[
             ("Cargo.toml", "[workspace]\nmembers = []\n"),
             ("ARCHITECTURE.md", "# Map\n"),
+            ("crates/onecopy/Cargo.toml", ""),
             ("crates/onecopy/src/lib.rs", "fn main() {\n    let = 1;\n}\n"),
         ]);
         let findings = check(&tree).unwrap();
@@ -82,6 +85,7 @@ mod tests {
             ("Cargo.toml", "[workspace]\nmembers = [\"crates/onecopy\"]\n"),
             ("ARCHITECTURE.md", "The library is `crates/onecopy`, and `absent.rs`.\n"),
             ("crates/onecopy/Cargo.toml", "[package]\nname = \"onecopy\"\n[dependencies]\nserde = \"1\"\n"),
+            ("crates/onecopy/src/forgotten.rs", ""),
             (
                 "crates/onecopy/src/lib.rs",
                 concat!(
@@ -93,9 +97,17 @@ mod tests {
             ),
         ]);
         let findings: Vec<String> = check(&tree).unwrap().iter().map(ToString::to_string).collect();
-        for expected in
-            ["absent.rs", "serde", "unfinished", "this machine", "unsafe", "sleep", "dbg!", "#![forbid"]
-        {
+        for expected in [
+            "absent.rs",
+            "no module",
+            "serde",
+            "unfinished",
+            "this machine",
+            "unsafe",
+            "sleep",
+            "dbg!",
+            "#![forbid",
+        ] {
             assert!(findings.iter().any(|finding| finding.contains(expected)), "{expected}: {findings:#?}");
         }
     }
