@@ -1,5 +1,5 @@
 //! As much of HTTP/1.1 as a scraper needs: one request at a time, of bounded size and time, and the connection is closed
-//! behind the answer. What is read from outside is parsed by a library.
+//! behind the answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use super::request::{Answer, answer_to};
 use crate::failure::Failure;
 use crate::signals::{Signals, Woken};
 
-/// Largest head of a request.
-const HEAD_BYTES_MAX: usize = 8 << 10;
-/// Most headers in it.
-const HEADERS_MAX: usize = 64;
 /// How long a request may take to come, and its answer to be taken: nobody else is served meanwhile.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -45,23 +42,13 @@ pub(super) fn serve(
     }
 }
 
-/// What is answered to whom.
-enum Answer {
-    Page,
-    NotFound,
-    MethodNotAllowed,
-    BadRequest,
-}
-
 fn answer(mut stream: TcpStream, page: impl Fn() -> Result<String, Failure>) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     let deadline = Instant::now() + REQUEST_TIMEOUT;
     let mut head = Vec::new();
     let answer = loop {
-        match parse(&head) {
-            Some(answer) => break answer,
-            None if head.len() >= HEAD_BYTES_MAX => break Answer::BadRequest,
-            None => {}
+        if let Some(answer) = answer_to(&head) {
+            break answer;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -105,21 +92,3 @@ fn write_by(deadline: Instant, stream: &mut TcpStream, mut bytes: &[u8]) -> std:
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-
-/// `None` while the head is not complete.
-fn parse(head: &[u8]) -> Option<Answer> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Partial) => None,
-        Err(_) => Some(Answer::BadRequest),
-        Ok(httparse::Status::Complete(_)) => {
-            let path = request.path.map(|path| path.split_once('?').map_or(path, |(path, _)| path));
-            Some(match (request.method, path) {
-                (Some("GET"), Some("/metrics")) => Answer::Page,
-                (Some("GET"), _) => Answer::NotFound,
-                _ => Answer::MethodNotAllowed,
-            })
-        }
-    }
-}

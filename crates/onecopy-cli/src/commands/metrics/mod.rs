@@ -3,6 +3,7 @@
 
 mod exposition;
 mod http;
+mod request;
 
 use std::net::SocketAddr;
 
