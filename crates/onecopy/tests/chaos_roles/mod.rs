@@ -284,20 +284,24 @@ impl Actor<'_> {
         }
     }
 
-    /// Writes a region that one process writes at a time, and takes it over when that has ended.
+    /// Writes a region that one process writes at a time, and takes it over when that has ended. It always has it open, so
+    /// that its value stays whoever else goes.
     fn write_a_region(&self) {
         let node = self.node();
-        let builder = || node.region::<[u64; 32]>("chaos/region").unwrap();
+        let open = || node.region::<[u64; 32]>("chaos/region").unwrap().open_or_create(&[1; 32]);
+        let Some(mut region) = self.until_region_open(open) else { return };
         let mut last = 0;
-        while let Some(region) = self.until_region_open(|| builder().open_or_create(&[1; 32])) {
-            while self.goes_on() {
-                check_value(&region.read().unwrap(), &mut last);
-                match region.write(&[last + 1; 32]) {
-                    Ok(_) => {}
-                    // Another one was first.
-                    Err(RegionError::ReadOnly { .. }) => break,
-                    Err(error) => panic!("{error}"),
+        while self.goes_on() {
+            check_value(&region.read().unwrap(), &mut last);
+            match region.write(&[last + 1; 32]) {
+                Ok(_) => {}
+                // Another one was first.
+                Err(RegionError::ReadOnly { .. }) => {
+                    if let Some(opened) = self.until_region_open(open) {
+                        region = opened;
+                    }
                 }
+                Err(error) => panic!("{error}"),
             }
         }
     }
