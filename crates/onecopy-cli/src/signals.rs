@@ -18,6 +18,10 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) struct Signals {
     received: Arc<AtomicBool>,
+    /// One came that is not SIGHUP.
+    ending: Arc<AtomicBool>,
+    /// SIGHUP came.
+    hung_up: Arc<AtomicBool>,
     /// Signals take their default action, which is to end the process at once.
     immediate: Arc<AtomicBool>,
     /// Readable once a signal came.
@@ -34,19 +38,25 @@ impl Signals {
         let (bell, ringer) = UnixStream::pair()?;
         // Only `acknowledge` reads it, and only what is there.
         bell.set_nonblocking(true)?;
-        let (received, immediate) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let [received, immediate, ending, hung_up] = <[Arc<AtomicBool>; 4]>::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, Arc::clone(if signal == SIGHUP { &hung_up } else { &ending }))?;
             // In this order, so that `unless_signalled` can't miss one: noted first, then looked at `immediate`.
             flag::register(signal, Arc::clone(&received))?;
             flag::register_conditional_default(signal, Arc::clone(&immediate))?;
             low_level::pipe::register(signal, ringer.try_clone()?)?;
         }
-        Ok(Self { received, immediate, bell })
+        Ok(Self { received, ending, hung_up, immediate, bell })
     }
 
     /// Whether one came.
     pub(crate) fn received(&self) -> bool {
         self.received.load(Ordering::SeqCst)
+    }
+
+    /// For a command that does not end with SIGHUP: whether that came, and no other, since this was asked last.
+    pub(crate) fn take_hangup(&self) -> bool {
+        self.hung_up.swap(false, Ordering::SeqCst) && !self.ending.load(Ordering::SeqCst)
     }
 
     /// Becomes readable when one comes, and stays so until [`Self::acknowledge`].

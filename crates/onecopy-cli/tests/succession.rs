@@ -82,6 +82,35 @@ fn a_running_broker_is_replaced_with_what_it_keeps() {
 }
 
 #[test]
+fn a_broker_reads_its_configuration_again() {
+    let world = World::new();
+    let config = world.file("config.toml", b"");
+    let mut command = world.command(&["serve"]);
+    let mut broker = Running::after(command.env("ONECOPY_CONFIG", &config).spawn().unwrap(), "serves at");
+    let mut pair = Pair::start(&world);
+    pair.say("before");
+    assert!(world.run_with_input(&["topic", "pub", "another"], b"").status.success());
+    // As many as there are.
+    let uid = rustix::process::geteuid().as_raw();
+    std::fs::write(&config, format!("[[quota]]\nusers = [{uid}]\ntopics = 1\n")).unwrap();
+    broker.signal(Signal::HUP);
+    broker.until("was read again");
+    pair.say("after");
+    assert_eq!(broker_of(&world), u64::from(broker.id()));
+    let refused = world.run_with_input(&["topic", "pub", "another"], b"");
+    assert!(text(&refused.stderr).contains("config.toml"), "{}", text(&refused.stderr));
+    std::fs::write(&config, "[admit]\nusers = 7\n").unwrap();
+    broker.signal(Signal::HUP);
+    let said = broker.until("goes on to hold");
+    assert!(said.contains("config.toml:2"), "{said}");
+    pair.say("with the configuration as it was");
+    let refused = world.run_with_input(&["topic", "pub", "another"], b"");
+    assert!(text(&refused.stderr).contains("config.toml"), "{}", text(&refused.stderr));
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.finish().0, Some(0));
+}
+
+#[test]
 fn who_stops_a_broker_learns_who_still_uses_it() {
     let world = World::new();
     assert_eq!(world.run(&["stop"]).status.code(), Some(3));

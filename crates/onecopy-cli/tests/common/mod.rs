@@ -94,6 +94,17 @@ impl Running {
         (Self { child, stderr }, said)
     }
 
+    /// Waits until it says something with `word` in it, and gives that line.
+    pub(crate) fn until(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "it ended without {word:?}");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
