@@ -37,6 +37,7 @@ pub mod kernel;
 pub mod layout;
 pub mod mailbox;
 mod mapping;
+pub mod peer_credentials;
 pub mod peer_groups;
 pub mod pool;
 mod prefetch;

@@ -5,9 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use onecopy_memory::peer_credentials::peer_credentials;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// What the kernel says of a process.
@@ -29,10 +29,9 @@ impl Process {
     ///
     /// When this process is out of descriptors.
     pub(crate) fn behind(socket: impl AsFd) -> rustix::io::Result<Self> {
-        match sockopt::socket_peercred(socket) {
-            Ok(peer) => Self::numbered(peer.pid),
-            Err(_) => Ok(Self::Unknown),
-        }
+        // One in another name space has no number here.
+        let peer = peer_credentials(socket).ok().and_then(|peer| Pid::from_raw(peer.pid.cast_signed()));
+        peer.map_or(Ok(Self::Unknown), Self::numbered)
     }
 
     pub(crate) fn numbered(pid: Pid) -> rustix::io::Result<Self> {

@@ -125,23 +125,24 @@ mod tests {
             lock_byte(&kept, NodeId(node).as_position()).unwrap();
             lock_byte(&kept, note_position(NodeId(node), namespace, pid)).unwrap();
         };
-        note(1, namespace, ended);
-        note(2, namespace, own);
-        note(3, namespace + 1, ended);
-        lock_byte(&kept, NodeId(4).as_position()).unwrap();
+        // Apart from each other, as the kernel takes neighbouring bytes for one lock.
+        note(10, namespace, ended);
+        note(20, namespace, own);
+        note(30, namespace + 1, ended);
+        lock_byte(&kept, NodeId(40).as_position()).unwrap();
         // Two that agree in what is noted of them.
-        note(5, namespace, ended);
-        note(5 + (1 << NODE_BITS), namespace, own);
+        note(50, namespace, ended);
+        note(50 + (1 << NODE_BITS), namespace, own);
         let mut roll = Roll::call(vec![open()]).unwrap();
         assert_eq!(roll.nodes().count(), 6);
-        for node in [1, 2, 3, 4, 5] {
+        for node in [10, 20, 30, 40, 50] {
             assert!(!roll.has_ended(NodeId(node)), "{node} is counted");
-            assert_eq!(roll.process_has_ended(NodeId(node)), node == 1, "{node}");
+            assert_eq!(roll.process_has_ended(NodeId(node)), node == 10, "{node}");
         }
         // Somebody who means harm can keep a node from being given up, and no more.
-        note(1, namespace, own);
-        assert!(!roll.process_has_ended(NodeId(1)));
+        note(10, namespace, own);
+        assert!(!roll.process_has_ended(NodeId(10)));
         drop(kept);
-        assert!(!roll.process_has_ended(NodeId(1)));
+        assert!(!roll.process_has_ended(NodeId(10)));
     }
 }

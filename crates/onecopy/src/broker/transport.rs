@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use onecopy_memory::peer_credentials::peer_credentials;
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{
@@ -24,7 +25,7 @@ use crate::limits::{MAX_DESCRIPTORS_PER_PACKET, MAX_PACKET_BYTES};
 /// Who is at the other end of a socket, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
-    /// The process.
+    /// The process; 0 if it is in a PID name space that this one does not see, as the host's are for a container.
     pub pid: u32,
     /// The user it ran as when it connected (or, for a broker, when it began to listen).
     pub uid: u32,
@@ -133,8 +134,8 @@ impl PacketSocket {
     ///
     /// When the kernel doesn't know, which no Unix socket that is connected makes it say.
     pub fn peer_credentials(&self) -> io::Result<Credentials> {
-        let peer = sockopt::socket_peercred(&self.descriptor)?;
-        Ok(Credentials { pid: peer.pid.as_raw_nonzero().get().cast_unsigned(), uid: peer.uid.as_raw() })
+        let peer = peer_credentials(&self.descriptor)?;
+        Ok(Credentials { pid: peer.pid, uid: peer.uid })
     }
 
     /// The groups of who is at the other end: the one that it ran as, and its further ones.
@@ -144,7 +145,7 @@ impl PacketSocket {
     /// As for [`peer_credentials`](Self::peer_credentials).
     pub fn peer_groups(&self) -> io::Result<Vec<u32>> {
         let mut gids = onecopy_memory::peer_groups::peer_groups(&self.descriptor)?;
-        gids.push(sockopt::socket_peercred(&self.descriptor)?.gid.as_raw());
+        gids.push(peer_credentials(&self.descriptor)?.gid);
         Ok(gids)
     }
 

@@ -28,6 +28,7 @@ use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
 use crate::feed::evicted;
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
+use crate::instance::Welcome;
 use crate::limits::IN_FLIGHT_RETRY;
 use crate::payload_type::PayloadType;
 
@@ -39,7 +40,9 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership
     }
     loop {
         // While the connection lives the number is that process's, so this is the process that we mean.
-        let pid = rustix::process::Pid::from_raw(membership.welcome.broker_pid.cast_signed());
+        let Welcome { broker_pid, pid_namespace, .. } = membership.welcome;
+        let is_here = pid_namespace == crate::broker::pid_namespace();
+        let pid = rustix::process::Pid::from_raw(broker_pid.cast_signed()).filter(|_| is_here);
         let broker =
             pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
         let ended = loop {
