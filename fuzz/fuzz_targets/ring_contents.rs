@@ -13,7 +13,7 @@ use onecopy_memory::layout::{
     FORMAT_VERSION, KIND_CHUNK, KIND_INLINE, MAGIC, Meta, RING_HEADER_OFFSET, SLOTS_OFFSET, SegmentKind,
     WRITING,
 };
-use onecopy_memory::ring::{InlineParts, Received, RingReader};
+use onecopy_memory::ring::{MessageParts, Received, RingReader};
 use onecopy_memory::segment::View;
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -82,15 +82,17 @@ fn drain(reader: &mut RingReader, capacity: u64) {
     let mut held = Vec::new();
     // Each slot has one sequence, so it gives one message at most; each segment is asked for once.
     for _ in 0..2 * capacity + 2 {
-        let (mut header, mut payload) = ([0; 12], [0; 64]);
-        let mut parts = InlineParts { header: &mut header, payload: &mut payload, exact: false };
+        let (mut header, mut payload, mut chunk) = ([0; 12], [0; 64], None);
+        let mut parts =
+            MessageParts { header: &mut header, payload: &mut payload, exact: false, chunk: &mut chunk };
         let cursor = reader.cursor();
         match reader.receive(&mut parts) {
             Err(_) => return,
             Ok(Received::Empty) if !reader.is_ready() => return,
             Ok(Received::Empty) => {}
             Ok(Received::Inline { .. }) => assert!(reader.cursor() > cursor),
-            Ok(Received::Chunk { chunk, count, skip }) => {
+            Ok(Received::Chunk { count, skip }) => {
+                let chunk = chunk.expect("it was taken");
                 assert!(reader.cursor() > cursor && skip < count);
                 std::hint::black_box(chunk.bytes().iter().map(|byte| u64::from(*byte)).sum::<u64>());
                 held.push(chunk);

@@ -16,7 +16,6 @@ use crate::layout::{
     BLOCKS_MAX, Block, FLAG_ASYMMETRIC, FLAG_RELIABLE, HEADER_BYTES, HELD_PER_BLOCK, READERS_BYTES,
     ReaderCounters, RingHeader, SegmentKind,
 };
-use crate::mapping::Mapping;
 use crate::segment::{Segment, SegmentError, View};
 use crate::sync::{Arc, AtomicU64, Barrier, Futex, Mutex, Ordering, full_barrier, load_acquire, lock};
 use crate::window::{Pane, Window};
@@ -179,19 +178,13 @@ pub struct Hold {
     entry: usize,
 }
 
+#[cfg(loom)]
 impl Hold {
-    /// A second hold on the same message. It is protected already, so there is nothing to check; but see
-    /// [`ReaderState::enter_behind`].
-    fn again(&self) -> Result<Self, HoldError> {
-        let position = self.state.table.block(self.block).held[self.entry].load(Ordering::Relaxed) - 1;
-        let (block, entry) = self.state.enter_behind(self, position)?;
-        Ok(Self { state: Arc::clone(&self.state), block, entry })
-    }
-
-    /// [`Self::again`] of a model.
-    #[cfg(loom)]
+    /// A second hold on the same message, as [`crate::ring::HeldChunk::part`] takes one.
     pub fn again_for_model(&self) -> Self {
-        self.again().expect("the model's table is large enough")
+        let entered = self.state.enter_again(self.block, self.entry);
+        let (block, entry) = entered.expect("the model's table is large enough");
+        Self { state: Arc::clone(&self.state), block, entry }
     }
 }
 
@@ -201,6 +194,23 @@ pub(crate) struct BriefHold<'a> {
     state: &'a ReaderState,
     block: u32,
     entry: usize,
+}
+
+impl BriefHold<'_> {
+    /// Makes it last. `state` is the one it borrows.
+    #[inline]
+    pub(crate) fn keep(self, state: &Arc<ReaderState>) -> Hold {
+        let (block, entry) = self.leave(state);
+        Hold { state: Arc::clone(state), block, entry }
+    }
+
+    /// Leaves its entry to somebody who will release it.
+    #[inline]
+    pub(crate) fn leave(self, state: &ReaderState) -> (u32, usize) {
+        debug_assert!(std::ptr::eq(self.state, state), "a hold stays with its reader");
+        let Self { block, entry, .. } = *std::mem::ManuallyDrop::new(self);
+        (block, entry)
+    }
 }
 
 impl Drop for BriefHold<'_> {
@@ -219,7 +229,7 @@ impl Drop for Hold {
 impl ReaderState {
     /// The end of a hold.
     #[inline]
-    fn release(&self, block: u32, entry: usize) {
+    pub(crate) fn release(&self, block: u32, entry: usize) {
         if self.table.is_inherited() {
             return;
         }
@@ -277,20 +287,13 @@ impl ReaderState {
         }
     }
 
-    /// Enters `position` into the held table. The caller must then check that the writer had not given it up.
-    pub(crate) fn hold(state: &Arc<Self>, position: u64) -> Result<Hold, HoldError> {
+    /// Enters `position` into the held table, for no longer than `state` is borrowed. The caller must then check that the
+    /// writer had not given it up.
+    #[inline]
+    pub(crate) fn hold(state: &Self, position: u64) -> Result<BriefHold<'_>, HoldError> {
         let (block, entry) = state.enter(position)?;
         // Pairs with the writer's `heavy_barrier` between raising the floor and reading the held tables: either it
         // sees our entry, or our next load of the floor sees that we are too late.
-        state.barrier.light();
-        Ok(Hold { state: Arc::clone(state), block, entry })
-    }
-
-    /// The same, for no longer than `state` is borrowed.
-    #[inline]
-    pub(crate) fn hold_briefly(state: &Self, position: u64) -> Result<BriefHold<'_>, HoldError> {
-        let (block, entry) = state.enter(position)?;
-        // As in `hold`.
         state.barrier.light();
         Ok(BriefHold { state, block, entry })
     }
@@ -334,14 +337,19 @@ impl ReaderState {
         Ok((added, 0))
     }
 
-    /// Enters `position` behind the entry of `first`, in the order in which the writer looks. In front of it, a writer
+    /// Enters the position of the first entry once more, behind it, in the order in which the writer looks. In front of it, a writer
     /// could find the new entry still empty, and by the time it comes to the old one find that empty too.
-    fn enter_behind(&self, first: &Hold, position: u64) -> Result<(u32, usize), HoldError> {
+    pub(crate) fn enter_again(
+        &self,
+        first_block: u32,
+        first_entry: usize,
+    ) -> Result<(u32, usize), HoldError> {
+        let position = self.table.block(first_block).held[first_entry].load(Ordering::Relaxed) - 1;
         let mut chain = lock(&self.chain);
         let mut behind = 0;
-        if let Some(link) = chain.iter().position(|block| *block == first.block) {
-            if let Some(entry) = self.enter_in(first.block, first.entry + 1, position) {
-                return Ok((first.block, entry));
+        if let Some(link) = chain.iter().position(|block| *block == first_block) {
+            if let Some(entry) = self.enter_in(first_block, first_entry + 1, position) {
+                return Ok((first_block, entry));
             }
             behind = link + 1;
         }
@@ -502,59 +510,5 @@ impl PeerReader {
             }
         }
         false
-    }
-}
-
-/// A chunk message of another process, held: its bytes stay as they are until this is dropped.
-#[derive(Debug)]
-pub struct HeldChunk {
-    mapping: Arc<Mapping>,
-    offset: usize,
-    length: usize,
-    hold: Hold,
-}
-
-impl HeldChunk {
-    /// `None` if the bytes don't lie inside the mapping.
-    pub(crate) fn new(mapping: &Arc<Mapping>, offset: u64, length: u64, hold: Hold) -> Option<Self> {
-        let offset = usize::try_from(offset).ok()?;
-        let length = usize::try_from(length).ok()?;
-        mapping.range(offset, length)?;
-        // Chunks start at line boundaries behind the header; typed payloads rely on the alignment.
-        if offset < HEADER_BYTES || offset % crate::layout::LINE_BYTES != 0 {
-            return None;
-        }
-        Some(Self { mapping: Arc::clone(mapping), offset, length, hold })
-    }
-
-    /// A part of the same messages, held on its own.
-    ///
-    /// # Errors
-    ///
-    /// [`HoldError`] if no further hold can be noted.
-    ///
-    /// # Panics
-    ///
-    /// If the part does not lie inside.
-    pub fn part(&self, offset: usize, length: usize) -> Result<Self, HoldError> {
-        assert!(
-            offset.checked_add(length).is_some_and(|end| end <= self.length),
-            "a part lies inside the whole"
-        );
-        let hold = self.hold.again()?;
-        Ok(Self { mapping: Arc::clone(&self.mapping), offset: self.offset + offset, length, hold })
-    }
-
-    /// The message's bytes.
-    ///
-    /// A writer that keeps the protocol leaves them unchanged while they are held. One that breaks it can change
-    /// their values under the reader's eyes; it cannot make them vanish. Copy them first if the sender is not trusted.
-    #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        let base = self.mapping.range(self.offset, self.length).expect("checked when the chunk was held");
-        // SAFETY: the range lies inside the mapping, which `self` keeps alive and whose size is sealed. It is
-        // initialised memory (pages of a memfd start as zeros). The hold keeps the writer from changing it: the writer
-        // reuses a chunk only after it found no reader's hold on it (`RingWriter::collect`).
-        unsafe { std::slice::from_raw_parts(base.as_ptr(), self.length) }
     }
 }

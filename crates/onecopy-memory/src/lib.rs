@@ -25,7 +25,7 @@
 //! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
 //!
 //! The life of a message: [`pool::Pool::allocate`] → [`ring::RingWriter::publish_chunk`] →
-//! [`ring::RingReader::receive`] → [`hold::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
+//! [`ring::RingReader::receive`] → [`ring::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
 pub mod board;
 mod collapse;

@@ -12,7 +12,7 @@ use onecopy_memory::layout::{
     CAPACITY_MAX, FLAG_RELIABLE, FORMAT_VERSION, KIND_CHUNK, KIND_INLINE, MAGIC, Meta, RING_HEADER_OFFSET,
     SEGMENTS_MAX, SLOTS_OFFSET, SegmentKind, WRITING,
 };
-use onecopy_memory::ring::{Geometry, InlineParts, Observer, Received, RingFault, RingReader};
+use onecopy_memory::ring::{Geometry, MessageParts, Observer, Received, RingFault, RingReader};
 use onecopy_memory::segment::{Segment, SegmentError, View};
 use pair::Publisher;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -92,7 +92,12 @@ impl Hostile {
 
 fn receive(reader: &mut RingReader) -> Result<Received, RingFault> {
     let mut payload = [0; 48];
-    reader.receive(&mut InlineParts { header: &mut [], payload: &mut payload, exact: false })
+    reader.receive(&mut MessageParts {
+        header: &mut [],
+        payload: &mut payload,
+        exact: false,
+        chunk: &mut None,
+    })
 }
 
 fn fault(ring: &Hostile, slot: &[u64]) -> RingFault {

@@ -5,14 +5,15 @@
 mod model;
 
 use loom::thread;
-use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
+use onecopy_memory::ring::{MessageParts, Received, RingFault, RingReader};
 
 /// Receives until there is no more, or the reader learns that it was evicted. Gives how many messages it had.
 fn receive_all(reader: &mut RingReader) -> Result<u64, RingFault> {
     let mut expected = reader.cursor();
     loop {
         let mut payload = [0; 16];
-        let mut parts = InlineParts { header: &mut [], payload: &mut payload, exact: true };
+        let mut parts =
+            MessageParts { header: &mut [], payload: &mut payload, exact: true, chunk: &mut None };
         match reader.receive(&mut parts)? {
             Received::Empty => return Ok(expected),
             Received::Inline { .. } => {

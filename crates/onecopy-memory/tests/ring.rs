@@ -4,7 +4,7 @@ mod pair;
 
 use onecopy_memory::hold::{HoldError, ReaderTable};
 use onecopy_memory::layout::{INLINE_BYTES_MAX, SegmentKind};
-use onecopy_memory::ring::{Geometry, InlineParts, Observer, Received, RingFault, RingReader};
+use onecopy_memory::ring::{Geometry, MessageParts, Observer, Received, RingFault, RingReader};
 use onecopy_memory::segment::View;
 use pair::{Message, Publisher, peer};
 
@@ -40,7 +40,7 @@ fn a_header_and_a_payload_are_told_apart() {
     for exact in [false, true] {
         publisher.writer.publish_inline(b"id-1234567890", b"payload");
         let (mut header, mut payload) = ([0; 13], [0; 7]);
-        let mut parts = InlineParts { header: &mut header, payload: &mut payload, exact };
+        let mut parts = MessageParts { header: &mut header, payload: &mut payload, exact, chunk: &mut None };
         let received = subscriber.reader.receive(&mut parts).expect("an honest writer");
         assert!(matches!(received, Received::Inline { length: 7 }));
         assert_eq!((&header, &payload), (b"id-1234567890", b"payload"));
@@ -53,7 +53,7 @@ fn a_reader_with_less_room_is_told_the_real_length() {
     let mut subscriber = publisher.subscribe(&table(), 0);
     publisher.writer.publish_inline(&[], &[7; 40]);
     let mut payload = [0; 3];
-    let mut parts = InlineParts { header: &mut [], payload: &mut payload, exact: false };
+    let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut None };
     let received = subscriber.reader.receive(&mut parts).expect("an honest writer");
     assert!(matches!(received, Received::Inline { length: 40 }));
     assert_eq!(payload, [7; 3]);

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use onecopy_memory::hold::HeldChunk;
 use onecopy_memory::layout::INLINE_BYTES_MAX;
+use onecopy_memory::ring::HeldChunk;
 
-use crate::content::{Content, Held};
+use crate::content::Content;
 use crate::error::ReceiveError;
 
 use crate::payload::{Payload, PlainData};
@@ -47,7 +47,8 @@ impl BatchRest {
             }
             _ => {
                 let chunk = self.chunk.part(start, self.message_bytes).map_err(ReceiveError::TooManyHeld)?;
-                content.held = Some(Held { chunk, offset: 0 });
+                content.held = Some(chunk);
+                content.held_offset = 0;
             }
         }
         content.header = read_header(&self.chunk);

@@ -1,10 +1,12 @@
 //! What a message consists of on the receiving side: its header, and either the bytes that were copied out of a slot or
 //! a hold on the publisher's memory.
 
-use onecopy_memory::hold::HeldChunk;
 use onecopy_memory::layout::INLINE_BYTES_MAX;
+use onecopy_memory::ring::HeldChunk;
 use zerocopy::IntoBytes;
 
+use crate::batch_rest::read_header;
+use crate::draft::chunk_header_bytes;
 use crate::payload::{Payload, PlainData};
 
 /// Bytes of a message that travels inside a slot. Aligned, so that no sixteen bytes that are copied at once cross into
@@ -57,31 +59,26 @@ impl InlineBytes {
     }
 }
 
-/// Large messages, held in their publisher's memory.
-pub(crate) struct Held {
-    pub(crate) chunk: HeldChunk,
-    /// Where the payload begins; it ends with the chunk.
-    pub(crate) offset: usize,
-}
-
 /// One received message.
 pub(crate) struct Content<H> {
     pub(crate) header: H,
     pub(crate) inline: InlineBytes,
-    /// Set if the payload is not in `inline`.
-    pub(crate) held: Option<Held>,
+    /// Set if the payload is not in `inline`, but where its publisher has written it.
+    pub(crate) held: Option<HeldChunk>,
+    /// Where the payload begins in what is held; it ends with that.
+    pub(crate) held_offset: usize,
 }
 
 impl<H: PlainData> Content<H> {
     pub(crate) fn empty() -> Self {
-        Self { header: H::new_zeroed(), inline: InlineBytes::new(), held: None }
+        Self { header: H::new_zeroed(), inline: InlineBytes::new(), held: None, held_offset: 0 }
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.held {
             None => self.inline.bytes(),
-            Some(held) => &held.chunk.bytes()[held.offset..],
+            Some(chunk) => &chunk.bytes()[self.held_offset..],
         }
     }
 
@@ -99,6 +96,18 @@ impl<H: PlainData> Content<H> {
         P::from_bytes(self.bytes()).expect("length and alignment were checked when the message was received")
     }
 
+    /// Makes what is held the message, behind its header; `false` if it is too short for one.
+    #[inline]
+    pub(crate) fn open_chunk(&mut self) -> bool {
+        let Some(chunk) = self.held.as_ref().filter(|chunk| chunk.bytes().len() >= chunk_header_bytes::<H>())
+        else {
+            return false;
+        };
+        self.header = read_header(chunk);
+        self.held_offset = chunk_header_bytes::<H>();
+        true
+    }
+
     /// Out of the way of small messages, which have nothing to let go of.
     #[cold]
     pub(crate) fn let_go(&mut self) {
@@ -109,6 +118,6 @@ impl<H: PlainData> Content<H> {
     pub(crate) fn take(&mut self) -> Self {
         let mut header = H::new_zeroed();
         header.as_mut_bytes().copy_from_slice(self.header.as_bytes());
-        Self { header, inline: self.inline, held: self.held.take() }
+        Self { header, inline: self.inline, held: self.held.take(), held_offset: self.held_offset }
     }
 }

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
-use onecopy_memory::ring::{InlineParts, Received, RingFault, RingReader};
+use onecopy_memory::ring::HeldChunk;
+use onecopy_memory::ring::{MessageParts, Received, RingFault, RingReader};
 use onecopy_memory::sync::{Futex, full_barrier};
 use onecopy_memory::wait::Doorbell;
 
@@ -82,13 +83,14 @@ impl Feed {
         &mut self,
         header: &mut [u8],
         payload: &mut [u8],
+        chunk: &mut Option<HeldChunk>,
     ) -> Result<Received, RingFault> {
         if !self.accepts_any {
-            return self.reader.receive(&mut InlineParts { header, payload, exact: false });
+            return self.reader.receive(&mut MessageParts { header, payload, exact: false, chunk });
         }
         self.any_header.resize(self.header_bytes.min(INLINE_BYTES_MAX), 0);
         let header = &mut self.any_header[..];
-        self.reader.receive(&mut InlineParts { header, payload, exact: false })
+        self.reader.receive(&mut MessageParts { header, payload, exact: false, chunk })
     }
 }
 

@@ -281,7 +281,8 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
         }
         self.sender.check_room(count as u64)?;
         self.draft.bytes = count * size_of::<T>();
-        self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + self.draft.bytes)?);
+        let length = chunk_header_bytes::<H>() + self.draft.bytes;
+        self.sender.chunk_into(&mut self.draft.chunk, length)?;
         Ok(Batch::new(self))
     }
 
@@ -410,8 +411,7 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
 
     fn reserve_chunk(&mut self, bytes: usize) -> Result<(), LoanError> {
         self.draft.bytes = bytes;
-        self.draft.chunk = Some(self.sender.chunk(chunk_header_bytes::<H>() + bytes)?);
-        Ok(())
+        self.sender.chunk_into(&mut self.draft.chunk, chunk_header_bytes::<H>() + bytes)
     }
 
     /// Publishes what was lent, as so many messages.

@@ -34,7 +34,19 @@ impl Sender {
         if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
     }
 
+    /// Puts memory for a message of `length` bytes, header included, into `place`: not returned, for a chunk that is moved
+    /// just after it was made costs more than all else here (docs/decisions/store-forwarding.md).
+    #[inline]
+    pub(crate) fn chunk_into(&mut self, place: &mut Option<Chunk>, length: usize) -> Result<(), LoanError> {
+        *place = self.pool.allocate_recent(length);
+        if place.is_none() {
+            *place = Some(self.chunk(length)?);
+        }
+        Ok(())
+    }
+
     /// Memory for a message of `length` bytes, header included.
+    #[inline(never)]
     pub(crate) fn chunk(&mut self, length: usize) -> Result<Chunk, LoanError> {
         loop {
             match self.writer.allocate(&mut self.pool, length) {

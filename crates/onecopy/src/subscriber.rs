@@ -5,12 +5,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onecopy_memory::hold::HeldChunk;
-use onecopy_memory::ring::{InlineParts, Received, RingFault};
+use onecopy_memory::ring::{MessageParts, Received, RingFault};
 
 use crate::batch_rest::{BatchRest, read_header};
 use crate::broker::protocol::Address;
-use crate::content::{Content, Held};
+use crate::content::Content;
 use crate::draft::chunk_header_bytes;
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::feed::{Feed, Feeds};
@@ -214,8 +213,8 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
                         return Ok(true);
                     }
                     Ok(Received::Empty) => {}
-                    Ok(Received::Chunk { chunk, count, skip }) => {
-                        if self.open_chunk(chunk, count, skip)? {
+                    Ok(Received::Chunk { count, skip }) => {
+                        if self.open_chunk(count, skip)? {
                             return Ok(true);
                         }
                         continue;
@@ -306,7 +305,8 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
 
     /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are given out one
     /// by one from now on.
-    fn open_chunk(&mut self, chunk: HeldChunk, count: u64, skip: u64) -> Result<bool, ReceiveError> {
+    fn open_chunk(&mut self, count: u64, skip: u64) -> Result<bool, ReceiveError> {
+        let Some(chunk) = &self.content.held else { return Ok(false) };
         let offset = match self.feeds.current() {
             Some(feed) if feed.accepts_any => feed.chunk_header_bytes(),
             _ => chunk_header_bytes::<H>(),
@@ -319,6 +319,7 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
             P::EXACT_BYTES.is_none_or(|exact| exact == bytes.len()) && P::from_bytes(bytes).is_some()
         };
         if !is_whole || !payload.and_then(|payload| payload.get(..message_bytes)).is_some_and(fits) {
+            self.content.held = None;
             return Err(self.feeds.drop_misfit());
         }
         if let Some(feed) = self.feeds.current().filter(|feed| feed.accepts_any) {
@@ -327,11 +328,13 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         }
         self.feeds.received();
         if count > 1 {
-            self.batch = Some(BatchRest::new(chunk, offset, message_bytes, skip as usize..messages));
+            let left = skip as usize..messages;
+            let chunk = self.content.held.take();
+            self.batch = chunk.map(|chunk| BatchRest::new(chunk, offset, message_bytes, left));
             return Ok(false);
         }
-        self.content.header = read_header(&chunk);
-        self.content.held = Some(Held { chunk, offset });
+        self.content.header = read_header(chunk);
+        self.content.held_offset = offset;
         Ok(true)
     }
 }
@@ -343,12 +346,16 @@ fn receive_from<P: Payload + ?Sized, H: PlainData>(
 ) -> Result<Received, RingFault> {
     match P::EXACT_BYTES {
         // A size known at compile time lets the copy unroll. Types too large for a slot come in chunks only.
-        Some(bytes) => feed.reader.receive(&mut InlineParts {
+        Some(bytes) => feed.reader.receive(&mut MessageParts {
             header: content.header.as_mut_bytes(),
             payload: content.inline.buffer().get_mut(..bytes).unwrap_or_default(),
             exact: true,
+            chunk: &mut content.held,
         }),
-        None => feed.receive_any(content.header.as_mut_bytes(), content.inline.buffer()),
+        None => {
+            let Content { header, inline, held, .. } = content;
+            feed.receive_any(header.as_mut_bytes(), inline.buffer(), held)
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl RegionReader {
                 // As in `claim`.
                 return Err(RegionFault::NoValue.into());
             }
-            let _hold = ReaderState::hold_briefly(&self.state, word)?;
+            let _hold = ReaderState::hold(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
                 // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept unchanged by the
                 // hold, which lasts longer than the reference.
@@ -168,7 +168,7 @@ impl RegionReader {
             // Ends with the barrier that pairs with the writer's in `look_for_free_copies`.
             let hold = ReaderState::hold(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
-                return Ok((hold, current, length));
+                return Ok((hold.keep(&self.state), current, length));
             }
         }
         Err(RegionFault::Unsettled.into())

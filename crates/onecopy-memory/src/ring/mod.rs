@@ -11,14 +11,16 @@
 //! [`RingReader`] receives, [`Observer`] looks on.
 
 mod eviction;
+mod held_chunk;
 mod observer;
 mod reader;
 mod reclaim;
 mod space;
 mod writer;
 
+pub use held_chunk::HeldChunk;
 pub use observer::{Observer, WriterCounters};
-pub use reader::{InlineParts, OpenError, Received, RingFault, RingReader};
+pub use reader::{MessageParts, OpenError, Received, RingFault, RingReader};
 pub use reclaim::{Allocation, BudgetExhausted};
 pub use space::SpaceWait;
 pub use writer::RingWriter;

@@ -5,12 +5,12 @@
 use std::any::Any;
 
 use super::Ring;
+use super::held_chunk::{HeldChunk, HeldSegment};
 use crate::board::PeerWord;
-use crate::hold::{HeldChunk, Hold, HoldError, ReaderState, ReaderTable};
+use crate::hold::{BriefHold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
-use crate::mapping::Mapping;
 use crate::pool::ChunkAddress;
 use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
@@ -46,10 +46,8 @@ pub enum Received {
         /// Payload bytes of the message, which may be more or fewer than the caller has room for.
         length: usize,
     },
-    /// One or several messages, held where they are.
+    /// One or several messages, held where they are: in [`MessageParts::chunk`].
     Chunk {
-        /// Their bytes.
-        chunk: HeldChunk,
         /// How many messages.
         count: u64,
         /// How many of them, from the first on, lie before the place where this reader was to start.
@@ -62,15 +60,18 @@ pub enum Received {
     },
 }
 
-/// Where [`RingReader::receive`] copies a message that travels in its slot.
+/// Where [`RingReader::receive`] puts a message: copied, if it travels in its slot, or else held.
 #[derive(Debug)]
-pub struct InlineParts<'a> {
+pub struct MessageParts<'a> {
     /// The user header; its length is fixed per topic.
     pub header: &'a mut [u8],
     /// The payload.
     pub payload: &'a mut [u8],
     /// The payload has the length of `payload` always: copy that much, without looking at the slot's length first.
     pub exact: bool,
+    /// What is held. It is written in its place, since moving it costs more than all else (docs/decisions/store-forwarding.md);
+    /// whatever was there is let go.
+    pub chunk: &'a mut Option<HeldChunk>,
 }
 
 /// The ring's writer is broken or hostile: this reader gives it up.
@@ -124,15 +125,33 @@ pub struct RingReader {
     /// Where this reader was set when it was lapped last.
     resynced_at: Option<u64>,
     sleep_ticket: u32,
-    segments: Vec<Option<Arc<Mapping>>>,
+    segments: Vec<Option<Arc<HeldSegment>>>,
+    not_taken: NotTaken,
+}
+
+/// Messages in a chunk, as [`Received::Chunk`] tells of them; two words, so that they come back in registers.
+#[derive(Clone, Copy)]
+struct Taken {
+    /// 0: nothing was taken, and [`RingReader::not_taken`] says why.
+    count: u64,
+    skip: u64,
 }
 
 /// A slot's address of a chunk, claimed but not looked at.
-struct Claim {
-    hold: Hold,
+struct Claim<'a> {
+    hold: BriefHold<'a>,
     address: ChunkAddress,
     length: u64,
     count: u64,
+}
+
+/// Why a chunk was not taken.
+#[derive(Debug)]
+enum NotTaken {
+    /// It was given up before it could be held.
+    Gone,
+    SegmentMissing(u32),
+    Fault(RingFault),
 }
 
 impl RingReader {
@@ -149,7 +168,7 @@ impl RingReader {
     ) -> Result<Self, OpenError> {
         let mut reader = Self::over(Ring::of_view(view)?, table, token)?;
         if reader.ring.geometry.arena_bytes() > 0 {
-            reader.segments.push(Some(Arc::clone(view.mapping())));
+            reader.segments.push(Some(HeldSegment::new(view.mapping(), &reader.state)));
         }
         Ok(reader)
     }
@@ -179,6 +198,7 @@ impl RingReader {
             resynced_at: None,
             sleep_ticket: 0,
             segments: Vec::new(),
+            not_taken: NotTaken::Gone,
         })
     }
 
@@ -251,7 +271,7 @@ impl RingReader {
         if self.segments.len() <= index {
             self.segments.resize(index + 1, None);
         }
-        self.segments[index] = Some(Arc::clone(view.mapping()));
+        self.segments[index] = Some(HeldSegment::new(view.mapping(), &self.state));
         Ok(())
     }
 
@@ -266,7 +286,7 @@ impl RingReader {
 
     /// A word of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.
     pub fn word(&self, offset: u64) -> Option<PeerWord> {
-        let mapping = self.segments.first()?.as_ref()?;
+        let mapping = self.segments.first()?.as_ref()?.mapping();
         let offset = usize::try_from(offset).ok()?;
         Some(PeerWord { word: Window::new(mapping, offset, 1)? })
     }
@@ -278,7 +298,7 @@ impl RingReader {
     /// [`RingFault`]: the writer broke the protocol, or too much is held.
     // Always inlined, so that a payload of known size is copied by straight code.
     #[inline(always)]
-    pub fn receive(&mut self, parts: &mut InlineParts<'_>) -> Result<Received, RingFault> {
+    pub fn receive(&mut self, parts: &mut MessageParts<'_>) -> Result<Received, RingFault> {
         for _ in 0..RESYNC_TRIES {
             let slot = self.ring.slot(self.cursor);
             // Pairs with the release in the writer's `close_slot`.
@@ -286,7 +306,11 @@ impl RingReader {
             if sequence == self.cursor + 1 {
                 let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
                 if meta.kind != KIND_INLINE {
-                    if let Some(received) = self.receive_chunk(meta)? {
+                    let Taken { count, skip } = self.take_chunk(meta, parts.chunk);
+                    if count > 0 {
+                        return Ok(Received::Chunk { count, skip });
+                    }
+                    if let Some(received) = self.explain()? {
                         return Ok(received);
                     }
                 } else {
@@ -325,47 +349,70 @@ impl RingReader {
         Ok(Received::Empty)
     }
 
-    /// Takes the messages of the chunk in the slot at the cursor; `None` if they are gone.
-    fn receive_chunk(&mut self, meta: Meta) -> Result<Option<Received>, RingFault> {
-        let Some(claim) = self.claim(meta)? else { return Ok(None) };
-        let Claim { hold, address, length, count } = claim;
-        let Some(Some(mapping)) = self.segments.get(address.segment as usize) else {
-            return Ok(Some(Received::SegmentMissing { index: address.segment }));
-        };
-        let chunk = HeldChunk::new(mapping, address.offset, length, hold);
-        let chunk = chunk.ok_or_else(|| self.corrupt("offset or length"))?;
-        let bytes = chunk.bytes();
-        prefetch(bytes.as_ptr(), bytes.len().min(CHUNK_PREFETCH_BYTES));
+    /// Takes hold of the messages in the slot at the cursor.
+    #[inline(never)]
+    fn take_chunk(&mut self, meta: Meta, into: &mut Option<HeldChunk>) -> Taken {
+        self.try_take_chunk(meta, into).unwrap_or_else(|why| {
+            self.not_taken = why;
+            Taken { count: 0, skip: 0 }
+        })
+    }
+
+    /// Why nothing was taken; nothing if it makes no difference to the caller.
+    #[cold]
+    fn explain(&mut self) -> Result<Option<Received>, RingFault> {
+        match std::mem::replace(&mut self.not_taken, NotTaken::Gone) {
+            NotTaken::Gone => Ok(None),
+            NotTaken::SegmentMissing(index) => Ok(Some(Received::SegmentMissing { index })),
+            NotTaken::Fault(fault) => Err(fault),
+        }
+    }
+
+    #[inline(always)]
+    fn try_take_chunk(&mut self, meta: Meta, into: &mut Option<HeldChunk>) -> Result<Taken, NotTaken> {
+        let Claim { hold, address, length, count } = self.claim(meta)?;
+        let corrupt = |what| NotTaken::Fault(self.corrupt(what));
         let skip = self.start.saturating_sub(self.cursor);
         if skip >= count {
-            return Err(self.corrupt("count"));
+            return Err(corrupt("count"));
         }
+        let Some(Some(held_segment)) = self.segments.get(address.segment as usize) else {
+            return Err(NotTaken::SegmentMissing(address.segment));
+        };
+        let Some(location) = held_segment.locate(address.offset, length) else {
+            return Err(corrupt("offset or length"));
+        };
+        prefetch(location.start, location.length.min(CHUNK_PREFETCH_BYTES));
+        *into = Some(HeldChunk::new(held_segment, location, hold));
         self.cursor += count;
         // At once: chunks are what the writer wants back.
         self.tell();
-        Ok(Some(Received::Chunk { chunk, count, skip }))
+        Ok(Taken { count, skip })
     }
 
-    /// Takes hold of the chunk in the slot at the cursor; `None` if it was given up before that.
-    fn claim(&self, meta: Meta) -> Result<Option<Claim>, RingFault> {
+    /// Takes hold of the chunk in the slot at the cursor, without looking into it.
+    #[inline(always)]
+    fn claim(&self, meta: Meta) -> Result<Claim<'_>, NotTaken> {
         let slot = self.ring.slot(self.cursor);
         let [segment, offset, length] = [2, 3, 4].map(|word: usize| slot[word].load(Ordering::Relaxed));
-        let hold = ReaderState::hold(&self.state, self.cursor)?;
+        let hold =
+            ReaderState::hold(&self.state, self.cursor).map_err(|full| NotTaken::Fault(full.into()))?;
         // `hold` ended with the barrier that pairs with the writer's `sweep`.
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
         if !self.unchanged(slot) || floor > self.cursor {
-            return Ok(None);
+            return Err(NotTaken::Gone);
         }
+        let corrupt = |what| NotTaken::Fault(self.corrupt(what));
         if meta.kind != KIND_CHUNK {
-            return Err(self.corrupt("kind"));
+            return Err(corrupt("kind"));
         }
-        if !(1..=self.ring.geometry.batch_max()).contains(&u64::from(meta.count)) {
-            return Err(self.corrupt("count"));
+        let count = u64::from(meta.count);
+        if !(1..=self.ring.geometry.batch_max()).contains(&count) {
+            return Err(corrupt("count"));
         }
         let segment = u32::try_from(segment).ok().filter(|segment| *segment < SEGMENTS_MAX);
-        let Some(segment) = segment else { return Err(self.corrupt("segment")) };
-        let address = ChunkAddress { segment, offset };
-        Ok(Some(Claim { hold, address, length, count: u64::from(meta.count) }))
+        let Some(segment) = segment else { return Err(corrupt("segment")) };
+        Ok(Claim { hold, address: ChunkAddress { segment, offset }, length, count })
     }
 
     /// Whether the slot still has the sequence for which its other words were read.
@@ -378,16 +425,21 @@ impl RingReader {
 
     /// Claims the next chunk without looking into it, for models.
     #[cfg(loom)]
-    pub fn claim_next(&mut self) -> Option<(Hold, ChunkAddress)> {
+    pub fn claim_next(&mut self) -> Option<(crate::hold::Hold, ChunkAddress)> {
         let slot = self.ring.slot(self.cursor);
         if load_acquire(&slot[0]) != self.cursor + 1 {
             return None;
         }
         let meta = Meta::unpack(slot[1].load(Ordering::Relaxed));
-        let claim = self.claim(meta).expect("the model's writer is honest")?;
-        self.cursor += claim.count;
+        let Claim { hold, address, count, .. } = match self.claim(meta) {
+            Ok(claim) => claim,
+            Err(NotTaken::Gone) => return None,
+            Err(why) => panic!("the model's writer is honest: {why:?}"),
+        };
+        let hold = hold.keep(&self.state);
+        self.cursor += count;
         self.tell();
-        Some((claim.hold, claim.address))
+        Some((hold, address))
     }
 
     /// Fetches a slot that will be read soon, if this reader is draining messages that were there already. At the head

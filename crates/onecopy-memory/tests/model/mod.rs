@@ -4,7 +4,7 @@
 
 use onecopy_memory::hold::{PeerReader, ReaderTable};
 use onecopy_memory::readers::ReaderKey;
-use onecopy_memory::ring::{Geometry, InlineParts, Received, RingReader, RingWriter};
+use onecopy_memory::ring::{Geometry, MessageParts, Received, RingReader, RingWriter};
 use onecopy_memory::sync::COMPILER_FENCE_ONLY;
 
 /// Explores `model` with at most `preemptions` involuntary thread switches, or as many as the environment says.
@@ -67,7 +67,7 @@ pub(crate) fn publish(writer: &mut RingWriter) {
 /// Receives one message, checks that it is whole, and gives its position.
 pub(crate) fn receive(reader: &mut RingReader) -> Option<u64> {
     let mut payload = [0; 16];
-    let mut parts = InlineParts { header: &mut [], payload: &mut payload, exact: true };
+    let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: true, chunk: &mut None };
     match reader.receive(&mut parts).expect("the writer is honest") {
         Received::Inline { length } => assert_eq!(length, 16),
         Received::Empty | Received::SegmentMissing { .. } => return None,

@@ -6,11 +6,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use onecopy_memory::hold::{HeldChunk, PeerReader, ReaderTable};
+use onecopy_memory::hold::{PeerReader, ReaderTable};
 use onecopy_memory::layout::SegmentKind;
 use onecopy_memory::pool::{Chunk, Pool};
+use onecopy_memory::ring::HeldChunk;
 use onecopy_memory::ring::{
-    Allocation, BudgetExhausted, Geometry, InlineParts, Received, RingFault, RingReader, RingWriter,
+    Allocation, BudgetExhausted, Geometry, MessageParts, Received, RingFault, RingReader, RingWriter,
 };
 use onecopy_memory::segment::{Segment, View};
 
@@ -102,12 +103,14 @@ impl Message {
 impl Subscriber {
     pub(crate) fn try_receive(&mut self, segments: &[OwnedFd]) -> Result<Option<Message>, RingFault> {
         loop {
-            let mut payload = [0; 256];
-            let mut parts = InlineParts { header: &mut [], payload: &mut payload, exact: false };
+            let (mut payload, mut chunk) = ([0; 256], None);
+            let mut parts =
+                MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut chunk };
             match self.reader.receive(&mut parts)? {
                 Received::Empty => return Ok(None),
                 Received::Inline { length } => return Ok(Some(Message::Inline(payload[..length].to_vec()))),
-                Received::Chunk { chunk, count, skip } => {
+                Received::Chunk { count, skip } => {
+                    let chunk = chunk.expect("it was taken");
                     return Ok(Some(Message::Chunk { chunk, count, skip }));
                 }
                 Received::SegmentMissing { index } => {

@@ -1,10 +1,8 @@
 //! What a client or a server receives: messages of all its counterparts, in turn, whole but not looked into.
 
-use onecopy_memory::ring::{InlineParts, Received};
+use onecopy_memory::ring::{MessageParts, Received};
 
-use crate::batch_rest::read_header;
-use crate::content::{Content, Held};
-use crate::draft::chunk_header_bytes;
+use crate::content::Content;
 use crate::error::ReceiveError;
 use crate::feed::{Feed, Feeds};
 use crate::payload::PlainData;
@@ -32,7 +30,8 @@ impl<H: PlainData> Mail<H> {
             if let Some(feed) = self.feeds.current() {
                 let header = self.content.header.as_mut_bytes();
                 let payload = self.content.inline.buffer();
-                match feed.reader.receive(&mut InlineParts { header, payload, exact: false }) {
+                let chunk = &mut self.content.held;
+                match feed.reader.receive(&mut MessageParts { header, payload, exact: false, chunk }) {
                     Ok(Received::Inline { length }) => {
                         self.content.held = None;
                         self.content.inline.set_bytes(length);
@@ -41,11 +40,7 @@ impl<H: PlainData> Mail<H> {
                         return Ok(Some(seen));
                     }
                     Ok(Received::Empty) => {}
-                    Ok(Received::Chunk { chunk, count: 1, .. })
-                        if chunk.bytes().len() >= chunk_header_bytes::<H>() =>
-                    {
-                        self.content.header = read_header(&chunk);
-                        self.content.held = Some(Held { chunk, offset: chunk_header_bytes::<H>() });
+                    Ok(Received::Chunk { count: 1, .. }) if self.content.open_chunk() => {
                         let seen = look(feed, &mut self.content);
                         self.feeds.received();
                         return Ok(Some(seen));
