@@ -92,8 +92,10 @@ impl Throttle {
 impl Server {
     /// Does not hear somebody who has kept the broker busy since `begin`, for some time.
     pub(super) fn rest(&mut self, resting: Resting, begin: Instant) -> io::Result<()> {
-        // Those who come back to a new broker have much to tell, and all of them wait for the last one.
+        // Those who come back to a new broker have much to tell, and all of them wait for the last one, who may wait for
+        // this processor.
         if self.broker.is_gathering() {
+            std::thread::yield_now();
             return Ok(());
         }
         let now = Instant::now();
