@@ -18,11 +18,11 @@ use super::client::{CallOptions, Client, send_copy};
 use super::error::CallError;
 use super::exchange::Exchange;
 use super::header::ResponseHeader;
+use super::letter::Letter;
 use super::link::lock;
 use super::pending::Response;
 use super::request_draft::RequestDraft;
 use crate::broker::protocol::ServiceType;
-use crate::content::Content;
 use crate::error::{ReceiveError, WaitError};
 use crate::payload::{Payload, PlainData, slice_bytes};
 use crate::readiness::Readiness;
@@ -140,7 +140,7 @@ impl Shared {
         &self,
         id: u64,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Content<ResponseHeader>, CallError>> {
+    ) -> Poll<Result<Letter<ResponseHeader>, CallError>> {
         let mut exchange = lock(&self.exchange);
         let taken = exchange.take_sorted(id);
         // What kept it from receiving may be over.

@@ -6,9 +6,9 @@ use std::task::Waker;
 
 use super::error::CallError;
 use super::header::ResponseHeader;
+use super::letter::Letter;
 use super::tally::Timed;
 use crate::broker::protocol::PortId;
-use crate::content::Content;
 use crate::error::ReceiveError;
 use crate::limits::CALLS_MAX;
 
@@ -56,7 +56,7 @@ pub(super) struct Call {
     pub(super) deadline: u64,
     pub(super) retry: Option<Retry>,
     pub(super) ending: Option<Ending>,
-    pub(super) unread: VecDeque<Content<ResponseHeader>>,
+    pub(super) unread: VecDeque<Letter<ResponseHeader>>,
     /// An answer came that may not be the only one: another server would begin again.
     pub(super) has_begun: bool,
     /// When it was sent, until its first answer comes.

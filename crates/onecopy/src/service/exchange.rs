@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::calls::{Call, Calls, Ending, Retry, index_of};
 use super::error::CallError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
+use super::letter::Letter;
 use super::link::Link;
 use super::mail::Mail;
 use super::outgoing;
@@ -309,13 +310,13 @@ impl Exchange {
     }
 
     /// The next answer to a call, if it is there.
-    pub(super) fn take(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
+    pub(super) fn take(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let taken = self.look_for(id);
         self.keep_armed()?;
         taken
     }
 
-    fn look_for(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
+    fn look_for(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         for _ in 0..LOOKS_MAX {
             if let Some(content) = self.take_sorted(id)? {
                 return Ok(Some(content));
@@ -337,7 +338,7 @@ impl Exchange {
     }
 
     /// The next answer to a call, if it has been received.
-    pub(super) fn take_sorted(&mut self, id: u64) -> Result<Option<Content<ResponseHeader>>, CallError> {
+    pub(super) fn take_sorted(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let call = self.calls.get(id).ok_or(CallError::Finished)?;
         if let Some(content) = call.unread.pop_front() {
             self.make_room(id);
@@ -366,7 +367,7 @@ impl Exchange {
         &mut self,
         (header, from): (ResponseHeader, Option<PortId>),
         wanted: Option<u64>,
-    ) -> Option<Content<ResponseHeader>> {
+    ) -> Option<Letter<ResponseHeader>> {
         let content = &mut self.mail.content;
         // A call that is over or not this server's: nobody's.
         let call =

@@ -2,20 +2,20 @@
 
 use onecopy_memory::ring::{MessageParts, Received};
 
+use super::letter::{Header, Letter};
 use crate::content::Content;
 use crate::error::ReceiveError;
 use crate::feed::{Feed, Feeds};
-use crate::payload::PlainData;
 
 /// The feeds of a client or a server, and the message received last.
-pub(super) struct Mail<H> {
+pub(super) struct Mail<H: Header> {
     pub(super) feeds: Feeds,
-    pub(super) content: Content<H>,
+    pub(super) content: Letter<H>,
 }
 
-impl<H: PlainData> Mail<H> {
+impl<H: Header> Mail<H> {
     pub(super) fn new(feeds: Feeds) -> Self {
-        Self { feeds, content: Content::empty() }
+        Self { feeds, content: Letter::new() }
     }
 
     /// Receives the next message and lets `look` see it with the feed that it came from; `None` if there is none.
@@ -28,9 +28,8 @@ impl<H: PlainData> Mail<H> {
         loop {
             self.feeds.refresh()?;
             if let Some(feed) = self.feeds.current() {
-                let header = self.content.header.as_mut_bytes();
-                let payload = self.content.inline.buffer();
-                let chunk = &mut self.content.held;
+                let Content { header, inline, held: chunk, .. } = &mut *self.content;
+                let (header, payload) = (header.as_mut_bytes(), inline.buffer());
                 match feed.reader.receive(&mut MessageParts { header, payload, exact: false, chunk }) {
                     Ok(Received::Inline { length }) => {
                         self.content.held = None;

@@ -31,6 +31,7 @@ mod client;
 mod error;
 mod exchange;
 mod header;
+mod letter;
 mod link;
 mod mail;
 mod outgoing;

@@ -10,8 +10,8 @@ use super::calls::Ending;
 use super::error::CallError;
 use super::exchange::Exchange;
 use super::header::{ResponseHeader, Status};
+use super::letter::Letter;
 use super::link::lock;
-use crate::content::Content;
 use crate::payload::Payload;
 use crate::sleep;
 
@@ -144,13 +144,13 @@ impl<Res: Payload + ?Sized> fmt::Debug for Pending<'_, Res> {
 /// # Ok(()) }
 /// ```
 pub struct Response<Res: Payload + ?Sized> {
-    content: Content<ResponseHeader>,
+    content: Letter<ResponseHeader>,
     payload: PhantomData<fn() -> Box<Res>>,
 }
 
 impl<Res: Payload + ?Sized> Response<Res> {
     /// Of content that the exchange has found to be a response.
-    pub(super) fn new(content: Content<ResponseHeader>) -> Self {
+    pub(super) fn new(content: Letter<ResponseHeader>) -> Self {
         Self { content, payload: PhantomData }
     }
 

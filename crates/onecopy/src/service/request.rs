@@ -11,10 +11,10 @@ use onecopy_memory::board::PeerWord;
 use super::Exchanges;
 use super::error::RespondError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
+use super::letter::Letter;
 use super::link::{SharedLink, lock};
 use super::outgoing::{self, Outgoing};
 use super::server::Received;
-use crate::content::Content;
 use crate::error::LoanError;
 use crate::limits::{CALLS_MAX, FAILURE_TEXT_BYTES_MAX};
 use crate::payload::{Payload, PlainData, slice_bytes};
@@ -45,7 +45,7 @@ use crate::sender::Sender;
 /// # Ok(()) }
 /// ```
 pub struct Request<Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    pub(super) content: Content<RequestHeader>,
+    pub(super) content: Letter<RequestHeader>,
     interest: Option<PeerWord>,
     pub(super) link: SharedLink,
     /// The last answer was sent.

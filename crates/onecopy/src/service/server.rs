@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use onecopy_memory::board::PeerWord;
 
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
+use super::letter::Letter;
 use super::link::{ReplyLink, SharedLink, lock};
 use super::mail::Mail;
 use super::request::Request;
 use super::{Exchanges, geometry, outgoing, service_type};
 use crate::broker::protocol::{PortId, Role};
-use crate::content::Content;
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::feed::Feeds;
 use crate::inbox::PeerNews;
@@ -113,7 +113,7 @@ pub(super) struct Reception {
 
 /// A request as it came in, and to whom the answer goes.
 pub(super) struct Received {
-    pub(super) content: Content<RequestHeader>,
+    pub(super) content: Letter<RequestHeader>,
     pub(super) interest: Option<PeerWord>,
     pub(super) link: SharedLink,
 }
