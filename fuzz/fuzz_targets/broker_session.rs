@@ -314,7 +314,7 @@ impl Session {
             },
             1 | 2 => {
                 let succeeds = if input.ratio(1, 4)? { Some(any_port(input)?) } else { None };
-                Address::Region { name: any_text(input)?.to_owned(), succeeds }
+                Address::Region { name: any_text(input)?.to_owned(), succeeds, anew: input.arbitrary()? }
             }
             _ => Address::Topic(any_text(input)?.to_owned()),
         })

@@ -90,9 +90,13 @@ impl Broker {
                     Err(OpenError::NoSuchPeer { port, peer: to })
                 }
             }
-            Address::Region { name, succeeds } => {
+            Address::Region { name, succeeds, anew } => {
                 let key = Key::Region(name.into());
                 self.check_mode(&key)?;
+                // It has been told of no value yet. What is there must not go back.
+                if anew && self.topics.has_value(&key) {
+                    return Err(OpenError::HasWriter { region: key.to_string(), pid: 0 });
+                }
                 match self.topics.writer_of(&key) {
                     Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
                         Err(OpenError::HasWriter {

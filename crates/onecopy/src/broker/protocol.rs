@@ -65,6 +65,8 @@ pub enum Address {
         name: String,
         /// The publisher that this one takes over from: the same writer, with more room.
         succeeds: Option<PortId>,
+        /// Of a writer: it begins with a value of its own, as it knows of no other.
+        anew: bool,
     },
 }
 

@@ -262,6 +262,15 @@ impl Topics {
         topic.delivery = Some(Delivery::Overwrite);
     }
 
+    /// Whether a region without a writer has a value all the same, which is on its way to those who read it, or will be as soon as
+    /// it is known that its writer does not come back.
+    pub(super) fn has_value(&self, region: &Key) -> bool {
+        self.by_key.get(region).is_some_and(|topic| {
+            let is_known = topic.remains.is_some() || topic.remembered.is_some();
+            is_known && topic.payload.is_some() && topic.publishers.is_empty()
+        })
+    }
+
     /// Whether anybody has it open.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.by_key.contains_key(key)

@@ -192,7 +192,7 @@ impl NodeHandle {
         name: String,
         expected: Option<PayloadType>,
     ) -> Result<Arc<Inbox>, OpenError> {
-        let address = Address::Region { name, succeeds: None };
+        let address = Address::Region { name, succeeds: None, anew: false };
         let request = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
         let mut subscriber = self.subscriber(port, expected, false, None)?;
         subscriber.reads_region = true;
@@ -205,7 +205,7 @@ impl NodeHandle {
         port: PortId,
         writer: &RegionWriter,
         name: String,
-        succeeds: Option<PortId>,
+        (succeeds, anew): (Option<PortId>, bool),
         payload: PayloadType,
     ) -> Result<(), OpenError> {
         if self.is_forked() {
@@ -218,7 +218,7 @@ impl NodeHandle {
         };
         let request = Request::OpenPublisher {
             publisher: port,
-            address: Address::Region { name, succeeds },
+            address: Address::Region { name, succeeds, anew },
             payload,
             delivery: Delivery::Overwrite,
             history: 1,

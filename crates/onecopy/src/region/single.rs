@@ -46,6 +46,8 @@ struct Beginning {
     capacity_bytes: usize,
     /// It comes from the file.
     in_file: bool,
+    /// It goes on from what others read.
+    follows: bool,
 }
 
 impl Single {
@@ -80,10 +82,16 @@ impl Single {
                     writing = Some(opened);
                     break;
                 }
-                // Somebody was quicker: its memory is on the way.
+                // Somebody was quicker, or there is a value of old: its memory is on the way.
                 Err(RegionError::Open(OpenError::Refused(protocol::OpenError::HasWriter { .. }))) => {
                     let deadline = Instant::now().checked_add(SETTLE_TIMEOUT);
-                    reading.wait_until(deadline, |reading| reading.writer().is_some())?;
+                    let in_time = reading.wait_until(deadline, |reading| {
+                        reading.writer().is_some() || !exists && reading.known_reader().is_some()
+                    })?;
+                    // Its writer is stopped or stuck: it may come back, so nobody else may begin yet.
+                    if !in_time && reading.known_reader().is_none() {
+                        return Err(RegionError::Timeout);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -189,6 +197,7 @@ impl Single {
             value: old.writer.value().to_vec(),
             capacity_bytes: capacity_bytes.max(old.writer.geometry().capacity_bytes()),
             in_file: true,
+            follows: true,
         };
         let opening = Opening {
             node: Arc::clone(&self.node),
@@ -221,7 +230,13 @@ impl Writing {
         let writer = RegionWriter::create(geometry, hash, beginning.version, &beginning.value)
             .map_err(super::memory_error)?;
         let port = node.new_port();
-        node.open_region_writer(port, &writer, name.clone(), succeeds, payload.clone())?;
+        node.open_region_writer(
+            port,
+            &writer,
+            name.clone(),
+            (succeeds, !beginning.follows),
+            payload.clone(),
+        )?;
         Ok(Self { node: Arc::clone(node), port, writer })
     }
 }
@@ -254,11 +269,29 @@ fn begin(
         let left = reader.read(&mut value)?;
         value.truncate(left.length);
         let capacity_bytes = capacity_bytes.max(wanted);
-        return Ok(Beginning { version: left.version + 1, value, capacity_bytes, in_file: false });
+        return Ok(Beginning {
+            version: left.version + 1,
+            value,
+            capacity_bytes,
+            in_file: false,
+            follows: true,
+        });
     }
     if let Some(kept) = file.map(ValueFile::load).transpose()?.flatten() {
         let capacity_bytes = wanted.max(kept.value.len());
-        return Ok(Beginning { version: kept.version + 1, value: kept.value, capacity_bytes, in_file: true });
+        return Ok(Beginning {
+            version: kept.version + 1,
+            value: kept.value,
+            capacity_bytes,
+            in_file: true,
+            follows: false,
+        });
     }
-    Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted, in_file: false })
+    Ok(Beginning {
+        version: 1,
+        value: initial.to_vec(),
+        capacity_bytes: wanted,
+        in_file: false,
+        follows: false,
+    })
 }

@@ -369,10 +369,11 @@ fn opening(port: PortId, kind: &Kind, memory: &Descriptor) -> Letter {
         Kind::Subscriber(name) => subscriber(Address::Topic(name.clone())),
         Kind::Client(name) => service(name, Role::Client),
         Kind::Server(name) => service(name, Role::Server),
-        Kind::Writer(name) => {
-            publisher(Address::Region { name: name.clone(), succeeds: None }, Delivery::Overwrite)
-        }
-        Kind::Reader(name) => subscriber(Address::Region { name: name.clone(), succeeds: None }),
+        Kind::Writer(name) => publisher(
+            Address::Region { name: name.clone(), succeeds: None, anew: false },
+            Delivery::Overwrite,
+        ),
+        Kind::Reader(name) => subscriber(Address::Region { name: name.clone(), succeeds: None, anew: false }),
         Kind::Participant(region) => {
             let (region, payload) = (region.clone(), Some(payload()));
             (Request::OpenShared { port, region, payload, seat: None }, None)

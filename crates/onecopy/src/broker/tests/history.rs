@@ -161,7 +161,8 @@ impl World {
             }
             Step::OpenRegion { peer, region, writes } => {
                 let Some(port) = self.new_port(peer) else { return };
-                let address = Address::Region { name: format!("region/{region}"), succeeds: None };
+                let address =
+                    Address::Region { name: format!("region/{region}"), succeeds: None, anew: false };
                 let payload = payload(false);
                 self.send(if writes {
                     let delivery = Delivery::Overwrite;

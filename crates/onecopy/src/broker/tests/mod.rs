@@ -5,6 +5,7 @@ mod access;
 mod codec;
 mod datasets;
 mod history;
+mod remains;
 mod samples;
 mod server;
 mod services;

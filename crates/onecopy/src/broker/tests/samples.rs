@@ -93,7 +93,11 @@ fn address() -> impl Strategy<Value = Address> {
     prop_oneof![
         topic().prop_map(Address::Topic),
         (port(), port()).prop_map(|(to, from)| Address::Direct { to, from }),
-        (topic(), option::of(port())).prop_map(|(name, succeeds)| Address::Region { name, succeeds }),
+        (topic(), option::of(port()), any::<bool>()).prop_map(|(name, succeeds, anew)| Address::Region {
+            name,
+            succeeds,
+            anew
+        }),
     ]
 }
 

@@ -1,0 +1,106 @@
+//! What becomes of a region's value when its writer and the broker end together.
+
+use std::sync::Arc;
+
+use super::samples::memory;
+use crate::broker::PeerId;
+use crate::broker::protocol::{
+    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Request, Route,
+};
+use crate::broker::state::{Broker, Output};
+use crate::broker::tie::Tie;
+use crate::broker::transport::Credentials;
+use crate::payload_type::PayloadType;
+
+const USER: u32 = 1000;
+
+fn port(node: u64, serial: u32) -> PortId {
+    PortId { node: NodeId(node), serial }
+}
+
+fn join(broker: &mut Broker, number: u64, returns_from: Option<BrokerId>) {
+    broker.connect(PeerId(number), Credentials { pid: 100, uid: USER });
+    let name = format!("node {number}");
+    broker.handle_request(PeerId(number), Request::Hello { node: NodeId(number), name, returns_from }, None);
+}
+
+fn read(subscriber: PortId) -> Request {
+    let address = Address::Region { name: "r".to_owned(), succeeds: None, anew: false };
+    Request::OpenSubscriber { subscriber, address, payload: Some(PayloadType::value::<u64>()) }
+}
+
+/// How often each peer is told what remains, in the order of what it is told.
+fn told_of_remains(broker: &mut Broker, peer: u64) -> Vec<&'static str> {
+    broker.check_invariants();
+    let outputs: Vec<Output> = std::iter::from_fn(|| broker.poll_output()).collect();
+    let told = outputs.into_iter().filter_map(|output| match output {
+        Output::Send { peer: to, event: Event::Opened { .. }, .. } if to == PeerId(peer) => Some("opened"),
+        Output::Send { peer: to, event: Event::Remains { .. }, .. } if to == PeerId(peer) => Some("remains"),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// Node 1 reads a region whose writer, node 2, was there as far as node 1 could see, and does not come back.
+fn returned_reader() -> Broker {
+    let mut broker = Broker::new(Credentials { pid: 7, uid: USER });
+    broker.expect([NodeId(1), NodeId(2)]);
+    // It ends before the one who is tied to it says so.
+    broker.handle_absent_ended(NodeId(2));
+    join(&mut broker, 1, Some(BrokerId(9)));
+    broker.handle_request(PeerId(1), read(port(1, 1)), None);
+    let route = Route { publisher: port(2, 1), subscriber: port(1, 1) };
+    let tie = Tie::Source { route, attached: true, segments: 0 };
+    broker.handle_request(PeerId(1), Request::Tied { tie, pid: 200, is_there: true }, None);
+    let remembered = Request::Remembered { subscriber: port(1, 1), version: 70 };
+    broker.handle_request(PeerId(1), remembered, Some(Arc::clone(&memory())));
+    broker.handle_request(PeerId(1), Request::Announced, None);
+    assert!(!broker.is_gathering());
+    assert_eq!(broker.absent().map(|(node, _)| node).collect::<Vec<_>>(), [NodeId(2)]);
+    assert!(!told_of_remains(&mut broker, 1).contains(&"remains"), "the writer may come back");
+    broker
+}
+
+fn write(publisher: PortId, anew: bool) -> Request {
+    Request::OpenPublisher {
+        publisher,
+        address: Address::Region { name: "r".to_owned(), succeeds: None, anew },
+        payload: PayloadType::value::<u64>(),
+        delivery: Delivery::Overwrite,
+        history: 1,
+    }
+}
+
+#[test]
+fn nobody_begins_anew_where_there_is_a_value() {
+    let mut broker = returned_reader();
+    join(&mut broker, 3, None);
+    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    // The writer may be alive and writing, and does not know this reader.
+    assert_eq!(told_of_remains(&mut broker, 3), ["opened"]);
+    assert!(is_refused(&mut broker, write(port(3, 2), true)));
+    broker.handle_absent_ended(NodeId(2));
+    assert_eq!(told_of_remains(&mut broker, 3), ["remains"]);
+    // One who had decided before it was told.
+    assert!(is_refused(&mut broker, write(port(3, 3), true)));
+    assert!(!is_refused(&mut broker, write(port(3, 4), false)));
+}
+
+fn is_refused(broker: &mut Broker, request: Request) -> bool {
+    broker.handle_request(PeerId(3), request, Some(memory()));
+    broker.check_invariants();
+    let outputs: Vec<Output> = std::iter::from_fn(|| broker.poll_output()).collect();
+    outputs.iter().any(|output| {
+        let Output::Send { peer: PeerId(3), event: Event::OpenFailed { error, .. }, .. } = output else {
+            return false;
+        };
+        matches!(error, OpenError::HasWriter { .. })
+    })
+}
+
+#[test]
+fn the_writers_end_leaves_the_value_to_its_readers() {
+    let mut broker = returned_reader();
+    broker.handle_absent_ended(NodeId(2));
+    assert_eq!(told_of_remains(&mut broker, 1), ["remains"]);
+}
