@@ -471,7 +471,12 @@ impl Instance {
             .set_timeout(Some(HANDSHAKE_TIMEOUT))
             .map_err(|source| self.failed("set a timeout on", source))?;
         let address = self.address()?;
-        match retry_on_intr(|| connect(&socket, &address)) {
+        let mut connected = retry_on_intr(|| connect(&socket, &address));
+        if connected == Err(Errno::ACCESS) && self.is_open_to_others() {
+            // A broker had just made the socket, and has opened it to others since.
+            connected = retry_on_intr(|| connect(&socket, &address));
+        }
+        match connected {
             Ok(()) => {}
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(Attempt::Absent),
             Err(Errno::AGAIN) => return Ok(Attempt::Busy),
@@ -500,7 +505,7 @@ impl Instance {
 
     /// The configuration as it is now. A mistake that was made since this process began must not cost the instance its
     /// broker: then what was read at first goes on to hold.
-    fn current_config(&self) -> Arc<Config> {
+    pub(crate) fn current_config(&self) -> Arc<Config> {
         match Config::of_instance(&self.name) {
             Ok(config) => Arc::new(config),
             Err(error) => {

@@ -5,7 +5,7 @@
 //! anybody could put a socket in its way. It trusts the owner that the configuration names, and root; it never becomes the
 //! broker, and waits for the next one if the last has ended.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, fstat, openat};
 use rustix::io::Errno;
@@ -111,11 +111,17 @@ impl Instance {
         InstanceError::NotOwner { instance: self.name.clone(), owner, uid: self.uid }
     }
 
+    /// Whether any user may connect to the socket.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        let stat = rustix::fs::stat(self.socket_path());
+        stat.is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH))
+    }
+
     /// Lets other users reach the socket, or lets them not. A directory that lets some of them pass already is left as it is:
     /// whoever runs the machine may have chosen a group for it.
-    pub(super) fn set_reach(&self, directory: &OwnedFd, others: bool) -> rustix::io::Result<()> {
-        if others && !Mode::from_raw_mode(fstat(directory)?.st_mode).intersects(Mode::XGRP | Mode::XOTH) {
-            fchmod(directory, DIRECTORY_FOR_OTHERS)?;
+    pub(super) fn set_reach(&self, directory: impl AsFd, others: bool) -> rustix::io::Result<()> {
+        if others && !Mode::from_raw_mode(fstat(&directory)?.st_mode).intersects(Mode::XGRP | Mode::XOTH) {
+            fchmod(&directory, DIRECTORY_FOR_OTHERS)?;
         }
         let mode = if others { SOCKET_FOR_OTHERS } else { SOCKET_FOR_OWNER };
         chmodat(directory, self.socket_name(), mode, AtFlags::empty())

@@ -142,6 +142,8 @@ impl Seat {
         let listener =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
         bind(&listener, &instance.address()?).map_err(failed)?;
+        // Before anybody is waited for: guests may not connect until then, and would take that for an answer.
+        instance.set_reach(place, instance.current_config().admits_others()).map_err(failed)?;
         listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
         let socket_identity = identity(instance, &place).map_err(failed)?;
         Ok(Self {
