@@ -4,17 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod common;
+mod terminal;
 
-use std::fs::{File, FileTimes, OpenOptions};
+use std::fs::{FileTimes, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use common::{Running, World, text};
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 const BYTES: usize = 5_000_000;
 
@@ -24,17 +22,11 @@ fn content() -> Vec<u8> {
 
 /// Runs a command whose standard error is a terminal, and gives what a person saw.
 fn seen(mut command: Command) -> String {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let path = ptsname(&person, Vec::new()).unwrap();
-    let terminal =
-        rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let (mut person, terminal) = terminal::open(100);
     let mut child = command.env("TERM", "xterm").stderr(Stdio::from(terminal)).spawn().unwrap();
     // The command has the terminal's last descriptor but for ours in it.
     drop(command);
-    let (mut person, mut shown, mut more) = (File::from(person), Vec::new(), [0; 4096]);
+    let (mut shown, mut more) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = person.read(&mut more) {
         shown.extend_from_slice(&more[..read]);
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod common;
+mod terminal;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,10 +11,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus, Stdio};
 
 use common::{World, text};
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, tcgetattr};
 
 /// A terminal of 80 by 24 characters with the dashboard on it.
 struct OnTerminal {
@@ -26,17 +25,11 @@ struct OnTerminal {
 
 impl OnTerminal {
     fn new(world: &World) -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let path = ptsname(&person, Vec::new()).unwrap();
-        let terminal =
-            rustix::fs::open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let (person, terminal) = terminal::open(80);
         let stdio = || Stdio::from(terminal.try_clone().unwrap());
         let mut command = world.command(&["top", "--interval", "0.1"]);
         let child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-        Self { child, person: person.into(), terminal, shown: Vec::new() }
+        Self { child, person, terminal, shown: Vec::new() }
     }
 
     /// Waits until this is on the screen.
