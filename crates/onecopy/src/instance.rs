@@ -495,8 +495,7 @@ impl Instance {
     fn server(&self, mut seat: Seat) -> Result<Server, InstanceError> {
         let files = seat.replaced_lock().into_iter().chain([presence::open(self)?]).collect();
         let roll = Roll::call(files).map_err(|source| self.failed("see who is in", source))?;
-        let config = self.current_config();
-        seat.set_reach(config.admits_others())?;
+        let config = seat.config();
         let mut server = Server::new(seat.into_place()).map_err(|source| self.failed("serve", source))?;
         server.govern(config);
         server.gather(roll);
@@ -505,7 +504,7 @@ impl Instance {
 
     /// The configuration as it is now. A mistake that was made since this process began must not cost the instance its
     /// broker: then what was read at first goes on to hold.
-    pub(crate) fn current_config(&self) -> Arc<Config> {
+    fn current_config(&self) -> Arc<Config> {
         match Config::of_instance(&self.name) {
             Ok(config) => Arc::new(config),
             Err(error) => {

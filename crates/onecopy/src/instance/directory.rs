@@ -119,11 +119,15 @@ impl Instance {
 
     /// Lets other users reach the socket, or lets them not. A directory that lets some of them pass already is left as it is:
     /// whoever runs the machine may have chosen a group for it.
-    pub(super) fn set_reach(&self, directory: impl AsFd, others: bool) -> rustix::io::Result<()> {
-        if others && !Mode::from_raw_mode(fstat(&directory)?.st_mode).intersects(Mode::XGRP | Mode::XOTH) {
-            fchmod(&directory, DIRECTORY_FOR_OTHERS)?;
+    pub(super) fn set_reach(&self, directory: impl AsFd, others: bool) -> Result<(), InstanceError> {
+        let failed = |source: Errno| self.failed("set who may connect to", source);
+        if others
+            && !Mode::from_raw_mode(fstat(&directory).map_err(failed)?.st_mode)
+                .intersects(Mode::XGRP | Mode::XOTH)
+        {
+            fchmod(&directory, DIRECTORY_FOR_OTHERS).map_err(failed)?;
         }
         let mode = if others { SOCKET_FOR_OTHERS } else { SOCKET_FOR_OWNER };
-        chmodat(directory, self.socket_name(), mode, AtFlags::empty())
+        chmodat(directory, self.socket_name(), mode, AtFlags::empty()).map_err(failed)
     }
 }

@@ -17,6 +17,7 @@ use super::file_lock::FileLock;
 use super::{Instance, InstanceError, presence};
 use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
+use crate::config::Config;
 use crate::limits::{DIRECTORY_TIMEOUT, DYING_TIMEOUT, LISTEN_BACKLOG};
 
 /// The place of an instance's broker: its lock and its listening socket.
@@ -25,6 +26,8 @@ use crate::limits::{DIRECTORY_TIMEOUT, DYING_TIMEOUT, LISTEN_BACKLOG};
 #[derive(Debug)]
 pub struct Seat {
     instance: Instance,
+    /// As it was when the place was taken.
+    config: Arc<Config>,
     /// Device and inode of the socket, to remove no other.
     socket_identity: (u64, u64),
     listener: Arc<OwnedFd>,
@@ -52,23 +55,17 @@ impl Seat {
         self.replaced_lock.take()
     }
 
+    /// The rules that hold for whoever connects here.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// What a server needs to know of its place.
     pub(crate) fn into_place(self) -> Place {
         let listener = self.listener();
         let lock = self.lock.as_ref().and_then(BrokerLock::share);
         let (given_away, lock_path) = (Arc::clone(&self.given_away), self.instance.lock_path());
         Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, seat: Box::new(self) }
-    }
-
-    /// Lets other users reach the socket, or lets them not. One that somebody else has made is theirs to open.
-    pub(super) fn set_reach(&self, others: bool) -> Result<(), InstanceError> {
-        match self.directory.as_deref().filter(|_| self.is_ours) {
-            Some(directory) => self
-                .instance
-                .set_reach(directory, others)
-                .map_err(|source| self.instance.failed("set who may connect to", source)),
-            None => Ok(()),
-        }
     }
 
     /// The place that another broker has handed over: its socket, and its lock, which is held.
@@ -113,8 +110,14 @@ impl Seat {
         let failed = |source: Errno| instance.failed("listen on", source);
         let directory = instance.open_directory()?.ok_or(Errno::NOENT).map_err(failed)?;
         let socket_identity = identity(instance, &directory).map_err(failed)?;
+        let config = instance.current_config();
+        // One that somebody else has made is theirs to open.
+        if is_ours {
+            instance.set_reach(&directory, config.admits_others())?;
+        }
         Ok(Self {
             instance: instance.clone(),
+            config,
             socket_identity,
             listener: Arc::new(listener),
             lock: Some(lock),
@@ -143,11 +146,13 @@ impl Seat {
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
         bind(&listener, &instance.address()?).map_err(failed)?;
         // Before anybody is waited for: guests may not connect until then, and would take that for an answer.
-        instance.set_reach(place, instance.current_config().admits_others()).map_err(failed)?;
+        let config = instance.current_config();
+        instance.set_reach(place, config.admits_others())?;
         listen(&listener, LISTEN_BACKLOG).map_err(failed)?;
         let socket_identity = identity(instance, &place).map_err(failed)?;
         Ok(Self {
             instance: instance.clone(),
+            config,
             socket_identity,
             listener: Arc::new(listener),
             lock: Some(lock),
