@@ -6,7 +6,7 @@ use std::ops::Range;
 use onecopy_memory::layout::INLINE_BYTES_MAX;
 use onecopy_memory::ring::HeldChunk;
 
-use crate::content::Content;
+use crate::content::{Content, read_header};
 use crate::error::ReceiveError;
 
 use crate::payload::{Payload, PlainData};
@@ -54,14 +54,5 @@ impl BatchRest {
         content.header = read_header(&self.chunk);
         self.left.start += 1;
         Ok(())
-    }
-}
-
-/// The header at the start of a chunk that was found to be long enough for one.
-#[inline]
-pub(crate) fn read_header<H: PlainData>(chunk: &HeldChunk) -> H {
-    match H::read_from_prefix(chunk.bytes()) {
-        Ok((header, _)) => header,
-        Err(_) => H::new_zeroed(),
     }
 }

@@ -5,8 +5,6 @@ use onecopy_memory::layout::INLINE_BYTES_MAX;
 use onecopy_memory::ring::HeldChunk;
 use zerocopy::IntoBytes;
 
-use crate::batch_rest::read_header;
-use crate::draft::chunk_header_bytes;
 use crate::payload::{Payload, PlainData};
 
 /// Bytes of a message that travels inside a slot. Aligned, so that no sixteen bytes that are copied at once cross into
@@ -96,15 +94,14 @@ impl<H: PlainData> Content<H> {
         P::from_bytes(self.bytes()).expect("length and alignment were checked when the message was received")
     }
 
-    /// Makes what is held the message, behind its header; `false` if it is too short for one.
+    /// Makes what is held the message, whose payload begins at `offset`, behind the header; `false` if it is too short for that.
     #[inline]
-    pub(crate) fn open_chunk(&mut self) -> bool {
-        let Some(chunk) = self.held.as_ref().filter(|chunk| chunk.bytes().len() >= chunk_header_bytes::<H>())
-        else {
+    pub(crate) fn open_chunk(&mut self, offset: usize) -> bool {
+        let Some(chunk) = self.held.as_ref().filter(|chunk| chunk.bytes().len() >= offset) else {
             return false;
         };
         self.header = read_header(chunk);
-        self.held_offset = chunk_header_bytes::<H>();
+        self.held_offset = offset;
         true
     }
 
@@ -119,5 +116,14 @@ impl<H: PlainData> Content<H> {
         let mut header = H::new_zeroed();
         header.as_mut_bytes().copy_from_slice(self.header.as_bytes());
         Self { header, inline: self.inline, held: self.held.take(), held_offset: self.held_offset }
+    }
+}
+
+/// The header at the start of a chunk that was found to be long enough for one.
+#[inline]
+pub(crate) fn read_header<H: PlainData>(chunk: &HeldChunk) -> H {
+    match H::read_from_prefix(chunk.bytes()) {
+        Ok((header, _)) => header,
+        Err(_) => H::new_zeroed(),
     }
 }

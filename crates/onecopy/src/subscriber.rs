@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use onecopy_memory::ring::{MessageParts, Received, RingFault};
 
-use crate::batch_rest::{BatchRest, read_header};
+use crate::batch_rest::BatchRest;
 use crate::broker::protocol::Address;
 use crate::content::Content;
 use crate::draft::chunk_header_bytes;
@@ -333,9 +333,7 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
             self.batch = chunk.map(|chunk| BatchRest::new(chunk, offset, message_bytes, left));
             return Ok(false);
         }
-        self.content.header = read_header(chunk);
-        self.content.held_offset = offset;
-        Ok(true)
+        Ok(self.content.open_chunk(offset))
     }
 }
 

@@ -4,6 +4,7 @@ use onecopy_memory::ring::{MessageParts, Received};
 
 use super::letter::{Header, Letter};
 use crate::content::Content;
+use crate::draft::chunk_header_bytes;
 use crate::error::ReceiveError;
 use crate::feed::{Feed, Feeds};
 
@@ -39,7 +40,9 @@ impl<H: Header> Mail<H> {
                         return Ok(Some(seen));
                     }
                     Ok(Received::Empty) => {}
-                    Ok(Received::Chunk { count: 1, .. }) if self.content.open_chunk() => {
+                    Ok(Received::Chunk { count: 1, .. })
+                        if self.content.open_chunk(chunk_header_bytes::<H>()) =>
+                    {
                         let seen = look(feed, &mut self.content);
                         self.feeds.received();
                         return Ok(Some(seen));
