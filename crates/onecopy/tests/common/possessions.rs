@@ -11,9 +11,10 @@ use super::LONG;
 const FIRST_TIMES_BYTES: u64 = 4 * 4096;
 
 /// What a process has.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq, Clone)]
 pub(crate) struct Possessions {
-    pub(crate) descriptors: usize,
+    /// How many it has of each kind, so that what is left says where to look.
+    pub(crate) descriptors: BTreeMap<String, usize>,
     pub(crate) threads: usize,
     /// Of shared memory.
     pub(crate) mappings: usize,
@@ -41,16 +42,21 @@ impl Possessions {
                 touched_kib += kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
             }
         }
-        let mut memory = BTreeMap::new();
-        for path in ["fd", "map_files"].into_iter().flat_map(entries).map(|entry| entry.path()) {
-            let is_ours =
-                std::fs::read_link(&path).is_ok_and(|target| is_shared_memory(&target.to_string_lossy()));
-            if let (true, Ok(metadata)) = (is_ours, std::fs::metadata(&path)) {
-                memory.insert((metadata.dev(), metadata.ino()), metadata.blocks() * 512);
+        let (mut memory, mut descriptors) = (BTreeMap::new(), BTreeMap::new());
+        for directory in ["fd", "map_files"] {
+            for path in entries(directory).map(|entry| entry.path()) {
+                let Ok(target) = std::fs::read_link(&path) else { continue };
+                let target = target.to_string_lossy();
+                if directory == "fd" {
+                    *descriptors.entry(kind_of(&target)).or_default() += 1;
+                }
+                if let (true, Ok(metadata)) = (is_shared_memory(&target), std::fs::metadata(&path)) {
+                    memory.insert((metadata.dev(), metadata.ino()), metadata.blocks() * 512);
+                }
             }
         }
         Self {
-            descriptors: entries("fd").count(),
+            descriptors,
             threads: entries("task").count(),
             mappings,
             shared_bytes: memory.values().sum(),
@@ -59,7 +65,7 @@ impl Possessions {
     }
 
     fn is_within(&self, before: &Self) -> bool {
-        self.descriptors <= before.descriptors
+        self.descriptors.values().sum::<usize>() <= before.descriptors.values().sum()
             && self.threads <= before.threads
             && self.mappings <= before.mappings
             && self.shared_bytes <= before.shared_bytes + FIRST_TIMES_BYTES
@@ -79,6 +85,11 @@ impl Possessions {
             std::thread::yield_now();
         }
     }
+}
+
+/// What a descriptor leads to without the number that it has there, as in `socket:[1234]`.
+fn kind_of(target: &str) -> String {
+    target.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
 fn is_shared_memory(shown: &str) -> bool {
