@@ -10,6 +10,7 @@
 //! | chunk | not compressed, with its CRC: what is lost at most when the end of a file is missing |
 
 mod reader;
+mod record;
 #[cfg(test)]
 mod tests;
 mod writer;

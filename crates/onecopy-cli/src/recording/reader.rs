@@ -6,13 +6,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use mcap::McapError;
 use mcap::records::Record;
 use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOptions};
-use mcap::{McapError, parse_record};
 use onecopy::Delivery;
 use onecopy::payload_type::PayloadType;
 
-use super::{DELIVERY, ENCODING, RecordedTopic, RecordingError};
+use super::{DELIVERY, ENCODING, RecordedTopic, RecordingError, record};
 
 pub(crate) struct RecordingReader {
     path: String,
@@ -84,7 +84,10 @@ impl RecordingReader {
                     continue;
                 }
                 Some(Ok(LinearReadEvent::Record { data, opcode })) => {
-                    parse_record(opcode, data).map(Record::into_owned)
+                    match record::parse(opcode, data).transpose() {
+                        Some(record) => record,
+                        None => continue,
+                    }
                 }
                 Some(Err(error)) => Err(error),
             };
