@@ -40,7 +40,7 @@ Exit codes:
   2    the command line makes no sense
   3    no broker runs the instance, nobody has the topic, service, region or dataset open,
        or nobody serves it
-  4    nothing came within --timeout or --deadline
+  4    nothing came within --timeout or --deadline, or from a region whose writer is stopped
   5    the server answered that it could not do it; standard error has what it says
   6    the server ended, or dropped the request, before it had answered in full
   7    the region is at another version: `onecopy region write --if-version`, `onecopy region edit`

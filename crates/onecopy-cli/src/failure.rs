@@ -196,7 +196,9 @@ impl Failure {
             | Self::NobodyShares { .. }
             | Self::Region(RegionError::NotFound { .. })
             | Self::Dataset(DatasetError::NotFound { .. }) => 3,
-            Self::Timeout { .. } | Self::Call(CallError::Timeout | CallError::DeadlinePassed) => 4,
+            Self::Timeout { .. }
+            | Self::Call(CallError::Timeout | CallError::DeadlinePassed)
+            | Self::Region(RegionError::WriterStuck { .. }) => 4,
             Self::Call(CallError::Failed(_)) => 5,
             Self::Call(CallError::PeerDied { .. } | CallError::Unanswered) => 6,
             Self::Region(RegionError::Conflict { .. }) => 7,

@@ -90,6 +90,7 @@ impl Broker {
                 self.quota.release(peer, port);
             }
         }
+        self.forget_unawaited();
         // What a dataset's readers look at never changes, so nobody waits for them to let go.
         for port in self.datasets.ports_of(node) {
             self.datasets.close(port);

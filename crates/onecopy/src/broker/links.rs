@@ -1,6 +1,7 @@
 //! How far each publisher and each subscriber of a topic have come with each other. The tie between the two (a *link*) is
 //! kept in one place, at the subscriber, so the two sides can't disagree.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onecopy_memory::layout::SEGMENTS_MAX;
@@ -86,8 +87,10 @@ impl Topics {
     pub(super) fn tell_settled(&mut self, port: PortId, outbox: &mut Outbox) {
         let Some(topic) = self.topic_of(port) else { return };
         let publisher = topic.publishers.get(&port).map(|publisher| &publisher.awaited);
-        let subscriber = topic.subscribers.get(&port).map(|subscriber| &subscriber.awaited);
-        if publisher.into_iter().chain(subscriber).all(|awaited| awaited.is_empty()) {
+        let subscriber = topic.subscribers.get(&port);
+        let absent = subscriber.map(|_| &topic.absent_writers);
+        let subscriber = subscriber.map(|subscriber| &subscriber.awaited);
+        if [publisher, subscriber, absent].into_iter().flatten().all(BTreeSet::is_empty) {
             outbox.tell(port.node, Event::Settled { port });
         }
     }

@@ -97,6 +97,10 @@ impl Broker {
                 if anew && self.topics.has_value(&key) {
                     return Err(OpenError::HasWriter { region: key.to_string(), pid: 0 });
                 }
+                if let Some(writer) = self.topics.absent_writer_of(&key) {
+                    let pid = self.pid_of(writer.node);
+                    return Err(OpenError::HasWriter { region: key.to_string(), pid });
+                }
                 match self.topics.writer_of(&key) {
                     Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
                         Err(OpenError::HasWriter {

@@ -103,24 +103,15 @@ impl Returning {
 
     /// A port has ended, or let go of `other`: it is tied no more. Returns the ports of absent nodes that nobody is tied to
     /// any more.
-    pub(super) fn untie(&mut self, port: PortId, other: Option<PortId>) -> Vec<PortId> {
+    fn untie(&mut self, port: PortId, other: Option<PortId>) -> Vec<PortId> {
         let mut untied = Vec::new();
-        self.absent.retain(|_, absent| {
+        for absent in self.absent.values_mut() {
             let ended = |tie: &Tie| tie.port() == port && other.is_none_or(|other| tie.other() == other);
             let gone: Vec<Tie> = absent.ties.extract_if(.., |tie| ended(tie)).collect();
             let is_tied = |port| absent.ties.iter().any(|tie| tie.other() == port);
             untied.extend(gone.iter().map(Tie::other).filter(|other| !is_tied(*other)));
-            !absent.ties.is_empty()
-        });
+        }
         untied
-    }
-
-    /// A node has ended: its half of ties counts no more, whether it had such ports or not.
-    pub(super) fn untie_node(&mut self, node: NodeId) {
-        self.absent.retain(|_, absent| {
-            absent.ties.retain(|tie| tie.port().node != node);
-            !absent.ties.is_empty()
-        });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -254,7 +245,7 @@ impl Broker {
         for (request, descriptor) in later {
             self.reclaim(peer, request, descriptor, &mut outbox);
         }
-        self.settle_remains(&mut outbox);
+        self.await_no_writer(node, &mut outbox);
         let ports = self.topics.ports_of(node);
         ports.into_iter().for_each(|port| self.topics.tell_settled(port, &mut outbox));
         self.deliver(outbox);
@@ -272,6 +263,9 @@ impl Broker {
         let absent = self.returning.absent.entry(node).or_default();
         absent.pid = absent.pid.max(pid);
         absent.ties.insert(tie);
+        if let Tie::Source { route, .. } = tie {
+            self.topics.await_writer(route);
+        }
         if let Tie::Seat { port, other, seat } = tie
             && let Some(seat) = onecopy_memory::region::Seat::from_bits(seat)
         {
@@ -389,13 +383,16 @@ impl Broker {
         if self.is_gathering() {
             return;
         }
-        let awaited: BTreeSet<PortId> =
-            self.returning.absent.values().flat_map(|absent| absent.ties.iter().map(Tie::port)).collect();
-        for topic in self.topics.by_key.values_mut().filter(|topic| topic.remembered.is_some()) {
-            if !topic.subscribers.keys().any(|subscriber| awaited.contains(subscriber)) {
-                topic.leave_remembered(outbox);
-            }
+        for topic in self.topics.by_key.values_mut().filter(|topic| topic.absent_writers.is_empty()) {
+            topic.leave_remembered(outbox);
         }
+    }
+
+    /// A node has come back, or never will: of what it may have written is left what others remember.
+    fn await_no_writer(&mut self, node: NodeId, outbox: &mut Outbox) {
+        let met = self.topics.await_no_writer(node);
+        self.settle_remains(outbox);
+        met.into_iter().for_each(|port| self.topics.tell_settled(port, outbox));
     }
 
     /// A node that others are tied to does not come back.
@@ -409,7 +406,7 @@ impl Broker {
                 Tie::Seat { other, .. } => self.shared.close(other, outbox),
             }
         }
-        self.settle_remains(outbox);
+        self.await_no_writer(node, outbox);
     }
 
     /// A peer is gone or let go of that may have been in the middle of its announcement. While it still holds something,
@@ -433,6 +430,23 @@ impl Broker {
             for untied in self.returning.untie(port, other) {
                 self.shared.close(untied, outbox);
             }
+            self.forget_unawaited();
         }
+    }
+
+    /// A node has ended: its half of ties counts no more, whether it had such ports or not.
+    pub(super) fn untie_node(&mut self, node: NodeId) {
+        for absent in self.returning.absent.values_mut() {
+            absent.ties.retain(|tie| tie.port().node != node);
+        }
+        self.forget_unawaited();
+    }
+
+    /// Nodes that nobody is tied to any more, and that write nothing that is read, may come back or not.
+    pub(super) fn forget_unawaited(&mut self) {
+        let Self { returning, topics, .. } = self;
+        let is_awaited =
+            |node: NodeId, absent: &Absent| !absent.ties.is_empty() || topics.awaits_writer_on(node);
+        returning.absent.retain(|node, absent| is_awaited(*node, absent));
     }
 }

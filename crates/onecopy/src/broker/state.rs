@@ -202,7 +202,7 @@ impl Broker {
         for port in ports {
             self.close(port, &mut outbox);
         }
-        self.returning.untie_node(node);
+        self.untie_node(node);
         self.deliver(outbox);
         self.no_longer_expected(node);
     }
@@ -433,6 +433,7 @@ impl Broker {
         self.shared.close(port, outbox);
         self.datasets.close(port);
         self.topics.close(port, outbox);
+        self.forget_unawaited();
     }
 
     /// The process of a node, also of one that has not come back yet, or 0.

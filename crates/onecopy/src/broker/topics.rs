@@ -92,6 +92,9 @@ pub(super) struct Topic {
     pub(super) remains: Option<Descriptor>,
     /// What a reader has of a region, with its version, until it is known whether the writer comes back.
     pub(super) remembered: Option<(u64, Descriptor)>,
+    /// Writers of a region that may come back, as somebody knew who read it. Until then nobody else writes it, and nobody is
+    /// left what they may be writing: readers that they don't know would not be safe there.
+    pub(super) absent_writers: BTreeSet<PortId>,
     /// A region that stays while nobody has it open.
     pub(super) kept: bool,
 }
@@ -242,6 +245,11 @@ impl Topics {
         self.by_key.get(region)?.publishers.keys().next_back().copied()
     }
 
+    /// A writer of a region that may come back.
+    pub(super) fn absent_writer_of(&self, region: &Key) -> Option<PortId> {
+        self.by_key.get(region)?.absent_writers.last().copied()
+    }
+
     /// Keeps a region, or lets go of it; `false` if there is none.
     pub(super) fn keep(&mut self, region: &Key, keep: bool, outbox: &mut Outbox) -> bool {
         let Some(topic) = self.by_key.get_mut(region) else { return false };
@@ -328,6 +336,32 @@ impl Topics {
         if is_latest && topic.publishers.is_empty() && topic.subscribers.contains_key(&subscriber) {
             topic.remembered = Some((version, memory));
         }
+    }
+
+    /// Somebody reads a region whose writer has not come back.
+    pub(super) fn await_writer(&mut self, route: Route) {
+        if let Some(Key::Region(_)) = self.by_port.get(&route.subscriber)
+            && let Some(topic) = self.topic_of(route.subscriber)
+        {
+            topic.absent_writers.insert(route.publisher);
+        }
+    }
+
+    /// No writer on this node is waited for any more. Returns those who need not wait for any then.
+    pub(super) fn await_no_writer(&mut self, node: NodeId) -> Vec<PortId> {
+        let mut met = Vec::new();
+        for topic in self.by_key.values_mut() {
+            let awaited = topic.absent_writers.extract_if(node.ports(), |_| true).count();
+            if awaited > 0 && topic.absent_writers.is_empty() {
+                met.extend(topic.subscribers.keys().copied());
+            }
+        }
+        met
+    }
+
+    /// Whether a region that somebody reads may have a writer on this node, which has not come back.
+    pub(super) fn awaits_writer_on(&self, node: NodeId) -> bool {
+        self.by_key.values().any(|topic| topic.absent_writers.range(node.ports()).next().is_some())
     }
 
     /// How many publishers and subscribers a topic has.

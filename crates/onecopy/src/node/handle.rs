@@ -185,18 +185,20 @@ impl NodeHandle {
         self.open_port(port, subscriber, &request)
     }
 
-    /// Opens a reader of a region with a single writer.
+    /// Opens a reader of a region with a single writer. `false` if there is one that takes too long to answer.
     pub(crate) fn open_region_reader(
         self: &Arc<Self>,
         port: PortId,
         name: String,
         expected: Option<PayloadType>,
-    ) -> Result<Arc<Inbox>, OpenError> {
+    ) -> Result<(Arc<Inbox>, bool), OpenError> {
         let address = Address::Region { name, succeeds: None, anew: false };
         let request = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
         let mut subscriber = self.subscriber(port, expected, false, None)?;
         subscriber.reads_region = true;
-        self.open_port(port, subscriber, &request)
+        let inbox = Arc::clone(&subscriber.inbox);
+        let has_settled = self.session.open_subscriber(port, subscriber, &request)?;
+        Ok((inbox, has_settled))
     }
 
     /// Announces the memory of a region's single writer.

@@ -92,16 +92,17 @@ impl Session {
         if opened.is_err() {
             self.ports().publishers.remove(&port);
         }
-        opened
+        opened.map(drop)
     }
 
-    /// Announces a subscriber and waits until the publishers that were there have attached it.
+    /// Announces a subscriber and waits until the publishers that were there have attached it; `false` if one of them takes
+    /// too long.
     pub(super) fn open_subscriber(
         &self,
         port: PortId,
         subscriber: SubscriberPort,
         request: &Request,
-    ) -> Result<(), OpenError> {
+    ) -> Result<bool, OpenError> {
         self.ports().subscribers.insert(port, subscriber);
         let note = |ledger: &mut Ledger| ledger.open_subscriber(port, request.clone());
         let opened = self.open(port, note, request, None);
@@ -129,13 +130,15 @@ impl Session {
         seated.ok_or(OpenError::BrokerSilent)
     }
 
+    /// Asks the broker for a port and waits until it is open, and all counterparts that were there have answered; `false` if
+    /// one of these takes too long.
     pub(super) fn open(
         &self,
         port: PortId,
         note: impl FnOnce(&mut Ledger),
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<(), OpenError> {
+    ) -> Result<bool, OpenError> {
         match self.conversation.say(note, request, descriptor) {
             // The control thread knows why.
             Ok(()) | Err(TransportError::Closed) => {}
@@ -151,12 +154,13 @@ impl Session {
             return Err(OpenError::BrokerSilent);
         }
         let settled = |opening: &Opening| matches!(opening, Opening::Settled | Opening::Failed(_));
-        if !self.wait_for(port, limits::SETTLE_TIMEOUT, settled)? {
+        let has_settled = self.wait_for(port, limits::SETTLE_TIMEOUT, settled)?;
+        if !has_settled {
             tracing::warn!(%port, "some counterpart did not attach in time: it is stopped or stuck, and joins when it runs again");
         }
         match self.ports().opening_mut(port).map(|opening| std::mem::replace(opening, Opening::Settled)) {
             Some(Opening::Failed(error)) => Err(error),
-            _ => Ok(()),
+            _ => Ok(has_settled),
         }
     }
 

@@ -33,6 +33,14 @@ pub enum RegionError {
         /// Its name.
         region: String,
     },
+    /// The value lies with a process that does not answer.
+    #[error(
+        "region {region:?} has a writer that is stopped or stuck, and may go on to write it: let it run or end it (`onecopy status` shows it), and open the region again"
+    )]
+    WriterStuck {
+        /// Its name.
+        region: String,
+    },
     /// There is a region of this name, and it was to be new.
     #[error("region {region:?} exists already: open it with open() or open_or_create(), or use another name")]
     Exists {

@@ -149,7 +149,8 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
     ///
     /// # Errors
     ///
-    /// [`RegionError::NotFound`]; [`RegionError::Open`] if it has another type or mode.
+    /// [`RegionError::NotFound`]; [`RegionError::WriterStuck`] if the value lies with a process that does not answer within a
+    /// second; [`RegionError::Open`] if it has another type or mode.
     pub fn open(self) -> Result<Region<P>, RegionError> {
         self.open_as(Wish::Existing)
     }
@@ -170,7 +171,7 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
     /// # Errors
     ///
     /// [`RegionError::Open`] if it has another type or mode; [`RegionError::TooLarge`] if `initial` is larger than the
-    /// capacity; [`RegionError::File`].
+    /// capacity; [`RegionError::File`]; [`RegionError::WriterStuck`] as for [`Self::open`].
     pub fn open_or_create(self, initial: &P) -> Result<Region<P>, RegionError> {
         let initial = initial.to_bytes();
         self.open_as(Wish::Either(initial))

@@ -54,7 +54,7 @@ impl Single {
     pub(super) fn open(opening: Opening, wish: Wish<'_>) -> Result<Self, RegionError> {
         let Opening { node, name, payload, file, .. } = &opening;
         let port = node.new_port();
-        let inbox = node.open_region_reader(port, name.clone(), Some(payload.clone()))?;
+        let (inbox, has_settled) = node.open_region_reader(port, name.clone(), Some(payload.clone()))?;
         let mut reading = Reading::new(Arc::clone(node), port, inbox);
         let file = file.clone().map(|path| ValueFile::new(path, payload.layout_hash()));
         let mut writing = None;
@@ -62,7 +62,8 @@ impl Single {
             let exists = reading.reader()?.is_some();
             let initial = match wish {
                 Wish::Existing if exists => break,
-                Wish::Existing => return Err(RegionError::NotFound { region: name.clone() }),
+                Wish::Existing if has_settled => return Err(RegionError::NotFound { region: name.clone() }),
+                Wish::Existing => return Err(RegionError::WriterStuck { region: name.clone() }),
                 Wish::New(_) if exists => return Err(RegionError::Exists { region: name.clone() }),
                 Wish::Either(_) if reading.writer().is_some() => break,
                 Wish::New(initial) | Wish::Either(initial) => initial,
@@ -90,7 +91,7 @@ impl Single {
                     })?;
                     // Its writer is stopped or stuck: it may come back, so nobody else may begin yet.
                     if !in_time && reading.known_reader().is_none() {
-                        return Err(RegionError::Timeout);
+                        return Err(RegionError::WriterStuck { region: name.clone() });
                     }
                 }
                 Err(error) => return Err(error),

@@ -307,15 +307,26 @@ impl World {
         if self.is_told {
             eprintln!("  broker → {}: {event:?}", self.nodes[node].id);
         }
-        self.check_news(&event);
+        self.check_news(&event, descriptor.as_ref());
         let spare = self.new_memory();
         self.nodes[node].take(event, descriptor, &spare);
         true
     }
 
     /// Whoever is told of an end is told the truth.
-    fn check_news(&self, event: &Event) {
+    fn check_news(&self, event: &Event, descriptor: Option<&Descriptor>) {
         match event {
+            Event::Remains { subscriber, .. } => {
+                // What remains is read in place, and whoever writes it knows nothing of this reader.
+                let is_read =
+                    |memory: &Descriptor| descriptor.is_some_and(|remains| Arc::ptr_eq(remains, memory));
+                let alive = self.nodes.iter().filter(|node| node.is_alive && !node.is_refused);
+                for (writer, port) in alive.flat_map(|node| &node.ports) {
+                    let writes =
+                        matches!(port.kind, Kind::Writer(_)) && port.memory.as_ref().is_some_and(is_read);
+                    assert!(!writes, "{subscriber} is left what {writer} still writes");
+                }
+            }
             Event::PublisherGone { route } => {
                 // One that the last broker had not answered opens anew, and is shown anew.
                 let reads = self.feed(*route).is_some_and(|feed| feed.start.is_some());

@@ -253,7 +253,7 @@ impl Actor<'_> {
                 Ok(region) => return Some(region),
                 Err(
                     RegionError::Open(OpenError::BrokerSilent)
-                    | RegionError::Timeout
+                    | RegionError::WriterStuck { .. }
                     | RegionError::NotFound { .. },
                 ) => {}
                 Err(error) => panic!("{error}"),

@@ -61,6 +61,69 @@ fn returned_reader() -> Broker {
     broker
 }
 
+/// What a peer is told of a region, beside that it has it open.
+fn told(broker: &mut Broker, peer: u64) -> Vec<&'static str> {
+    broker.check_invariants();
+    let outputs: Vec<Output> = std::iter::from_fn(|| broker.poll_output()).collect();
+    let told = outputs.into_iter().filter_map(|output| match output {
+        Output::Send { peer: to, event, .. } if to == PeerId(peer) => match event {
+            Event::Remains { .. } => Some("remains"),
+            Event::Publisher { .. } => Some("writer"),
+            Event::Settled { .. } => Some("settled"),
+            _ => None,
+        },
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_end_the_writer_it_knew() {
+    let mut broker = returned_reader();
+    join(&mut broker, 3, None);
+    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    broker.handle_request(PeerId(1), Request::Close { port: port(1, 1) }, None);
+    broker.handle_gone(PeerId(1));
+    join(&mut broker, 4, Some(BrokerId(9)));
+    broker.handle_request(PeerId(4), Request::Announced, None);
+    // The writer may be alive and writing: what it writes is not to be read by one whom it does not know.
+    assert_eq!(told(&mut broker, 3), Vec::<&str>::new());
+    assert!(is_refused(&mut broker, write(port(3, 2), false)), "there may be a writer");
+    broker.handle_absent_ended(NodeId(2));
+    assert_eq!(told(&mut broker, 3), ["remains", "settled"]);
+}
+
+#[test]
+fn a_writer_that_comes_back_is_met_by_those_who_came_meanwhile() {
+    let mut broker = returned_reader();
+    join(&mut broker, 3, None);
+    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    broker.handle_request(PeerId(1), Request::Close { port: port(1, 1) }, None);
+    assert_eq!(told(&mut broker, 3), Vec::<&str>::new());
+    join(&mut broker, 2, Some(BrokerId(9)));
+    broker.handle_request(PeerId(2), write(port(2, 1), false), Some(memory()));
+    broker.handle_request(PeerId(2), Request::Announced, None);
+    assert_eq!(told(&mut broker, 3), ["writer"]);
+    assert_eq!(broker.absent().count(), 0);
+}
+
+#[test]
+fn a_writer_that_comes_back_without_the_region_leaves_it() {
+    let mut broker = returned_reader();
+    join(&mut broker, 3, None);
+    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    join(&mut broker, 2, Some(BrokerId(9)));
+    broker.handle_request(PeerId(2), Request::Announced, None);
+    assert_eq!(told(&mut broker, 3), ["remains", "settled"]);
+}
+
+#[test]
+fn nobody_is_waited_for_once_nobody_reads() {
+    let mut broker = returned_reader();
+    broker.handle_gone(PeerId(1));
+    assert!(broker.is_empty());
+}
+
 fn write(publisher: PortId, anew: bool) -> Request {
     Request::OpenPublisher {
         publisher,
