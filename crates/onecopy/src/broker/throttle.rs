@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
@@ -80,6 +81,16 @@ impl Throttle {
         Ok(())
     }
 
+    /// The timer has rung: unread, it would go on to be ready.
+    fn has_rung(&mut self) -> io::Result<()> {
+        self.rings = None;
+        match rustix::io::read(&self.timer, &mut [0; 8]) {
+            // It was set anew meanwhile.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Those whose rest is over.
     fn take_rested(&mut self, now: Instant) -> Vec<Resting> {
         let over = self.until.iter().filter(|(_, end)| **end <= now).map(|(resting, _)| *resting);
@@ -111,8 +122,7 @@ impl Server {
     /// The timer has rung.
     pub(super) fn end_rests(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        // Set anew, it is not ready any more.
-        self.throttle.rings = None;
+        self.throttle.has_rung()?;
         for rested in self.throttle.take_rested(now) {
             self.hear(rested)?;
         }
@@ -177,5 +187,14 @@ mod tests {
         throttle.set_timer(now).unwrap();
         watch.wait(&mut ready, Some(&Timespec::default())).unwrap();
         assert!(ready.is_empty(), "set anew, it does not ring until then");
+        throttle.until.clear();
+        throttle.until.insert(FIRST, now);
+        throttle.set_timer(now).unwrap();
+        watch.wait(&mut ready, None).unwrap();
+        throttle.has_rung().unwrap();
+        assert_eq!(throttle.take_rested(now), [FIRST]);
+        throttle.set_timer(now).unwrap();
+        watch.wait(&mut ready, Some(&Timespec::default())).unwrap();
+        assert!(ready.is_empty(), "with nobody left it does not ring again");
     }
 }
