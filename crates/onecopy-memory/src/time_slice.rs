@@ -6,6 +6,7 @@
 
 use std::ffi::{c_long, c_uint};
 use std::io;
+use std::time::Duration;
 
 /// `struct sched_attr` of the kernel, in its first version.
 #[repr(C)]
@@ -38,24 +39,21 @@ const SCHED_GETATTR: c_long = 275;
 const SCHED_NORMAL: u32 = 0;
 const SCHED_BATCH: u32 = 3;
 
-/// The shortest slice that the kernel gives: enough for tens of packets.
-const SLICE_NS: u64 = 100_000;
-
 // SAFETY: this is the declaration of the C library's `syscall` for every target of this crate.
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
 }
 
-/// Asks for short slices for the calling thread, and those that it starts later. A kernel that does not know them changes
-/// nothing, and neither does this where an administrator has chosen a policy without slices.
+/// Asks for slices of this length, from 0.1 to 100 ms, for the calling thread, and those that it starts later. A kernel that
+/// does not know them changes nothing, and neither does this where an administrator has chosen a policy without slices.
 ///
 /// # Errors
 ///
 /// When the kernel refuses, as a filter of system calls may have it.
-pub fn shorten() -> io::Result<()> {
+pub fn shorten(slice: Duration) -> io::Result<()> {
     let mut attributes = attributes()?;
     if matches!(attributes.policy, SCHED_NORMAL | SCHED_BATCH) {
-        attributes.runtime_ns = SLICE_NS;
+        attributes.runtime_ns = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: number 0 is the calling thread; the kernel reads `size` bytes, which `attributes` has.
         check(unsafe { syscall(SCHED_SETATTR, 0_i32, std::ptr::from_ref(&attributes), 0_u32) })?;
     }
@@ -81,7 +79,7 @@ mod tests {
     fn only_the_thread_that_asks_has_shorter_slices() {
         let before = attributes().unwrap();
         let asks = || {
-            shorten().unwrap();
+            shorten(Duration::from_micros(100)).unwrap();
             attributes().unwrap()
         };
         let after = std::thread::spawn(asks).join().unwrap();

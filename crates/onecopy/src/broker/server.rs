@@ -34,7 +34,7 @@ use super::transport::{Credentials, Packet, TransportError};
 use super::watch::{Source, Watch};
 use crate::config::Config;
 use crate::limits::{
-    EVENTS_PER_WAIT, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS, PACKETS_PER_TURN,
+    BROKER_SLICE, EVENTS_PER_WAIT, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS, PACKETS_PER_TURN,
     QUEUED_DESCRIPTORS_DIVISOR,
 };
 use crate::open_files;
@@ -212,7 +212,7 @@ impl Server {
     ///
     /// When epoll fails, for which the kernel has no reason to give on descriptors that it accepted before.
     pub fn run(mut self) -> io::Result<Ended> {
-        if let Err(error) = time_slice::shorten() {
+        if let Err(error) = time_slice::shorten(BROKER_SLICE) {
             tracing::debug!(%error, "on a busy machine, whoever joins waits for longer");
         }
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);

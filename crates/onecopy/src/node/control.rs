@@ -29,13 +29,13 @@ use crate::error::{OpenError, ReceiveError};
 use crate::feed::evicted;
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
 use crate::instance::Welcome;
-use crate::limits::IN_FLIGHT_RETRY;
+use crate::limits::{CONTROL_SLICE, IN_FLIGHT_RETRY};
 use crate::payload_type::PayloadType;
 
 /// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests wait for room
 /// in the socket, and when the node ends.
 pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership: Membership) {
-    if let Err(error) = time_slice::shorten() {
+    if let Err(error) = time_slice::shorten(CONTROL_SLICE) {
         tracing::debug!(%error, "on a busy machine, whoever this node meets waits for longer");
     }
     loop {
