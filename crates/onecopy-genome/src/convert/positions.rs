@@ -1,16 +1,17 @@
 //! The positions to convert, from a list of `chrom:pos`, a VCF or a BED file; plain, or compressed with bgzip.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::lines::Lines;
 use super::output::Format;
 use crate::error::GenomeError;
 
-/// Names of sequences that are kept to be shared by positions; a list with more of them is none of an assembly.
-const KEPT_SEQUENCES: usize = 1 << 16;
+/// The last position that an alignment in BAM or CRAM can lie on.
+const POSITION_MAX: u64 = i32::MAX as u64;
+/// Characters of a line's part that an error shows.
+const SHOWN_CHARACTERS: usize = 60;
 
 /// A position of the first reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +27,11 @@ pub(super) struct Query {
 
 /// Reads positions from a file.
 pub(super) struct Positions {
-    lines: Box<dyn BufRead + Send>,
-    path: PathBuf,
+    lines: Lines,
     format: Format,
-    number: u64,
-    line: String,
     /// The rest of a line: its next position, and the last one.
     interval: Option<(Query, u64)>,
+    /// Names of sequences, to be shared by the positions that are taken together.
     sequences: HashSet<Arc<str>>,
 }
 
@@ -47,19 +46,19 @@ struct Line<'a> {
 
 impl Positions {
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, GenomeError> {
-        let lines = open_text(path).map_err(GenomeError::file("open", path))?;
-        let (path, sequences) = (path.to_owned(), HashSet::new());
-        Ok(Self { lines, path, format, number: 0, line: String::new(), interval: None, sequences })
+        Ok(Self { lines: Lines::open(path)?, format, interval: None, sequences: HashSet::new() })
     }
 
     /// The next positions, at most so many, and with hardly more bytes of names and alleles than that. Empty at the end.
     pub(super) fn take(&mut self, count: usize, text_bytes: usize) -> Result<Vec<Query>, GenomeError> {
+        self.sequences.clear();
         let (mut queries, mut bytes) = (Vec::new(), 0);
         while queries.len() < count
             && bytes < text_bytes
             && let Some(query) = self.next()?
         {
-            bytes += query.name.as_ref().map_or(0, |name| name.len()) + query.alleles.len();
+            bytes +=
+                query.sequence.len() + query.name.as_ref().map_or(0, |name| name.len()) + query.alleles.len();
             queries.push(query);
         }
         Ok(queries)
@@ -76,12 +75,7 @@ impl Positions {
                 let (query, last) = self.interval.take().unzip();
                 return Ok(query.filter(|query| Some(query.position) == last));
             }
-            self.line.clear();
-            self.number += 1;
-            if self.lines.read_line(&mut self.line).map_err(GenomeError::file("read", &self.path))? == 0 {
-                return Ok(None);
-            }
-            let line = self.line.trim_end_matches(['\n', '\r']);
+            let Some(line) = self.lines.next()? else { return Ok(None) };
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -91,15 +85,14 @@ impl Positions {
                 Format::Bed if line.starts_with("track") || line.starts_with("browser") => continue,
                 Format::Bed => parse_bed(line),
             };
-            let Line { sequence, first, last, name, alleles } = parsed.map_err(|what| GenomeError::Line {
-                path: self.path.clone(),
-                line: self.number,
-                what,
-            })?;
-            if first <= last {
-                let sequence = shared(&mut self.sequences, sequence);
-                let query = Query { sequence, position: first, name: name.map(Box::from), alleles };
-                self.interval = Some((query, last));
+            match parsed {
+                Ok(Line { sequence, first, last, name, alleles }) if first <= last => {
+                    let sequence = shared(&mut self.sequences, sequence);
+                    let query = Query { sequence, position: first, name: name.map(Box::from), alleles };
+                    self.interval = Some((query, last));
+                }
+                Ok(_) => {}
+                Err(what) => return Err(self.lines.fault(what)),
             }
         }
     }
@@ -110,23 +103,9 @@ fn shared(sequences: &mut HashSet<Arc<str>>, sequence: &str) -> Arc<str> {
     if let Some(known) = sequences.get(sequence) {
         return Arc::clone(known);
     }
-    if sequences.len() == KEPT_SEQUENCES {
-        sequences.clear();
-    }
     let sequence: Arc<str> = sequence.into();
     sequences.insert(Arc::clone(&sequence));
     sequence
-}
-
-fn open_text(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let is_compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    if is_compressed {
-        return Ok(Box::new(BufReader::new(noodles_bgzf::io::Reader::new(
-            Box::new(file) as Box<dyn Read + Send>
-        ))));
-    }
-    Ok(Box::new(file))
 }
 
 fn parse_text(line: &str) -> Result<Line<'_>, String> {
@@ -160,35 +139,50 @@ fn parse_bed(line: &str) -> Result<Line<'_>, String> {
     let (Some(sequence), Some(start), Some(end)) = (fields.next(), fields.next(), fields.next()) else {
         return Err("fewer columns than chrom, start and end: is it BED?".to_owned());
     };
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number from 0"));
+    let number =
+        |text: &str| text.parse::<u64>().map_err(|_| format!("{} is not a number from 0", shown(text)));
     let (start, end) = (number(start)?, number(end)?);
     if start > end {
         return Err(format!("the interval ends at {end}, before its start at {start}"));
     }
+    // Each of its bases is a position: numbers out of nowhere would keep us busy for ever.
+    if end > POSITION_MAX {
+        return Err(format!("the interval ends at {end}, and no alignment lies behind {POSITION_MAX}"));
+    }
     let name = fields.next().filter(|&name| name != ".");
     let sequence = check_sequence(sequence)?;
-    // Where both are the largest number there is, there is nothing between them either.
-    let first = start.checked_add(1).unwrap_or(start);
-    let last = if start < end { end } else { 0 };
-    Ok(Line { sequence, first, last, name, alleles: Box::default() })
+    Ok(Line { sequence, first: start + 1, last: end, name, alleles: Box::default() })
 }
 
+/// A name that can stand in a column of the output.
 fn check_sequence(text: &str) -> Result<&str, String> {
-    if text.is_empty() { Err("no name of a chromosome".to_owned()) } else { Ok(text) }
+    if text.is_empty() {
+        return Err("no name of a chromosome".to_owned());
+    }
+    if text.contains(char::is_control) {
+        return Err(format!("{} is no name of a chromosome", shown(text)));
+    }
+    Ok(text)
 }
 
 fn parse_position(text: &str) -> Result<u64, String> {
     match text.trim().parse() {
         Ok(0) => Err("position 0: positions count from 1".to_owned()),
         Ok(position) => Ok(position),
-        Err(_) => Err(format!("{text:?} is not a position from 1")),
+        Err(_) => Err(format!("{} is not a position from 1", shown(text))),
+    }
+}
+
+/// What an error shows of a part of a line, which may be as long as the line.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn read(format: Format, content: &[u8]) -> Result<Vec<(String, u64)>, String> {
@@ -214,7 +208,7 @@ mod tests {
         assert_eq!(read(Format::Vcf, vcf), Ok(pairs(&[("chr1", 9)])));
         let bed = b"track name=x\nchr1\t0\t3\tname\nchr2\t4\t4\nchr2\t0\t0\nchr2 9 10\n";
         assert_eq!(read(Format::Bed, bed), Ok(pairs(&[("chr1", 1), ("chr1", 2), ("chr1", 3), ("chr2", 10)])));
-        let last = u64::MAX;
+        let last = POSITION_MAX;
         let bed = format!("chr1\t{}\t{last}\nchr1\t{last}\t{last}\n", last - 1);
         assert_eq!(read(Format::Bed, bed.as_bytes()), Ok(pairs(&[("chr1", last)])));
     }
@@ -226,17 +220,10 @@ mod tests {
         std::fs::write(&path, "chr1\t0\t6\tname\nchr2\t0\t1\n").unwrap();
         let mut positions = Positions::open(&path, Format::Bed).unwrap();
         let mut taken = Vec::new();
-        for (count, text_bytes) in [(2, 100), (100, 5), (100, 100), (100, 100)] {
+        for (count, text_bytes) in [(2, 100), (100, 10), (100, 100), (100, 100)] {
             taken.push(positions.take(count, text_bytes).unwrap().len());
         }
         assert_eq!(taken, [2, 2, 3, 0]);
-    }
-
-    #[test]
-    fn a_compressed_list_is_read() {
-        let mut writer = noodles_bgzf::io::Writer::new(Vec::new());
-        writer.write_all(b"chr1:5\n").unwrap();
-        assert_eq!(read(Format::Text, &writer.finish().unwrap()), Ok(pairs(&[("chr1", 5)])));
     }
 
     #[test]
@@ -252,9 +239,16 @@ mod tests {
             (Format::Bed, "chr1\t5"),
             (Format::Bed, "chr1\t5\t4"),
             (Format::Bed, "chr1\t-1\t4"),
+            (Format::Text, "chr1\tand more:5"),
+            (Format::Vcf, "chr\x011\t5\t.\tA\tC"),
+            (Format::Bed, "chr1\t0\t2147483648"),
+            (Format::Bed, "chr1\t0\t18446744073709551615"),
         ] {
             let error = read(format, format!("\n{line}\n").as_bytes()).unwrap_err();
             assert!(error.contains("list, line 2: "), "{line}: {error}");
         }
+        let long = format!("chr1:{}\n", "é".repeat(1 << 20));
+        let error = read(Format::Text, long.as_bytes()).unwrap_err();
+        assert!(error.len() < 300 && error.ends_with("éé\"… is not a position from 1"), "{error}");
     }
 }
