@@ -1,7 +1,7 @@
 //! `onecopy genome get`: the alignments of reads, by name.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -21,6 +21,10 @@ Examples:
   onecopy genome get reads.bam A00123:45:HXX:1:1101:1000:2000
   onecopy genome get --header reads.bam -f names.txt | samtools view -b -o subset.bam
   cut -f1 hits.tsv | onecopy genome get reads.bam -";
+
+/// Bytes of a line in a list of names at most: far more than the 254 that a name in a BAM file can have, so a longer
+/// one shows that it is no such list.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// Print the alignments of reads, by name
 #[derive(Debug, Args)]
@@ -107,10 +111,21 @@ impl<Sink: Write> Getter<'_, Sink> {
         Ok(())
     }
 
-    fn get_all(&mut self, names: impl BufRead, source: &str) -> Result<(), Failure> {
-        for name in names.split(b'\n') {
-            let name = name.map_err(Failure::system(format!("read {source}")))?;
-            let name = name.strip_suffix(b"\r").unwrap_or(&name);
+    fn get_all(&mut self, mut names: impl BufRead, source: &str) -> Result<(), Failure> {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            let read = names.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
+            let bytes = read.map_err(Failure::system(format!("read {source}")))?;
+            if bytes == 0 {
+                break;
+            }
+            if bytes as u64 > LINE_BYTES_MAX {
+                let what = format!("it is longer than {LINE_BYTES_MAX} bytes, and no read has such a name");
+                return Err(GenomeError::Line { path: PathBuf::from(source), line: number, what }.into());
+            }
+            let name = line.strip_suffix(b"\n").unwrap_or(&line);
+            let name = name.strip_suffix(b"\r").unwrap_or(name);
             if !name.is_empty() {
                 self.get(name)?;
             }
