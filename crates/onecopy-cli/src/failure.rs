@@ -221,8 +221,8 @@ impl Failure {
         let mut cause = self.source();
         while let Some(error) = cause {
             let next = error.to_string();
-            // Some errors already quote their cause.
-            if !text.ends_with(&next) {
+            // Those that end with a hint quote their cause before it.
+            if !text.contains(&next) {
                 text.push_str(": ");
                 text.push_str(&next);
             }

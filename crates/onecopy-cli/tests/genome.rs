@@ -82,6 +82,31 @@ fn an_index_tells_what_it_is() {
 }
 
 #[test]
+fn what_is_wrong_with_an_index_is_said_once_and_before_what_to_do() {
+    let (world, folder) = (World::new(), Folder::new());
+    let bam = reads(&folder, "reads.bam", 300);
+    let index = folder.path("reads.bam.bri");
+    assert_eq!(run(&world, &["index", path(&bam)]).0, Some(0));
+    let whole = fs::read(&index).unwrap();
+    for (bytes, reason) in [(&whole[..10], "less than a header"), (&whole[..1000], "its header promises")] {
+        fs::write(&index, bytes).unwrap();
+        let (code, _, said) = run(&world, &["get", path(&bam), "read:1"]);
+        assert_eq!((code, said.matches(reason).count()), (Some(1), 1), "{said}");
+        assert!(said.ends_with("; make it again with `onecopy genome index`\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_list_of_names_that_is_none_is_an_error_that_names_the_line() {
+    let (world, folder) = (World::new(), Folder::new());
+    let bam = reads(&folder, "reads.bam", 3);
+    let names = folder.write("names", [&b"read:1\n"[..], &[b'x'; 1 << 20]].concat());
+    let (code, lines, said) = run(&world, &["get", path(&bam), "-f", path(&names)]);
+    assert_eq!((code, lines.lines().count()), (Some(1), 2), "{said}");
+    assert!(said.contains("names, line 2: it is longer than"), "{said}");
+}
+
+#[test]
 fn a_shared_index_is_used_wherever_the_file_lies_and_survives_its_sharer() {
     let (world, folder) = (World::new(), Folder::new());
     let bam = reads(&folder, "reads.bam", 400);

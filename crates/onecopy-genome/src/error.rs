@@ -48,7 +48,7 @@ pub enum GenomeError {
         source: io::Error,
     },
     /// An index beside a file (`.fai`, `.bai`, `.csi`, `.crai`) that can't be read.
-    #[error("{} is damaged: remove it, and it is made again", path.display())]
+    #[error("{} is damaged: {source}; remove it, and it is made again", path.display())]
     SideIndex {
         /// The index.
         path: PathBuf,
