@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write as _;
 use std::num::NonZero;
 
 use common::simulation::{Files, Simulation, TURNED, complement};
@@ -352,7 +353,10 @@ fn a_damaged_index_of_coordinates_is_refused_by_its_name() {
     let good = convert(&files, &folder, "sq0:5\n");
     run(&good).unwrap();
     let whole = fs::read(folder.path("first.bam.bai")).unwrap();
-    for bytes in [&b"BAD"[..], &whole[..7], &whole[..whole.len() / 2]] {
+    // Sequences, bins of the first, chunks of its first bin, without end.
+    let enormous = [4, 8, 16].map(|count| [&whole[..count], &[0xff; 4], &whole[count + 4..]].concat());
+    let cut = [&b"BAD"[..], &whole[..7], &whole[..whole.len() / 2]].map(<[u8]>::to_vec);
+    for bytes in cut.into_iter().chain(enormous) {
         fs::write(folder.path("first.bam.bai"), bytes).unwrap();
         let error = run(&good).unwrap_err();
         assert!(matches!(error, GenomeError::SideIndex { .. }), "{error}");
@@ -362,6 +366,14 @@ fn a_damaged_index_of_coordinates_is_refused_by_its_name() {
                 && said.ends_with("; remove it, and it is made again")
         );
     }
+    fs::remove_file(folder.path("first.bam.bai")).unwrap();
+    let promises = [14, 5, 0, 1, u32::MAX].map(u32::to_le_bytes).concat();
+    let file = fs::File::create(folder.path("first.bam.csi")).unwrap();
+    let mut blocks = noodles_bgzf::io::Writer::new(file);
+    blocks.write_all(&[&b"CSI\x01"[..], &promises].concat()).unwrap();
+    blocks.finish().unwrap();
+    let error = run(&good).unwrap_err();
+    assert!(error.to_string().contains("first.bam.csi is damaged: it ends before"), "{error}");
 }
 
 #[test]

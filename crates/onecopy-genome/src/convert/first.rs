@@ -13,6 +13,7 @@ use noodles_fasta as fasta;
 use noodles_sam::Header;
 use noodles_sam::alignment::Record;
 
+use super::coordinates::{bam_index, is_sorted};
 use super::placement::{Placement, ReadEnd};
 use super::positions::Query;
 use super::reference::Reference;
@@ -133,44 +134,6 @@ impl FirstFile {
         };
         Ok(FirstReader { file: self, reader: reader.map_err(GenomeError::file("open", path))? })
     }
-}
-
-/// The index beside a BAM file, or a new one.
-fn bam_index(path: &Path, header: &Header) -> Result<(noodles_bam::Index, bool), GenomeError> {
-    let beside = [files::beside(path, ".bai"), files::beside(path, ".csi"), path.with_extension("bai")];
-    if let Some(found) = beside.iter().find(|path| path.exists()) {
-        let index = if found.extension().is_some_and(|extension| extension == "csi") {
-            noodles_csi::fs::read(found).map(noodles_bam::Index::Csi)
-        } else {
-            noodles_bam::bai::fs::read(found).map(noodles_bam::Index::Bai)
-        };
-        return Ok((index.map_err(GenomeError::side_index(found))?, false));
-    }
-    if !is_sorted(header) {
-        return Err(GenomeError::NotSorted { path: path.to_owned() });
-    }
-    let index =
-        noodles_bam::fs::index(path).map_err(GenomeError::unreadable("BAM sorted by coordinate", path))?;
-    match &index {
-        noodles_bam::Index::Bai(index) => {
-            files::keep(&files::beside(path, ".bai"), |temporary| {
-                noodles_bam::bai::fs::write(temporary, index)
-            })?;
-        }
-        noodles_bam::Index::Csi(index) => {
-            files::keep(&files::beside(path, ".csi"), |temporary| noodles_csi::fs::write(temporary, index))?;
-        }
-    }
-    Ok((index, true))
-}
-
-/// Whether the header says that alignments are in the order of their positions.
-fn is_sorted(header: &Header) -> bool {
-    use noodles_sam::header::record::value::map::header::{sort_order::COORDINATE, tag::SORT_ORDER};
-    header
-        .header()
-        .and_then(|header| header.other_fields().get(&SORT_ORDER))
-        .is_some_and(|order| order == COORDINATE)
 }
 
 impl FirstReader<'_> {

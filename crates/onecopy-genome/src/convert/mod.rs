@@ -8,6 +8,7 @@
 
 mod chunk;
 mod cigar;
+mod coordinates;
 mod first;
 mod lines;
 mod options;
