@@ -353,8 +353,8 @@ fn a_damaged_index_of_coordinates_is_refused_by_its_name() {
     let good = convert(&files, &folder, "sq0:5\n");
     run(&good).unwrap();
     let whole = fs::read(folder.path("first.bam.bai")).unwrap();
-    // Sequences, bins of the first, chunks of its first bin, without end.
-    let enormous = [4, 8, 16].map(|count| [&whole[..count], &[0xff; 4], &whole[count + 4..]].concat());
+    // Sequences, bins of the first, the number of its first bin and the chunks of it, far too large.
+    let enormous = [4, 8, 12, 16].map(|count| [&whole[..count], &[0xff; 4], &whole[count + 4..]].concat());
     let cut = [&b"BAD"[..], &whole[..7], &whole[..whole.len() / 2]].map(<[u8]>::to_vec);
     for bytes in cut.into_iter().chain(enormous) {
         fs::write(folder.path("first.bam.bai"), bytes).unwrap();

@@ -1,12 +1,13 @@
 //! The index of coordinates beside a BAM file: which of its blocks hold the alignments of an interval. Read, or made.
 //!
-//! noodles takes memory for as many parts as a file promises before it has seen one of them, so what a file promises is
-//! held against what it has first.
+//! noodles takes memory for as many parts as a file promises before it has seen one of them, and bins by their numbers
+//! from a table that has room for those there can be. So both are looked at first.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use noodles_csi::binning_index::index::reference_sequence::Bin;
 use noodles_sam::Header;
 
 use crate::error::GenomeError;
@@ -16,6 +17,10 @@ use crate::files;
 const CHUNK_BYTES: u64 = 16;
 /// Bytes of an interval of the linear index.
 const INTERVAL_BYTES: u64 = 8;
+/// Levels of bins in a .bai, below the one that holds all.
+const BAI_DEPTH: u8 = 5;
+/// The largest number of levels that noodles takes.
+const DEPTH_MAX: u8 = 9;
 /// Bits of a position that the smallest bins leave out, at most: a position has no more.
 const MIN_SHIFT_MAX: u32 = 31;
 
@@ -65,11 +70,11 @@ fn read(path: &Path) -> io::Result<noodles_bam::Index> {
 struct Promises<Source>(Source);
 
 impl<Source: Read> Promises<Source> {
-    /// Fails unless all that the index promises is there. What else is wrong with it, noodles tells.
+    /// Fails unless all that the index promises is there, and its bins can be. What else is wrong with it, noodles tells.
     fn check_bai(&mut self) -> io::Result<()> {
         self.skip(4)?;
         for _ in 0..self.number()? {
-            self.skip_bins(0)?;
+            self.check_bins(BAI_DEPTH, 0)?;
             let intervals = self.number()?;
             self.skip(u64::from(intervals) * INTERVAL_BYTES)?;
         }
@@ -79,25 +84,28 @@ impl<Source: Read> Promises<Source> {
     /// The same for the other format.
     fn check_csi(&mut self) -> io::Result<()> {
         self.skip(4)?;
-        if self.number()? > MIN_SHIFT_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "its smallest bins are larger than any chromosome",
-            ));
-        }
-        let _depth = self.number()?;
+        let (min_shift, depth) = (self.number()?, self.number()?);
+        let depth = u8::try_from(depth).ok().filter(|&depth| depth <= DEPTH_MAX);
+        let Some(depth) = depth.filter(|_| min_shift <= MIN_SHIFT_MAX) else {
+            return Err(invalid("its bins are larger than any chromosome"));
+        };
         let auxiliary_bytes = self.number()?;
         self.skip(auxiliary_bytes.into())?;
         for _ in 0..self.number()? {
-            self.skip_bins(8)?;
+            self.check_bins(depth, 8)?;
         }
         Ok(())
     }
 
     /// Goes over the bins of a sequence, each with so many bytes between its number and its chunks.
-    fn skip_bins(&mut self, offset_bytes: u64) -> io::Result<()> {
+    fn check_bins(&mut self, depth: u8, offset_bytes: u64) -> io::Result<()> {
         for _ in 0..self.number()? {
-            self.skip(4 + offset_bytes)?;
+            let number = usize::try_from(self.number()?).ok();
+            // Statistics of the sequence are called a bin as well.
+            if number > Bin::max_id(depth) && number != Bin::metadata_id(depth) {
+                return Err(invalid("one of its bins has a number that no bin can have"));
+            }
+            self.skip(offset_bytes)?;
             let chunks = self.number()?;
             self.skip(u64::from(chunks) * CHUNK_BYTES)?;
         }
@@ -106,7 +114,10 @@ impl<Source: Read> Promises<Source> {
 
     fn number(&mut self) -> io::Result<u32> {
         let mut bytes = [0; 4];
-        self.0.read_exact(&mut bytes)?;
+        self.0.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => cut_off(),
+            _ => error,
+        })?;
         Ok(u32::from_le_bytes(bytes))
     }
 
@@ -114,7 +125,15 @@ impl<Source: Read> Promises<Source> {
         if io::copy(&mut self.0.by_ref().take(bytes), &mut io::sink())? == bytes {
             Ok(())
         } else {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends before all that it promises"))
+            Err(cut_off())
         }
     }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends before all that it promises")
 }
