@@ -7,18 +7,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::num::NonZero;
-use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use onecopy_genome::bri::BuildOptions;
 use onecopy_genome::{Convert, Format, NameIndex};
 
-#[path = "../../crates/onecopy-genome/tests/common/mod.rs"]
-#[allow(unused_imports, reason = "the crate's tests use all of it")]
-mod common;
-
-use common::{Blocks, Folder, Line, header, write_bam, write_fasta};
+mod assemblies;
+use assemblies::common::Folder;
 
 /// Positions in the intervals of a list at most: more take time, and nothing comes of them that fewer don't show.
 const POSITIONS_MAX: u64 = 1000;
@@ -39,17 +33,14 @@ fuzz_target!(|input: (u8, Option<u16>, Vec<u8>)| {
         (_, None | Some(0)) => Packing::Compressed,
         (_, Some(bytes)) => Packing::CutOff(bytes),
     };
-    let folder = Folder::new();
-    for (name, content) in files() {
-        folder.write(name, content);
-    }
     let Some(file) = packed(&list, packing) else { return };
     // What looks like an interval that no input of the fuzzer's should take the time for.
     if format == Format::Bed && positions(format, &list) > POSITIONS_MAX {
         return;
     }
-    let convert = convert(&folder, format);
+    let folder = assemblies::folder();
     folder.write("list", &file);
+    let convert = Convert { format, ..assemblies::convert(&folder) };
     let index = NameIndex::open_file(&convert.second, &folder.path("second.bam.bri")).unwrap();
     let Ok(report) = convert.run(index, |_| {}) else {
         assert!(!folder.path("out.txt").exists() && !folder.path("out.unmapped.txt").exists());
@@ -122,46 +113,4 @@ fn assert_order(list: &[u8], rows: &[(String, u64)]) {
         };
         assert!(lines.any(answers), "{name}:{position} is not in its place");
     }
-}
-
-fn convert(folder: &Folder, format: Format) -> Convert {
-    Convert {
-        first: folder.path("first.bam"),
-        second: folder.path("second.bam"),
-        first_reference: folder.path("first.fa"),
-        second_reference: folder.path("second.fa"),
-        positions: folder.path("list"),
-        format,
-        prefix: folder.path("out"),
-        threads: NonZero::<usize>::MIN,
-        has_evidence: false,
-    }
-}
-
-/// All files that a conversion needs but the list, with their names; made once.
-fn files() -> &'static [(String, Vec<u8>)] {
-    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
-    FILES.get_or_init(|| {
-        let folder = Folder::new();
-        let sequences = [("a", 40), ("b", 4)];
-        let read = |name: &str, flags: u16, position: usize| {
-            Line::mapped(name, flags, position, "10M", b"ACGTACGTAC")
-        };
-        for (assembly, reads) in [
-            ("first", [read("one", 0, 1), read("two", 0, 8), read("three", 0, 21)]),
-            ("second", [read("two", 16, 9), read("one", 0, 3), read("four", 0, 21)]),
-        ] {
-            write_fasta(&folder.path(&format!("{assembly}.fa")), &[("a", &[b'A'; 40]), ("b", b"acgt")]);
-            let bam = folder.path(&format!("{assembly}.bam"));
-            write_bam(&bam, &header(&sequences, assembly == "first"), &reads, Blocks::Full);
-        }
-        // The first conversion makes the indexes.
-        let convert = convert(&folder, Format::Text);
-        folder.write("list", "a:5\n");
-        let options = BuildOptions::default();
-        let (index, _) = NameIndex::open_or_build(&convert.second, None, &options, |_, _| {}).unwrap();
-        assert_eq!(convert.run(index, |_| {}).unwrap().converted, 1);
-        let names = folder.names().into_iter().filter(|name| !name.starts_with("out") && name != "list");
-        names.map(|name| (name.clone(), fs::read(folder.path(&name)).unwrap())).collect()
-    })
 }
