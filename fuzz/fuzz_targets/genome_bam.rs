@@ -1,5 +1,5 @@
-//! Bytes that claim to be the content of a BAM file: what is in its blocks, and the blocks themselves. An index is built of it or an
-//! error told; what is indexed can be fetched.
+//! Bytes that claim to be the content of a BAM file: what is in its blocks, and the blocks themselves. An index is
+//! built of it or an error told; what is indexed can be fetched.
 
 #![no_main]
 #![forbid(unsafe_code)]

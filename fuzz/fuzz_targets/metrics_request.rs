@@ -1,5 +1,5 @@
-//! Bytes that a scraper sends, in pieces of any size. There is an answer at the latest when the head is as long as it may be, and
-//! it does not depend on how the bytes were cut.
+//! Bytes that a scraper sends, in pieces of any size. There is an answer at the latest when the head is as long as it
+//! may be, and it does not depend on how the bytes were cut.
 
 #![no_main]
 #![forbid(unsafe_code)]

@@ -1,5 +1,5 @@
-//! Files that claim to be recordings: any bytes, and true recordings that were cut off or changed. What is read from a changed one
-//! is what was written, or an error that says so; nothing makes the reader panic, or go on without end.
+//! Files that claim to be recordings: any bytes, and true recordings that were cut off or changed. What is read from a
+//! changed one is what was written, or an error that says so; nothing makes the reader panic, or go on without end.
 
 #![no_main]
 #![forbid(unsafe_code)]

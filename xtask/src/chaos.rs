@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`: the chaos test for as long as wanted, in release, with a seed if one is to be repeated. Its short run is part
-//! of the tests.
+//! `cargo xtask chaos`: the chaos test for as long as wanted, in release, with a seed if one is to be repeated. Its
+//! short run is part of the tests.
 
 use crate::process::Process;
 

@@ -8,10 +8,11 @@
 //! | `…-join` | two new nodes have joined and one has received a message of the other |
 //! | `…-gap-messages`, `-calls`, `-reads` | the longest pause of any subscriber, client or reader in the half second that follows |
 //!
-//! `quiet-gap-…` is the longest pause in half a second before it, in the same processes: with more processes than processors a
-//! pause is mostly the scheduler's. `take-over` is the half second in which `onecopy serve` takes the place of a broker inside
-//! a program, and `replace` the one in which another one takes its place. The column `readers` is the number of processes. Each round
-//! starts all of them anew; `mean` is the median of the rounds, `p999` the worst.
+//! `quiet-gap-…` is the longest pause in half a second before it, in the same processes: with more processes than
+//! processors a pause is mostly the scheduler's. `take-over` is the half second in which `onecopy serve` takes the
+//! place of a broker inside a program, and `replace` the one in which another one takes its place. The column `readers`
+//! is the number of processes. Each round starts all of them anew; `mean` is the median of the rounds, `p999` the
+//! worst.
 
 mod actor;
 mod processes;

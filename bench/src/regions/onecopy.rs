@@ -1,5 +1,6 @@
 //! This project's regions, with a single writer as they are by default. Small values are read as copies, large ones in
-//! place, held for as long as the look takes. Waiting for a change is part of the region, so `watch-wake` needs nothing beside it.
+//! place, held for as long as the look takes. Waiting for a change is part of the region, so `watch-wake` needs nothing
+//! beside it.
 
 use std::time::Duration;
 

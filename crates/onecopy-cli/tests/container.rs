@@ -1,5 +1,5 @@
-//! A program in a container: its own processes, mounts, network and IPC, and nothing of the host but the directory of the instance.
-//! Only root can make one here (`ONECOPY_TEST_ONE_USER=1` leaves it out).
+//! A program in a container: its own processes, mounts, network and IPC, and nothing of the host but the directory of
+//! the instance. Only root can make one here (`ONECOPY_TEST_ONE_USER=1` leaves it out).
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 

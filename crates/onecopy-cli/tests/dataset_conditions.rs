@@ -1,5 +1,5 @@
-//! `onecopy dataset …` where something is not as usual: a terminal, a pipe that is closed, a kernel or a user without the means, a
-//! file that was changed without a trace.
+//! `onecopy dataset …` where something is not as usual: a terminal, a pipe that is closed, a kernel or a user without
+//! the means, a file that was changed without a trace.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 

@@ -87,7 +87,8 @@ impl NameIndex {
         }
     }
 
-    /// The virtual offsets of the alignments of a name, in the order of the file, appended to `alignments`. None if the name is unknown.
+    /// The virtual offsets of the alignments of a name, in the order of the file, appended to `alignments`: none if the
+    /// name is unknown.
     ///
     /// # Errors
     ///
@@ -116,8 +117,8 @@ impl NameIndex {
         }
     }
 
-    /// The same for many names. Calls `found` with the number of each name, from 0, and its alignments; `alignments` is memory to
-    /// work in.
+    /// The same for many names. Calls `found` with the number of each name, from 0, and its alignments; `alignments` is
+    /// memory to work in.
     pub(crate) fn find_all<'n>(
         &mut self,
         names: impl Iterator<Item = &'n [u8]>,

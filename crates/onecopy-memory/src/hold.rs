@@ -337,8 +337,8 @@ impl ReaderState {
         Ok((added, 0))
     }
 
-    /// Enters the position of the first entry once more, behind it, in the order in which the writer looks. In front of it, a writer
-    /// could find the new entry still empty, and by the time it comes to the old one find that empty too.
+    /// Enters the position of the first entry once more, behind it, in the order in which the writer looks. In front of
+    /// it, a writer could find the new entry still empty, and by the time it comes to the old one find that empty too.
     pub(crate) fn enter_again(
         &self,
         first_block: u32,

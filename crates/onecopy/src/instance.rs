@@ -1,8 +1,9 @@
 //! Where an instance lives, and how a process finds its broker or becomes it.
 //!
-//! An instance is one broker's world, chosen by name. Its runtime directory holds two files for each: `<instance>.sock`, where
-//! the broker listens, and `<instance>.lock`, of which the broker holds a byte locked for as long as it lives. The kernel lets go of a
-//! lock when its process dies, so neither file can be stale in a way that matters.
+//! An instance is one broker's world, chosen by name. Its runtime directory holds two files for each:
+//! `<instance>.sock`, where the broker listens, and `<instance>.lock`, of which the broker holds a byte locked for as
+//! long as it lives. The kernel lets go of a lock when its process dies, so neither file can be stale in a way that
+//! matters.
 //!
 //! Who starts up or shuts down holds the directory itself locked meanwhile. Under that lock there is either a
 //! broker with its lock *and* its socket, or none; so nobody ever has to poll, or to guess.

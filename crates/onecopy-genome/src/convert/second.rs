@@ -43,7 +43,8 @@ impl<'a> SecondReader<'a> {
                 continue;
             }
             let reason = &mut found.reasons[base.query as usize];
-            // A name that stands for another read as well: that one has another length, or it is the first in the file that counts.
+            // A name that stands for another read as well: that one has another length, or it is the first in the file
+            // that counts.
             let is_same_read = placement.walk.read_bases() == base.read_bases;
             if !placement.is_usable || !is_same_read {
                 *reason = (*reason).max(Reason::NotUsableInSecond);

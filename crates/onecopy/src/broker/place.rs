@@ -68,8 +68,8 @@ impl Server {
         self.send(peer, &Event::Lock, Some(lock));
     }
 
-    /// Gives a node of another user, who can't open it, the file in which nodes are counted. Each gets a file of its own, as what
-    /// it locks there is to end with it.
+    /// Gives a node of another user, who can't open it, the file in which nodes are counted. Each gets a file of its
+    /// own, as what it locks there is to end with it.
     pub(super) fn show_roll(&mut self, peer: PeerId) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();

@@ -1,10 +1,10 @@
 //! Who keeps the broker busy has to rest, so that the broker's processor is free most of the time, whatever anybody does:
 //! somebody who joins finds the broker asleep, and a processor to run on.
 //!
-//! A process that used a whole turn, which takes more packets under way than anybody has who waits for answers, is not heard for a
-//! while. All who do so share one account: together they take a fifth of the broker's time at most. At the
-//! door, those who were turned away too often can't be told from others before they are accepted, so it is the door that is shut for a
-//! moment: the broker then turns all of them away in one go, instead of waking up for each.
+//! A process that used a whole turn, which takes more packets under way than anybody has who waits for answers, is not
+//! heard for a while. All who do so share one account: together they take a fifth of the broker's time at most. At the
+//! door, those who were turned away too often can't be told from others before they are accepted, so it is the door
+//! that is shut for a moment: the broker then turns all of them away in one go, instead of waking up for each.
 //!
 //! Nobody rests without a flood, and then a timer ends each rest: nothing here runs when nothing happens.
 

@@ -270,8 +270,8 @@ impl Topics {
         topic.delivery = Some(Delivery::Overwrite);
     }
 
-    /// Whether a region without a writer has a value all the same, which is on its way to those who read it, or will be as soon as
-    /// it is known that its writer does not come back.
+    /// Whether a region without a writer has a value all the same, which is on its way to those who read it, or will be
+    /// as soon as it is known that its writer does not come back.
     pub(super) fn has_value(&self, region: &Key) -> bool {
         self.by_key.get(region).is_some_and(|topic| {
             let is_known = topic.remains.is_some() || topic.remembered.is_some();

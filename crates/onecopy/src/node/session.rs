@@ -1,5 +1,5 @@
-//! A node's connection to its broker, whichever that is, and what hangs on it. Shared between the user's threads, which open and close
-//! ports, and the control thread, which learns what others do.
+//! A node's connection to its broker, whichever that is, and what hangs on it. Shared between the user's threads, which
+//! open and close ports, and the control thread, which learns what others do.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -222,7 +222,8 @@ impl Session {
         }
     }
 
-    /// The node's last connection has ended: it ends itself, or is refused. A reason that it gave is not replaced by the end that follows it.
+    /// The node's last connection has ended: it ends itself, or is refused. A reason that it gave is not replaced by
+    /// the end that follows it.
     pub(super) fn connection_ended(&self, how: Connection) {
         if let Connection::Refused(reason) = &how {
             self.tell_subscribers(|| News::Evicted(reason.clone()));

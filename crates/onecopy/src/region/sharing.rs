@@ -1,9 +1,10 @@
 //! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
 //! it; the broker has given each a seat, and tells the others when somebody dies.
 //!
-//! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the further
-//! memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved. If it dies in between, the next one who gets the
-//! lock is told that the last holder died, asks the broker, learns of the new memory, and retires the old lock itself.
+//! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the
+//! further memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved.
+//! If it dies in between, the next one who gets the lock is told that the last holder died, asks the broker, learns of
+//! the new memory, and retires the old lock itself.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
