@@ -4,13 +4,13 @@
 //! end each row is reported for the one regime that most of its slices saw, the same for every peer: only so is a
 //! ratio between peers a ratio.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::idle::{self, Idle};
 use crate::job::{Job, Peer, Row};
+use crate::options::CommonOptions;
 use crate::pin;
 use crate::probe::Regime;
 use crate::report::{Record, Report};
@@ -23,12 +23,8 @@ const RETRIES: usize = 3;
 /// The command line of every subject.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer and shorter slices: done within a minute, and less sure of itself
-    #[arg(long)]
-    quick: bool,
-    /// Write the results as JSON lines to FILE; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonOptions,
     /// Measure only the rows of this name; may be given several times
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
@@ -42,11 +38,11 @@ pub(crate) struct Options {
 
 impl Options {
     fn rounds(&self) -> usize {
-        if self.quick { 5 } else { 15 }
+        if self.common.quick { 5 } else { 15 }
     }
 
     fn slice(&self) -> Duration {
-        Duration::from_millis(if self.quick { 100 } else { 300 })
+        Duration::from_millis(if self.common.quick { 100 } else { 300 })
     }
 }
 
@@ -101,7 +97,7 @@ pub(crate) fn run(suite: &Suite, options: &Options) -> anyhow::Result<()> {
     let [parent_core, child_core] = pin::two_cores()?;
     pin::pin_to(parent_core)?;
     let _awake = idle::arrange(options.idle)?;
-    let mut report = Report::new(options.json.as_deref(), suite.bases)?;
+    let mut report = Report::new(options.common.json.as_deref(), suite.bases)?;
     report.add(crate::report::timer_record()?)?;
     let rows = suite
         .rows

@@ -19,6 +19,7 @@ mod latency;
 mod leftovers;
 mod lifetimes;
 mod onecopy_node;
+mod options;
 mod payload;
 mod pin;
 mod probe;

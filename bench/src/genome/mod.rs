@@ -29,6 +29,7 @@ use onecopy_genome::bri::{BriView, BuildOptions};
 use onecopy_genome::{AlignmentReader, GenomeError, NameIndex, Reads, SharedIndex};
 
 use crate::job::{Peer, Row, Unit};
+use crate::options::CommonOptions;
 use crate::probe::Regime;
 use crate::report::{Record, Report};
 use crate::samples::Summary;
@@ -39,12 +40,8 @@ pub(crate) use reader::{READER, serve as serve_reader};
 /// The command line of this subject.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer repetitions
-    #[arg(long)]
-    quick: bool,
-    /// Write the results as JSON lines to FILE; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonOptions,
     /// Where the data are, or will be made
     #[arg(long, value_name = "FOLDER", default_value = "target/genome")]
     data: PathBuf,
@@ -69,8 +66,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         data::large(&options.data)?;
         return Ok(());
     }
-    let rounds = if options.quick { 3 } else { 7 };
-    let mut bench = Bench { report: Report::new(options.json.as_deref(), &[Peer::Samtools])?, rounds };
+    let rounds = if options.common.quick { 3 } else { 7 };
+    let mut bench = Bench { report: Report::new(options.common.json.as_deref(), &[Peer::Samtools])?, rounds };
     let wants = |row: &str| options.only.as_deref().is_none_or(|only| row.starts_with(only));
     let index = options.data.join("bench.bri");
     if wants("index-build") {

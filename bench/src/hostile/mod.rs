@@ -9,7 +9,7 @@
 mod attack;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use onecopy::Node;
 use onecopy::instance::Instance;
 
 use crate::job::{Peer, Row, Unit};
+use crate::options::CommonOptions;
 use crate::probe::Regime;
 use crate::report::{Record, Report};
 use crate::samples::{Samples, Summary};
@@ -27,12 +28,8 @@ pub(crate) use attack::{Attack, run as attack};
 /// The command line of this subject.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer joins
-    #[arg(long)]
-    quick: bool,
-    /// Write the results as JSON lines to FILE; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonOptions,
     /// Only these attacks
     #[arg(long, value_name = "ATTACK")]
     only: Vec<Attack>,
@@ -44,9 +41,9 @@ const QUIET: &str = "join-quiet";
 
 /// Measures and reports.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let turns = if options.quick { 4 } else { 12 };
+    let turns = if options.common.quick { 4 } else { 12 };
     let attacks = if options.only.is_empty() { Attack::ALL.to_vec() } else { options.only.clone() };
-    let mut report = Report::new(options.json.as_deref(), &[Peer::Raw])?;
+    let mut report = Report::new(options.common.json.as_deref(), &[Peer::Raw])?;
     let mut quiet = Vec::new();
     for attack in attacks {
         let folder = tempfile::tempdir()?;

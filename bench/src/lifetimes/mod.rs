@@ -18,7 +18,7 @@ mod actor;
 mod processes;
 mod succession;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +28,7 @@ pub(crate) use self::actor::{Role, run as act};
 use self::processes::{Broker, Crowd};
 pub(crate) use self::processes::{BrokerKind, serve_broker};
 use crate::job::{Peer, Row, Unit};
+use crate::options::CommonOptions;
 use crate::probe::Regime;
 use crate::report::{Record, Report};
 use crate::samples::{Samples, Summary};
@@ -35,12 +36,8 @@ use crate::samples::{Samples, Summary};
 /// The command line of this subject.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer rounds
-    #[arg(long)]
-    quick: bool,
-    /// Write the results as JSON lines to FILE; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonOptions,
     /// How many processes there are beside the broker's
     #[arg(long, value_delimiter = ',', value_name = "NUMBER,...", default_value = "8,32,64")]
     nodes: Vec<usize>,
@@ -53,8 +50,8 @@ const GOAL: Duration = Duration::from_millis(200);
 
 /// Measures and reports.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let rounds = if options.quick { 5 } else { 20 };
-    let mut report = Report::new(options.json.as_deref(), &[Peer::Raw])?;
+    let rounds = if options.common.quick { 5 } else { 20 };
+    let mut report = Report::new(options.common.json.as_deref(), &[Peer::Raw])?;
     for &nodes in &options.nodes {
         let mut table = Table::default();
         for round in 0..rounds {
