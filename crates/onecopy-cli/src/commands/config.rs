@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use onecopy::config::{Accounts, Action, Allowance, Config, ConfigError, Decision, Kind, Right, Who};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 use crate::failure::Failure;
 use crate::output::{Output, Style, stdout_has_colour, styled};
@@ -58,38 +60,20 @@ pub(crate) struct MayArguments {
     /// The user, by name or number
     user: String,
     /// What it wants to do
-    right: RightArgument,
+    #[arg(value_parser = right_parser())]
+    right: Right,
     /// To what
     #[arg(required_if_eq_any = [("right", "publish"), ("right", "subscribe"), ("right", "call"), ("right", "serve"), ("right", "read"), ("right", "write")])]
     name: Option<String>,
     /// What NAME is the name of; otherwise a topic, service or region, as the right says
-    #[arg(long)]
-    kind: Option<KindArgument>,
+    #[arg(long, value_parser = kind_parser())]
+    kind: Option<Kind>,
     /// The configuration file; that of the instance if it is left out
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print a JSON document
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum RightArgument {
-    Publish,
-    Subscribe,
-    Call,
-    Serve,
-    Read,
-    Write,
-    Admin,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum KindArgument {
-    Topic,
-    Service,
-    Region,
-    Dataset,
 }
 
 #[derive(Serialize)]
@@ -232,8 +216,7 @@ fn may(arguments: MayArguments, scope: &Scope) -> Result<(), Failure> {
     let uid = user.parse().ok().or_else(|| accounts.uid_of(&user));
     let uid = uid.ok_or(Failure::NoUser { user })?;
     let who = Who { uid, gids: accounts.gids_of(uid) };
-    let right = Right::from(right);
-    let kind = kind.map(Kind::from).or(usual_kind(right));
+    let kind = kind.or(usual_kind(right));
     let action = match (kind, &name) {
         (Some(kind), Some(_)) if !kind.rights().contains(&right) => {
             return Err(Failure::CommandLine("there is no such right on that kind: see --help"));
@@ -321,27 +304,15 @@ fn quota_sentence(quota: &QuotaDocument) -> Option<String> {
     quota.line.map(|line| format!("its quota, in line {line}: {}", parts.join(", ")))
 }
 
-impl From<RightArgument> for Right {
-    fn from(right: RightArgument) -> Self {
-        match right {
-            RightArgument::Publish => Self::Publish,
-            RightArgument::Subscribe => Self::Subscribe,
-            RightArgument::Call => Self::Call,
-            RightArgument::Serve => Self::Serve,
-            RightArgument::Read => Self::Read,
-            RightArgument::Write => Self::Write,
-            RightArgument::Admin => Self::Admin,
-        }
-    }
+/// A word of the command line that means the same in the configuration file.
+fn parse_as_in_file<Word: DeserializeOwned>(word: String) -> Result<Word, value::Error> {
+    Word::deserialize(word.into_deserializer())
 }
 
-impl From<KindArgument> for Kind {
-    fn from(kind: KindArgument) -> Self {
-        match kind {
-            KindArgument::Topic => Self::Topic,
-            KindArgument::Service => Self::Service,
-            KindArgument::Region => Self::Region,
-            KindArgument::Dataset => Self::Dataset,
-        }
-    }
+fn right_parser() -> impl TypedValueParser<Value = Right> {
+    PossibleValuesParser::new(Right::ALL.map(Right::name)).try_map(parse_as_in_file)
+}
+
+fn kind_parser() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(parse_as_in_file)
 }

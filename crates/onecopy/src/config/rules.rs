@@ -54,9 +54,23 @@ impl Kind {
             Self::Dataset => [Right::Publish, Right::Read],
         }
     }
+
+    /// As it is written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Service => "service",
+            Self::Region => "region",
+            Self::Dataset => "dataset",
+        }
+    }
 }
 
 impl Right {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Publish, Self::Subscribe, Self::Call, Self::Serve, Self::Read, Self::Write, Self::Admin];
+
     /// As it is written in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -79,12 +93,7 @@ impl fmt::Display for Right {
 
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Topic => "topic",
-            Self::Service => "service",
-            Self::Region => "region",
-            Self::Dataset => "dataset",
-        })
+        formatter.write_str(self.name())
     }
 }
 
