@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::slice;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -232,14 +233,15 @@ impl Server {
                         continue;
                     }
                     Source::Timer => self.end_rests()?,
-                    Source::Group(pid) => self.serve_group(pid)?,
-                    source => {
-                        let (begin, mut left) = (Instant::now(), PACKETS_PER_TURN);
-                        self.take_turn(event, &mut left);
-                        if let (Source::Socket(peer), 0) = (source, left) {
-                            self.rest(Resting::Peer(peer), begin)?;
-                        }
+                    // A process's further connections have one turn together.
+                    Source::Group(pid) => {
+                        let events = self.watch.look_into(pid)?;
+                        self.take_turn(&events, Some(Resting::Group(pid)))?;
                     }
+                    Source::Socket(peer) => {
+                        self.take_turn(slice::from_ref(event), Some(Resting::Peer(peer)))?;
+                    }
+                    Source::Process(_) | Source::Absent => self.take_turn(slice::from_ref(event), None)?,
                 }
                 // Whatever happened may have freed a descriptor; if it did not, the next newcomer pauses us again.
                 self.set_accepting(true)?;
@@ -257,27 +259,22 @@ impl Server {
         }
     }
 
-    /// A process's further connections have one turn together.
-    fn serve_group(&mut self, pid: u32) -> io::Result<()> {
+    /// Hears what peers have sent, or that they have ended, for as long as a turn lasts. Whoever has used all of it rests.
+    fn take_turn(&mut self, events: &[Ready], whose: Option<Resting>) -> io::Result<()> {
         let (begin, mut left) = (Instant::now(), PACKETS_PER_TURN);
-        for event in self.watch.look_into(pid)? {
+        for event in events {
             if left == 0 {
                 break;
             }
-            self.take_turn(&event, &mut left);
+            match Source::of(event) {
+                Source::Socket(peer) => drop(self.serve(peer, event.flags, &mut left)),
+                Source::Process(peer) => self.bury(peer, &mut left),
+                Source::Listener | Source::Stop | Source::Timer | Source::Group(_) | Source::Absent => {}
+            }
         }
-        match left {
-            0 => self.rest(Resting::Group(pid), begin),
+        match whose {
+            Some(whose) if left == 0 => self.rest(whose, begin),
             _ => Ok(()),
-        }
-    }
-
-    /// What a peer has sent, or its end.
-    fn take_turn(&mut self, event: &Ready, left: &mut usize) {
-        match Source::of(event) {
-            Source::Socket(peer) => drop(self.serve(peer, event.flags, left)),
-            Source::Process(peer) => self.bury(peer, left),
-            Source::Listener | Source::Stop | Source::Timer | Source::Group(_) | Source::Absent => {}
         }
     }
 
