@@ -18,21 +18,31 @@ use super::transport::{Credentials, PacketSocket};
 use super::watch::Source;
 use crate::limits::{NEWCOMERS_PER_TURN, REFUSALS_PER_NEWCOMER};
 
+/// What came of a newcomer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    In,
+    /// It has gone, it may not, or there is no room.
+    NotLetIn,
+    /// It has tried too often.
+    TurnedAway,
+}
+
 impl Server {
     /// Lets in those who wait, some at a time.
     pub(super) fn accept(&mut self) -> io::Result<()> {
         let begin = Instant::now();
-        let known_before = self.offenders.turned_away();
+        let mut is_besieged = false;
         let mut left = NEWCOMERS_PER_TURN * REFUSALS_PER_NEWCOMER;
         while left > 0 {
             match self.accept_one() {
-                Ok(socket) => {
-                    if self.admit(socket) {
-                        left = left.saturating_sub(REFUSALS_PER_NEWCOMER);
-                    }
-                }
-                Err(Errno::AGAIN) if self.offenders.turned_away() == known_before => return Ok(()),
-                Err(Errno::AGAIN) => return self.rest(Resting::Door, begin),
+                Ok(socket) => match self.admit(socket) {
+                    Admission::In => left = left.saturating_sub(REFUSALS_PER_NEWCOMER),
+                    Admission::TurnedAway => is_besieged = true,
+                    Admission::NotLetIn => {}
+                },
+                Err(Errno::AGAIN) if is_besieged => return self.rest(Resting::Door, begin),
+                Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => return self.turn_away(),
                 Err(error) => {
@@ -71,23 +81,29 @@ impl Server {
         Ok(())
     }
 
-    /// Lets a newcomer in, or says why not. Returns whether it is in.
-    fn admit(&mut self, socket: PacketSocket) -> bool {
+    /// Lets a newcomer in, or says why not.
+    fn admit(&mut self, socket: PacketSocket) -> Admission {
         let credentials = match socket.peer_credentials() {
             Ok(credentials) => credentials,
             Err(error) => {
                 tracing::warn!(%error, "a newcomer without credentials");
-                return false;
+                return Admission::NotLetIn;
             }
         };
+        match self.offenders.judge(credentials.pid, Instant::now()) {
+            Verdict::Welcome => {}
+            Verdict::Refused => {
+                dismiss(&socket, credentials, Refusal::TooManyAttempts);
+                return Admission::TurnedAway;
+            }
+            Verdict::Ignored => return Admission::TurnedAway,
+        }
         let (process, gids) = match self.look_at(&socket, credentials) {
             Ok(Some(found)) => found,
-            Ok(None) => return false,
+            Ok(None) => return Admission::NotLetIn,
             Err(reason) => {
-                tracing::debug!(?credentials, %reason, "a newcomer is not let in");
-                refuse(&socket, reason);
-                socket.end();
-                return false;
+                dismiss(&socket, credentials, reason);
+                return Admission::NotLetIn;
             }
         };
         let peer = PeerId(self.next_peer);
@@ -95,26 +111,21 @@ impl Server {
         if let Err(error) = self.watch.add_connection(peer, &mut connection) {
             refuse(&connection.socket, Refusal::OutOfDescriptors);
             tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
-            return false;
+            return Admission::NotLetIn;
         }
         self.next_peer += 1;
         self.connections.insert(peer, connection);
         self.broker.connect_as(peer, credentials, gids);
         self.perform_outputs(None);
-        true
+        Admission::In
     }
 
-    /// The process and groups of a newcomer; nothing if it is gone already, or not worth an answer.
+    /// The process and groups of a newcomer; nothing if it is gone already.
     fn look_at(
-        &mut self,
+        &self,
         socket: &PacketSocket,
         credentials: Credentials,
     ) -> Result<Option<(Process, Vec<u32>)>, Refusal> {
-        match self.offenders.judge(credentials.pid, Instant::now()) {
-            Verdict::Welcome => {}
-            Verdict::Refused => return Err(Refusal::TooManyAttempts),
-            Verdict::Ignored => return Ok(None),
-        }
         // Those of the own user decide nothing.
         let gids = match self.broker.is_own_user(credentials.uid) {
             true => Ok(Vec::new()),
@@ -141,4 +152,11 @@ impl Server {
             }
         }
     }
+}
+
+/// Tells a newcomer why it is not let in.
+fn dismiss(socket: &PacketSocket, credentials: Credentials, reason: Refusal) {
+    tracing::debug!(?credentials, %reason, "a newcomer is not let in");
+    refuse(socket, reason);
+    socket.end();
 }

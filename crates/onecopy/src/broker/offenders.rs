@@ -15,7 +15,6 @@ pub(super) struct Offenders {
     now: BTreeMap<u32, u32>,
     before: BTreeMap<u32, u32>,
     since: Instant,
-    turned_away: u64,
 }
 
 /// What is to be done with a process that connects.
@@ -30,7 +29,7 @@ pub(super) enum Verdict {
 
 impl Default for Offenders {
     fn default() -> Self {
-        Self { now: BTreeMap::new(), before: BTreeMap::new(), since: Instant::now(), turned_away: 0 }
+        Self { now: BTreeMap::new(), before: BTreeMap::new(), since: Instant::now() }
     }
 }
 
@@ -55,13 +54,7 @@ impl Offenders {
         }
         // One who goes on is known in the next period as well.
         self.now.insert(pid, offences.saturating_add(1));
-        self.turned_away += 1;
         if offences < OFFENCES_TOLD_MAX { Verdict::Refused } else { Verdict::Ignored }
-    }
-
-    /// How many were not welcome so far.
-    pub(super) fn turned_away(&self) -> u64 {
-        self.turned_away
     }
 
     fn pass_time(&mut self, at: Instant) {
