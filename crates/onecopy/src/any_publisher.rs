@@ -14,95 +14,82 @@ use crate::limits;
 use crate::node::handle::NodeHandle;
 use crate::payload::SLICE_INLINE_BYTES;
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
+use crate::publisher::PublisherBuilder;
 use crate::sender::Sender;
 
 /// How an untyped publisher is to be set up; from [`crate::AnyTopic::publisher`].
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct AnyPublisherBuilder {
-    node: Arc<NodeHandle>,
-    topic: String,
+    builder: PublisherBuilder<[u8]>,
     payload: PayloadType,
-    history: u64,
-    depth: u64,
-    budget_bytes: usize,
-    delivery: Delivery,
-    evict_after: Option<Duration>,
 }
 
 impl AnyPublisherBuilder {
     pub(crate) fn new(node: Arc<NodeHandle>, topic: String, payload: PayloadType) -> Self {
-        Self {
-            node,
-            topic,
-            payload,
-            history: 0,
-            depth: limits::DEPTH_DEFAULT,
-            budget_bytes: limits::BUDGET_BYTES_DEFAULT,
-            delivery: Delivery::Overwrite,
-            evict_after: None,
-        }
+        Self { builder: PublisherBuilder::new(node, topic), payload }
     }
 
-    /// As [`crate::PublisherBuilder::history`].
+    /// As [`PublisherBuilder::history`].
     pub fn history(mut self, messages: u64) -> Self {
-        self.history = messages;
+        self.builder = self.builder.history(messages);
         self
     }
 
-    /// As [`crate::PublisherBuilder::depth`].
+    /// As [`PublisherBuilder::depth`].
     pub fn depth(mut self, messages: u64) -> Self {
-        self.depth = messages;
+        self.builder = self.builder.depth(messages);
         self
     }
 
-    /// As [`crate::PublisherBuilder::budget_bytes`].
+    /// As [`PublisherBuilder::budget_bytes`].
     pub fn budget_bytes(mut self, bytes: usize) -> Self {
-        self.budget_bytes = bytes;
+        self.builder = self.builder.budget_bytes(bytes);
         self
     }
 
     /// How the topic delivers; all its publishers must agree. Default [`Delivery::Overwrite`].
     pub fn delivery(mut self, delivery: Delivery) -> Self {
-        self.delivery = delivery;
+        self.builder.delivery = delivery;
         self
     }
 
-    /// As [`crate::PublisherBuilder::evict_after`].
+    /// As [`PublisherBuilder::evict_after`].
     pub fn evict_after(mut self, time: Duration) -> Self {
-        (self.evict_after, self.delivery) = (Some(time), Delivery::Reliable);
+        self.builder = self.builder.evict_after(time);
         self
     }
 
-    /// Opens the publisher; see [`crate::PublisherBuilder::open`].
+    /// Opens the publisher; see [`PublisherBuilder::open`].
     ///
     /// # Errors
     ///
     /// As there; [`OpenError::NoSuchType`] for a description of a type that no subscriber can have.
     pub fn open(self) -> Result<AnyPublisher, OpenError> {
-        if self.history > limits::HISTORY_MAX {
-            return Err(OpenError::HistoryTooLong { requested: self.history, most: limits::HISTORY_MAX });
+        let Self { builder, payload } = self;
+        if builder.history > limits::HISTORY_MAX {
+            return Err(OpenError::HistoryTooLong { requested: builder.history, most: limits::HISTORY_MAX });
         }
-        let sizes = Sizes::of(&self.payload)?;
-        let reliable = self.delivery == Delivery::Reliable;
-        let arena_bytes = limits::arena_bytes(sizes.largest(), self.budget_bytes);
+        let sizes = Sizes::of(&payload)?;
+        let reliable = builder.delivery == Delivery::Reliable;
+        let arena_bytes = limits::arena_bytes(sizes.largest(), builder.budget_bytes);
         let inline_bytes = sizes.slot_header_bytes().saturating_add(sizes.inline_bytes);
         let geometry =
-            Geometry::new(self.depth, self.history, inline_bytes, reliable).with_arena(arena_bytes);
-        let geometry = self.evict_after.map_or(geometry, |time| geometry.with_evict_after(time));
-        let writer = RingWriter::create(geometry, self.payload.layout_hash())?;
-        let port = self.node.new_port();
+            Geometry::new(builder.depth, builder.history, inline_bytes, reliable).with_arena(arena_bytes);
+        let geometry = builder.evict_after.map_or(geometry, |time| geometry.with_evict_after(time));
+        let writer = RingWriter::create(geometry, payload.layout_hash())?;
+        let port = builder.node.new_port();
         let request = Request::OpenPublisher {
             publisher: port,
-            address: Address::Topic(self.topic),
-            payload: self.payload,
-            delivery: self.delivery,
+            address: Address::Topic(builder.topic),
+            payload,
+            delivery: builder.delivery,
             history: geometry.history(),
         };
-        self.node.open_publisher(port, &writer, request)?;
+        builder.node.open_publisher(port, &writer, request)?;
         let slot_payload_bytes = geometry.inline_bytes_max().checked_sub(sizes.slot_header_bytes());
         let slot_payload_bytes = slot_payload_bytes.filter(|_| sizes.inline_bytes <= INLINE_BYTES_MAX);
-        let sender = Sender::new(self.node, port, writer, self.budget_bytes);
+        let sender = Sender::new(builder.node, port, writer, builder.budget_bytes);
         Ok(AnyPublisher { sender, sizes, slot_payload_bytes })
     }
 }

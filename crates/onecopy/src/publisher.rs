@@ -32,13 +32,13 @@ use crate::sender::Sender;
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct PublisherBuilder<P: Payload + ?Sized, H: PlainData = ()> {
-    node: Arc<NodeHandle>,
-    topic: String,
-    history: u64,
-    depth: u64,
-    budget_bytes: usize,
-    delivery: Delivery,
-    evict_after: Option<Duration>,
+    pub(crate) node: Arc<NodeHandle>,
+    pub(crate) topic: String,
+    pub(crate) history: u64,
+    pub(crate) depth: u64,
+    pub(crate) budget_bytes: usize,
+    pub(crate) delivery: Delivery,
+    pub(crate) evict_after: Option<Duration>,
     payload: Carries<P, H>,
 }
 
