@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use common::{Child, LONG, SHORT, Stage, directory, node_in};
 use onecopy::stuck::{Blocked, StuckNode, StuckWatch};
-use onecopy::{LoanError, Node, ReceiveError, WaitError};
+use onecopy::{LoanError, Node, Publisher, PublisherBuilder, ReceiveError, WaitError};
+use tempfile::TempDir;
 
 const DEPTH: u64 = 8;
 
@@ -105,14 +106,30 @@ fn nobody_is_stuck(node: &Node) {
     assert!(!watch.has_suspects());
 }
 
+/// A publisher of orders, and a child that counts them.
+struct Orders {
+    node: Node,
+    publisher: Publisher<u64>,
+    child: Child,
+    directory: TempDir,
+}
+
+impl Orders {
+    fn new(delivery: impl FnOnce(PublisherBuilder<u64>) -> PublisherBuilder<u64>) -> Self {
+        let directory = directory();
+        let node = node_in(directory.path());
+        let publisher = node.topic("orders").unwrap().publisher().depth(DEPTH);
+        let publisher = delivery(publisher).open().unwrap();
+        let mut child = Child::spawn("count", directory.path());
+        child.expect("ready");
+        Self { node, publisher, child, directory }
+    }
+}
+
 #[test]
 fn a_stopped_node_is_told_of_with_the_topic_that_it_blocks_and_not_dropped() {
-    let directory = directory();
-    let node = node_in(directory.path());
-    let topic = node.topic::<u64>("orders").unwrap();
-    let mut publisher = topic.publisher().reliable().depth(DEPTH).open().unwrap();
-    let mut child = Child::spawn("count", directory.path());
-    child.expect("ready");
+    let Orders { node, mut publisher, mut child, directory: _directory } =
+        Orders::new(PublisherBuilder::reliable);
     nobody_is_stuck(&node);
     child.stop();
     let seen = stuck(&node, |_| true);
@@ -158,13 +175,9 @@ fn who_has_a_lock_that_others_wait_for_is_told_of() {
 
 #[test]
 fn a_stopped_subscriber_is_evicted_after_its_time_and_told_so_when_it_goes_on() {
-    let directory = directory();
-    let node = node_in(directory.path());
-    let topic = node.topic::<u64>("orders").unwrap();
-    let mut publisher = topic.publisher().depth(DEPTH).evict_after(SHORT).open().unwrap();
-    let mut child = Child::spawn("count", directory.path());
-    child.expect("ready");
-    let mut other = topic.subscriber().open().unwrap();
+    let Orders { node, mut publisher, mut child, directory: _directory } =
+        Orders::new(|publisher| publisher.evict_after(SHORT));
+    let mut other = node.topic::<u64>("orders").unwrap().subscriber().open().unwrap();
     child.stop();
     for number in 0..3 * DEPTH {
         let mut order = publisher.loan_within(LONG).unwrap();
@@ -186,12 +199,8 @@ fn a_stopped_subscriber_is_evicted_after_its_time_and_told_so_when_it_goes_on() 
 
 #[test]
 fn without_a_time_a_stopped_subscriber_is_waited_for_and_loses_nothing() {
-    let directory = directory();
-    let node = node_in(directory.path());
-    let topic = node.topic::<u64>("orders").unwrap();
-    let mut publisher = topic.publisher().reliable().depth(DEPTH).open().unwrap();
-    let mut child = Child::spawn("count", directory.path());
-    child.expect("ready");
+    let Orders { node: _node, mut publisher, mut child, directory: _directory } =
+        Orders::new(PublisherBuilder::reliable);
     child.stop();
     for number in 0..DEPTH {
         publisher.publish(&number).unwrap();
@@ -207,12 +216,8 @@ fn without_a_time_a_stopped_subscriber_is_waited_for_and_loses_nothing() {
 
 #[test]
 fn a_subscriber_that_goes_on_before_anything_is_overwritten_goes_on() {
-    let directory = directory();
-    let node = node_in(directory.path());
-    let topic = node.topic::<u64>("orders").unwrap();
-    let mut publisher = topic.publisher().depth(DEPTH).evict_after(Duration::ZERO).open().unwrap();
-    let mut child = Child::spawn("count", directory.path());
-    child.expect("ready");
+    let Orders { node: _node, mut publisher, mut child, directory: _directory } =
+        Orders::new(|publisher| publisher.evict_after(Duration::ZERO));
     child.stop();
     for number in 0..DEPTH {
         publisher.publish(&number).unwrap();
