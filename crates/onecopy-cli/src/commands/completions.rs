@@ -1,6 +1,6 @@
 //! `onecopy completions`: what a shell needs to complete commands, options and values.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut command = crate::arguments::Arguments::command();
+/// `command` is the command line as a whole.
+pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<(), Failure> {
     // Into memory first: the generator panics if it can't write.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "onecopy", &mut script);

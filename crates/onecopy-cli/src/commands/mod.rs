@@ -16,6 +16,8 @@ pub(crate) mod stop;
 pub(crate) mod top;
 pub(crate) mod topic;
 
+use clap::CommandFactory;
+
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
 use crate::scope::Scope;
@@ -40,6 +42,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(command) => config::run(command, &scope),
         Command::Serve(arguments) => serve::run(&arguments, &scope),
         Command::Stop(arguments) => stop::run(&arguments, &scope),
-        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
     }
 }

@@ -5,6 +5,7 @@
 //! | `list.rs`, `info.rs`, `create.rs`, … | a command each |
 //! | `input.rs` | where a command gets a value from |
 //! | `change.rs` | a value on its way into a region that is there |
+//! | `reading.rs` | a value read to be printed, and how |
 //! | `editor.rs` | text in the user's editor, which is not lost whatever happens |
 
 mod change;
@@ -15,6 +16,7 @@ mod info;
 mod input;
 mod list;
 mod read;
+mod reading;
 mod remove;
 mod resize;
 mod watch;

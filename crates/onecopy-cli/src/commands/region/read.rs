@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::watch::Reading;
+use super::reading::{FormatArguments, Reading};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::payload_output::Format;
@@ -33,29 +33,6 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     format: FormatArguments,
-}
-
-/// How values are printed.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-pub(super) struct FormatArguments {
-    /// The value in hexadecimal, a line
-    #[arg(long)]
-    hex: bool,
-    /// A JSON object with the value and its version
-    #[arg(long)]
-    json: bool,
-}
-
-impl FormatArguments {
-    /// `plain` is for want of an option.
-    pub(super) fn format(&self, plain: Format) -> Format {
-        match self {
-            Self { hex: true, .. } => Format::Hex,
-            Self { json: true, .. } => Format::Json,
-            _ => plain,
-        }
-    }
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {

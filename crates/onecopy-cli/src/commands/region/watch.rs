@@ -4,14 +4,12 @@ use std::io;
 use std::os::fd::AsFd;
 
 use clap::Args;
-use onecopy::region::Value;
 use rustix::event::PollFlags;
-use serde::Serialize;
 
-use super::read::FormatArguments;
+use super::reading::{FormatArguments, Reading};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::payload_output::{Format, JsonPayload};
+use crate::payload_output::Format;
 use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::values::parse_name;
@@ -49,36 +47,6 @@ pub(crate) struct Arguments {
     format: FormatArguments,
 }
 
-/// A copy of a value: printing may take as long as the reader of our output pleases, and a value that is held would be in
-/// the writer's way.
-pub(super) struct Reading {
-    version: u64,
-    value: Vec<u8>,
-}
-
-#[derive(Debug, Serialize)]
-struct JsonReading<'r> {
-    version: u64,
-    #[serde(flatten)]
-    payload: JsonPayload<'r>,
-}
-
-impl Reading {
-    pub(super) fn copy(value: &Value<[u8]>) -> Self {
-        Self { version: value.version(), value: value.to_vec() }
-    }
-
-    pub(super) fn print(&self, format: Format, output: &mut Output) -> Result<(), Failure> {
-        match format {
-            Format::Json => {
-                let payload = JsonPayload::from(self.value.as_slice());
-                output.json_line(&JsonReading { version: self.version, payload })
-            }
-            format => format.write(&self.value, output),
-        }
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let signals = Signals::install()?;
     let node = scope.visit_as("onecopy region watch")?.node;
@@ -102,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
             next = watch.receive()?.as_ref().map(Reading::copy);
             continue;
         };
-        if last.as_ref().is_none_or(|last| last.value != reading.value) {
+        if last.as_ref().is_none_or(|last| !last.is_same_value(&reading)) {
             let Some(printed) = signals.unless_signalled(|| reading.print(format, &mut output)) else {
                 return Ok(());
             };
