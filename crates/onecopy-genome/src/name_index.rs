@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bam::AlignmentReader;
 use crate::bri::{BriFile, BuildOptions, BuildReport};
 use crate::error::{GenomeError, IndexFault};
-use crate::identity::FileIdentity;
 use crate::lookup::Alignments;
 use crate::shared::SharedIndex;
 use crate::{files, owner};
 
-/// Alignments compared with an index of which nobody has noted whose it is.
-const SAMPLES: u64 = 64;
 /// Behind the name of the BAM file.
 const ENDING: &str = ".bri";
 
@@ -48,7 +44,7 @@ impl NameIndex {
     ///
     /// If a file can't be read, the index is damaged, or it is of another BAM file.
     pub fn open_file(bam: &Path, index: &Path) -> Result<Self, GenomeError> {
-        let file = open_checked(bam, index)?;
+        let file = owner::open_checked(bam, index)?;
         let bam_bytes = std::fs::metadata(bam).map_err(GenomeError::file("look at", bam))?.len();
         Ok(Self { store: Store::File(file), bam_bytes })
     }
@@ -150,60 +146,6 @@ impl NameIndex {
 
     /// The error that says that the alignment of a name has another name.
     pub(crate) fn of_another(&self, bam: &Path, name: &[u8]) -> GenomeError {
-        of_another(&self.origin(), bam, name)
+        owner::of_another(&self.origin(), bam, name)
     }
-}
-
-/// Opens an index in a file, and makes sure that it is of `bam`.
-pub(crate) fn open_checked(bam: &Path, index: &Path) -> Result<BriFile, GenomeError> {
-    let file = BriFile::open(index)?;
-    let identity = FileIdentity::of(bam)?;
-    match owner::of(index)? {
-        Some(owner) if owner == identity => {}
-        Some(owner) => {
-            let what = format!("it is of a file with the identity {owner}, and this one's is {identity}");
-            return Err(GenomeError::IndexOfAnother {
-                index: index.display().to_string(),
-                bam: bam.to_owned(),
-                what,
-            });
-        }
-        None => compare_samples(bam, &file)?,
-    }
-    Ok(file)
-}
-
-fn of_another(index: &str, bam: &Path, name: &[u8]) -> GenomeError {
-    let what = format!("where it has the read {}, the file has another", String::from_utf8_lossy(name));
-    GenomeError::IndexOfAnother { index: index.to_owned(), bam: bam.to_owned(), what }
-}
-
-/// Compares records from the first to the last with the alignments that they point to.
-fn compare_samples(bam: &Path, index: &BriFile) -> Result<(), GenomeError> {
-    let mut reader = AlignmentReader::open(bam)?;
-    let Some(last) = index.len().checked_sub(1) else { return Ok(()) };
-    for sample in 0..SAMPLES.min(index.len()) {
-        let record =
-            (u128::from(last) * u128::from(sample) / u128::from((SAMPLES - 1).min(last).max(1))) as u64;
-        let (name, alignment) = index.record(record)?;
-        let offset = alignment >> 16;
-        if offset >= reader.file_bytes() {
-            let what = format!("it points to byte {offset}, and the file has {}", reader.file_bytes());
-            return Err(GenomeError::IndexOfAnother {
-                index: index.path().display().to_string(),
-                bam: bam.to_owned(),
-                what,
-            });
-        }
-        let is_same = match reader.read(alignment) {
-            Ok(found) => found.name().map_or(&b"*"[..], |found| found.as_ref()) == name,
-            // Nothing begins there: as good as another name. What the system refuses is not.
-            Err(GenomeError::Malformed { .. } | GenomeError::Truncated { .. }) => false,
-            Err(error) => return Err(error),
-        };
-        if !is_same {
-            return Err(of_another(&index.path().display().to_string(), bam, &name));
-        }
-    }
-    Ok(())
 }

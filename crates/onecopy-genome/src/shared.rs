@@ -11,7 +11,7 @@ use onecopy::dataset::{DatasetError, DatasetView, PublishedDataset};
 use crate::error::{GenomeError, IndexFault};
 use crate::identity::FileIdentity;
 use crate::lookup::{Lookup, LookupWriter};
-use crate::name_index;
+use crate::owner;
 
 /// The section with the names and their alignments.
 const ENTRIES: &str = "entries";
@@ -44,7 +44,7 @@ pub fn share(
     index: &Path,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<PublishedDataset, GenomeError> {
-    let file = name_index::open_checked(bam, index)?;
+    let file = owner::open_checked(bam, index)?;
     let identity = FileIdentity::of(bam)?;
     let size = file.lookup_size()?;
     let dataset = node.dataset(&dataset_name(&identity))?.huge_pages();

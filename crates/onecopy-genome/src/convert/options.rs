@@ -7,7 +7,8 @@ use noodles_sam::Header;
 
 use super::chunk::Chunk;
 use super::first::{FirstFile, FirstReader};
-use super::output::{Format, Output};
+use super::format::Format;
+use super::output::Output;
 use super::positions::{Positions, Query};
 use super::reference::Reference;
 use super::second::SecondReader;

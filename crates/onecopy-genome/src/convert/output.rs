@@ -6,22 +6,11 @@ use std::path::{Path, PathBuf};
 
 use noodles_sam::Header;
 
+use super::format::Format;
 use super::positions::Query;
 use super::vote::{Outcome, Reason, Winner, complement};
 use crate::error::GenomeError;
 use crate::files;
-
-/// How positions are written down.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `chrom:pos` lines; positions count from 1.
-    #[default]
-    Text,
-    /// Variant Call Format.
-    Vcf,
-    /// BED: intervals, counted from 0, without their end.
-    Bed,
-}
 
 /// Writes answers in the order of the positions.
 pub(super) struct Output<'a> {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::format::Format;
 use super::lines::Lines;
-use super::output::Format;
 use crate::error::GenomeError;
 
 /// The last position that an alignment in BAM or CRAM can lie on.
