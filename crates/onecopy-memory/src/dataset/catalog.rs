@@ -3,11 +3,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::file::FileIdentity;
+use super::file::{FileIdentity, FileReference};
 use super::sections::{Section, Sections};
 use super::{DatasetError, SectionSpec};
 use crate::layout::{
@@ -18,15 +18,6 @@ use crate::layout::{
 
 /// BLAKE3 of a content.
 pub type ContentHash = [u8; 32];
-
-/// The file that a content is, as it was when the dataset was published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileReference {
-    /// Where it was.
-    pub path: PathBuf,
-    /// What it was.
-    pub identity: FileIdentity,
-}
 
 /// What a dataset says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, ProtFlags};
 
-use super::catalog::{Catalog, ContentHash, FileReference};
+use super::catalog::{Catalog, ContentHash};
+use super::file::FileReference;
 use super::huge_pages::{self, HugePagesError};
 use super::room::{self, PIECE_BYTES};
 use super::sealed::{REQUIRED_SEALS, SealedDataset};

@@ -13,7 +13,6 @@ use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 
-use super::catalog::FileReference;
 use crate::mapping::Mapping;
 
 /// File systems to which nobody can write, as `fstatfs` calls them: squashfs, EROFS, ISO 9660, cramfs.
@@ -32,6 +31,15 @@ pub struct FileIdentity {
     pub modified_s: i64,
     /// The rest of that in nanoseconds.
     pub modified_ns: u64,
+}
+
+/// The file that a content is, as it was when the dataset was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReference {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What it was.
+    pub identity: FileIdentity,
 }
 
 /// Why a file can't be read as the content of a dataset.

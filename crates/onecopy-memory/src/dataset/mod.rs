@@ -34,9 +34,9 @@ mod room;
 mod sealed;
 mod sections;
 
-pub use catalog::{Catalog, ContentHash, FileReference};
+pub use catalog::{Catalog, ContentHash};
 pub use draft::DatasetDraft;
-pub use file::{DatasetFile, FileError, FileIdentity};
+pub use file::{DatasetFile, FileError, FileIdentity, FileReference};
 pub use huge_pages::HugePagesError;
 pub use sealed::SealedDataset;
 pub use sections::{Section, SectionSpec, Sections};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use onecopy_memory::dataset::{DatasetDraft, DatasetFile, FileReference, Section, SectionSpec, Sections};
+use onecopy_memory::dataset::{DatasetDraft, DatasetFile, Section, SectionSpec, Sections};
 
 use super::builder::DatasetBuilder;
 use super::error::DatasetError;
@@ -143,8 +143,7 @@ impl Dataset {
             Backing::File => {
                 let hash = self.hash.then(|| load::hash_file(&file, &mut progress)).transpose()?;
                 file.check()?;
-                let FileReference { path, identity } = file.reference().clone();
-                let draft = DatasetDraft::of_file(FileReference { path, identity }, sections)?;
+                let draft = DatasetDraft::of_file(file.reference().clone(), sections)?;
                 let sealed = draft.seal(hash.map(|Hash(hash)| hash))?;
                 PublishedDataset::publish(self, sealed, None)
             }
