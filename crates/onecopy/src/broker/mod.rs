@@ -13,9 +13,9 @@
 //! | `quota.rs`, `account.rs`, `charges.rs` | what each peer and each user may take, has taken, and is charged |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
-//! | `server.rs` | the thread that drives the logic: epoll and sockets |
+//! | `server.rs`, `server_thread.rs` | what drives the logic, with epoll and sockets; in a program, on a thread of its own |
 //! | `newcomers.rs`, `offenders.rs` | who is let in; who has tried too often |
-//! | `watch.rs` | what epoll reports, and whose turn it is |
+//! | `watch.rs`, `throttle.rs` | what epoll reports, and whose turn it is; who has to rest |
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
@@ -54,6 +54,7 @@ mod requests;
 mod returning;
 mod roll;
 pub mod server;
+mod server_thread;
 mod services;
 mod shared_regions;
 pub mod state;

@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::slice;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use onecopy_memory::time_slice;
@@ -29,6 +28,7 @@ use super::process::pid_namespace;
 use super::protocol::{BrokerId, Event, Refusal, Request};
 use super::quota::Limits;
 use super::roll::Roll;
+pub use super::server_thread::ServerThread;
 use super::state::{Broker, Identity, Output};
 use super::throttle::{Resting, Throttle};
 use super::transport::{Credentials, Packet, TransportError};
@@ -83,45 +83,6 @@ impl StopHandle {
         // The counter can only overflow after 2⁶⁴ calls, and then the signal is up anyway.
         let result = retry_on_intr(|| rustix::io::write(&self.signal, &1_u64.to_ne_bytes()));
         debug_assert!(matches!(result, Ok(8) | Err(Errno::AGAIN)), "{result:?}");
-    }
-}
-
-/// A server on a thread of its own. Dropped, it stops the server and waits for it.
-#[derive(Debug)]
-pub struct ServerThread {
-    stop: StopHandle,
-    thread: Option<JoinHandle<io::Result<Ended>>>,
-    /// A forked child has a copy of this, and no such thread.
-    process: u32,
-}
-
-impl ServerThread {
-    /// Stops the server and waits until its socket is removed and its lock released.
-    ///
-    /// # Errors
-    ///
-    /// What ended the server before, if something did.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.finish()
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        if self.process != std::process::id() {
-            std::mem::forget(self.thread.take());
-            return Ok(());
-        }
-        self.stop.stop();
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("the broker's thread panicked")));
-        ended.map(drop)
-    }
-}
-
-impl Drop for ServerThread {
-    fn drop(&mut self) {
-        if let Err(error) = self.finish() {
-            tracing::error!(%error, "the broker ended early");
-        }
     }
 }
 
@@ -201,10 +162,7 @@ impl Server {
     ///
     /// When the process can't have another thread.
     pub fn spawn(self) -> io::Result<ServerThread> {
-        let stop = self.stop_handle();
-        let thread =
-            std::thread::Builder::new().name("onecopy-broker".to_owned()).spawn(move || self.run())?;
-        Ok(ServerThread { stop, thread: Some(thread), process: std::process::id() })
+        ServerThread::spawn(self)
     }
 
     /// Serves until it is stopped, or another broker takes its place.
