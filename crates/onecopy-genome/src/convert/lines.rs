@@ -15,6 +15,8 @@ use crate::error::GenomeError;
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// What files begin with that gzip or bgzip made.
 const GZIP_BEGIN: &[u8] = &[0x1f, 0x8b];
+/// Which of the flags behind that says that there are extra fields; bgzip's tell the size of a block.
+const HAS_EXTRA_FIELDS: u8 = 4;
 
 /// Reads a list line by line.
 pub(super) struct Lines {
@@ -41,6 +43,11 @@ impl Lines {
     pub(super) fn open(path: &Path) -> Result<Self, GenomeError> {
         let mut file = BufReader::new(File::open(path).map_err(GenomeError::file("open", path))?);
         let begin = file.fill_buf().map_err(GenomeError::file("read", path))?;
+        if begin.starts_with(GZIP_BEGIN) && begin.get(3).is_some_and(|flags| flags & HAS_EXTRA_FIELDS == 0) {
+            let what =
+                "it is compressed with gzip, and lists are read plain or compressed with bgzip: `gunzip` it";
+            return Err(GenomeError::Unsupported { path: path.to_owned(), what });
+        }
         let source = if begin.starts_with(GZIP_BEGIN) {
             Source::Compressed(bgzf::io::Reader::new(Tail { file, last: [0; END_MARKER.len()] }))
         } else {
@@ -171,6 +178,14 @@ mod tests {
                 assert!(error.contains("list, line 2: it is no text: its byte "), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn what_gzip_made_is_told_from_what_bgzip_made() {
+        // What `gzip` makes of an empty file.
+        let gzipped = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let error = read(&gzipped).unwrap_err();
+        assert!(error.contains("list cannot be used here: it is compressed with gzip"), "{error}");
     }
 
     #[test]
