@@ -35,6 +35,19 @@ pub fn dataset_name(bam: &FileIdentity) -> String {
 ///
 /// Every record is looked at first: an index that breaks its format's rules is not shared.
 ///
+/// ```no_run
+/// use std::path::Path;
+/// use onecopy_genome::{NameIndex, SharedIndex, default_index_path, share};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (node, bam) = (onecopy::Node::open()?, Path::new("reads.bam"));
+/// let published = share(&node, bam, &default_index_path(bam), |_, _| {})?;
+/// // In every other process, while `published` or a view of it lives:
+/// let index = SharedIndex::open(&node, bam)?.ok_or("nobody shares it")?;
+/// let mut index = NameIndex::of_shared(index);
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// If the index is damaged or of another BAM file, or can't be published.

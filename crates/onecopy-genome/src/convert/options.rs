@@ -23,6 +23,29 @@ use crate::ordered;
 const BATCH_POSITIONS: usize = 4096;
 
 /// What to convert, and with what.
+///
+/// ```no_run
+/// use std::num::NonZero;
+/// use onecopy_genome::bri::BuildOptions;
+/// use onecopy_genome::{Convert, Format, NameIndex};
+///
+/// # fn main() -> Result<(), onecopy_genome::GenomeError> {
+/// let convert = Convert {
+///     first: "old.bam".into(),
+///     second: "new.bam".into(),
+///     first_reference: "old.fa".into(),
+///     second_reference: "new.fa".into(),
+///     positions: "sites.vcf.gz".into(),
+///     format: Format::Vcf,
+///     prefix: "moved".into(),
+///     threads: NonZero::<usize>::MIN,
+///     has_evidence: false,
+/// };
+/// let (index, _) = NameIndex::open_or_build(&convert.second, None, &BuildOptions::default(), |_, _| {})?;
+/// let report = convert.run(index, |done| eprintln!("{done} positions"))?;
+/// println!("{} in moved.txt and moved.vcf, {} in moved.unmapped.txt", report.converted, report.unmapped);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Convert {
     /// Reads on the first reference: BAM or CRAM, sorted by coordinate.
