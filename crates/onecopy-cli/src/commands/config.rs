@@ -19,7 +19,8 @@ Without FILE it is the one that programs of the instance read: $ONECOPY_CONFIG, 
 one user are let in, and may do everything.
 
 A mistake is told with its line and column, and the exit code is 1. What is no mistake, and hardly meant, is told as well.
-Changes take effect with the next broker: `onecopy serve --replace`.
+Changes take effect with the next broker: on SIGHUP `onecopy serve` becomes its own successor, and `onecopy serve --replace`
+is one.
 
 Examples:
   onecopy config check
