@@ -240,6 +240,14 @@ impl Pool {
         Some(least.max(self.committed_bytes).max(FIRST_SEGMENT_BYTES).min(left))
     }
 
+    /// The least that a segment needs for a chunk of `length` bytes: [`Self::growth`] and [`Self::replacement`] ask for more
+    /// than that, so that there are few of them.
+    pub fn growth_least(&self, length: usize) -> Option<usize> {
+        // What takes the place of others has no room for slack.
+        let room = if self.growth(length).is_some() { size_class(length) } else { whole_lines(length) };
+        room?.checked_add(HEADER_BYTES)
+    }
+
     /// Size of the segment to add instead of all segments that are free, for a chunk of `length` bytes that is larger
     /// than any of them; `None` if too much is in use. The arena can't be replaced, and is not counted here: else no
     /// message could be as large as the budget.

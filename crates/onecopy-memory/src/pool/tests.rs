@@ -97,6 +97,35 @@ proptest! {
         check(&pool, &[]);
     }
 
+    /// Whoever may not have what a pool asks for does with little.
+    #[test]
+    fn the_least_growth_is_enough(steps in vec(step(), 1..60), budget in 100_000..BUDGET_BYTES) {
+        let mut pool = Pool::new(budget);
+        let mut live = Vec::new();
+        for step in steps {
+            match step {
+                Step::Allocate(length) => {
+                    let chunk = pool.allocate(length).or_else(|| {
+                        pool.growth(length).or_else(|| pool.replacement(length))?;
+                        // What replaces others may leave room for slack, which is asked for next.
+                        (0..2).find_map(|_| {
+                            let bytes = pool.growth_least(length).expect("it may grow");
+                            pool.add(&Segment::create(SegmentKind::Pool, bytes, 0).expect("memory"));
+                            pool.allocate(length)
+                        })
+                    });
+                    // Numbers run out sooner than with what it asks for.
+                    let is_full = pool.growth(length).or_else(|| pool.replacement(length)).is_none();
+                    prop_assert!(chunk.is_some() || is_full, "{:?}", pool);
+                    live.extend(chunk);
+                }
+                Step::Free(number) if !live.is_empty() => pool.free(live.swap_remove(number % live.len())),
+                Step::Free(_) => {}
+            }
+            check(&pool, &live);
+        }
+    }
+
     #[test]
     fn a_size_class_is_close_above_its_length(length in 0..usize::MAX / 4) {
         let class = size_class(length).expect("far from the end of memory");
