@@ -201,7 +201,7 @@ impl Session {
     /// A request, and the node in whose name it speaks.
     fn any_request(&self, input: &mut Unstructured<'_>) -> Result<(NodeId, Request)> {
         let port = any_port(input)?;
-        Ok(match input.int_in_range(0..=29_u8)? {
+        Ok(match input.int_in_range(0..=30_u8)? {
             0 => (
                 port.node,
                 Request::Hello { node: port.node, name: any_text(input)?.to_owned(), returns_from: None },
@@ -242,6 +242,10 @@ impl Session {
             19..=25 => self.any_return(port, input)?,
             26..=28 => (port.node, any_dataset_request(port, input)?),
             29 => (port.node, Request::ShowReaders),
+            30 => {
+                let (request, bytes, replaced) = (1, input.arbitrary()?, input.arbitrary()?);
+                (port.node, Request::Reserve { request, port, bytes, replaced })
+            }
             5 => (
                 port.node,
                 Request::AddSegment {

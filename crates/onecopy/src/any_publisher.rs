@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
 use onecopy_memory::ring::{Geometry, RingWriter};
-use onecopy_memory::wait::Woken;
 
 use crate::broker::protocol::{Address, Delivery, Request};
-use crate::error::{Error, LoanError, OpenError};
+use crate::error::{Error, OpenError};
 use crate::limits;
 use crate::node::handle::NodeHandle;
 use crate::payload::SLICE_INLINE_BYTES;
@@ -189,28 +188,18 @@ impl AnyPublisher {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Full`] or [`LoanError::Budget`] at once if no subscriber can
+    /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once if no subscriber can
     /// change it; else as for [`Self::publish`].
     pub fn publish_within(&mut self, payload: &[u8], header: &[u8], timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(timeout);
         let bytes = self.sizes.chunk_header_bytes() + payload.len();
         loop {
             let cause = match self.publish(payload, header) {
-                Err(Error::Loan(cause @ (LoanError::Full | LoanError::Budget(_)))) => cause,
+                Err(Error::Loan(cause)) => cause,
                 other => return other,
             };
-            let in_slot = self.fits_slot(payload.len());
-            if !in_slot && !self.sender.pool.may_ever_hold(bytes) {
-                return Err(cause.into());
-            }
-            let Sender { writer, pool, .. } = &mut self.sender;
-            let woken = writer.wait_for_readers(deadline, |writer| {
-                writer.has_room(1) && (in_slot || writer.may_allocate(pool, bytes))
-            });
-            if woken == Woken::TimedOut {
-                // Without subscribers there was nobody to wait for.
-                return Err(if self.subscribers() == 0 { cause } else { LoanError::Timeout }.into());
-            }
+            let chunk_bytes = (!self.fits_slot(payload.len())).then_some(bytes);
+            self.sender.wait_for_readers(cause, chunk_bytes, deadline)?;
         }
     }
 

@@ -146,6 +146,14 @@ pub enum LoanError {
         /// What the publisher has.
         memory_bytes: usize,
     },
+    /// This node's user may have so much memory and not more, by the quota that the error names. What fits the memory
+    /// that the publisher has goes on.
+    #[error(transparent)]
+    Refused(#[from] protocol::OpenError),
+    /// Memory is limited for this node's user, and the broker did not say in time whether there may be more. What fits the
+    /// memory that the publisher has goes on.
+    #[error("the broker did not say within {} s whether this publisher may have more memory: its process is stopped or stuck (`onecopy status` names it); try again later", crate::limits::GROWTH_TIMEOUT.as_secs())]
+    BrokerSilent,
     /// Nothing came free in time.
     #[error("subscribers did not catch up in time")]
     Timeout,
@@ -183,6 +191,20 @@ pub enum LoanError {
     /// This process inherited the node by `fork`.
     #[error("this process is a fork of the one that opened the node: open a node of its own")]
     Forked,
+}
+
+impl LoanError {
+    /// Why a publisher's memory could not grow.
+    pub(crate) fn from_growth(error: OpenError) -> Self {
+        match error {
+            OpenError::Refused(refused) => Self::Refused(refused),
+            OpenError::Segment(error) => Self::Segment(error),
+            OpenError::Transport(error) => Self::Transport(error),
+            OpenError::Forked => Self::Forked,
+            OpenError::BrokerSilent => Self::BrokerSilent,
+            _ => Self::Transport(TransportError::Closed),
+        }
+    }
 }
 
 /// Why no message was received, other than that there is none.

@@ -101,6 +101,8 @@ pub struct Welcome {
     pub broker: BrokerId,
     /// In which name space the processes that it tells of have their numbers; 0 if that is not known.
     pub pid_namespace: u64,
+    /// The configuration bounds what this user may have.
+    pub limited: bool,
 }
 
 /// What ends the wait for a broker's answer early.
@@ -397,9 +399,9 @@ impl Instance {
             (heard, roll) = (socket.receive_event(), file);
         }
         match heard {
-            Ok((Event::Welcome { broker_pid, broker, pid_namespace }, _)) => {
+            Ok((Event::Welcome { broker_pid, broker, pid_namespace, limited }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
-                Ok((Welcome { broker_pid, broker, pid_namespace }, roll))
+                Ok((Welcome { broker_pid, broker, pid_namespace, limited }, roll))
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),

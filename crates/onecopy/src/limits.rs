@@ -189,6 +189,12 @@ pub const EVENTS_PER_WAIT: usize = 64;
 /// connected when it runs again.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a node whose user may have so much memory and not more waits to be told that it may have another piece.
+///
+/// A broker answers within microseconds; when one ends, the next is there within 200 ms. Who waits longer, for one that is
+/// stopped, can still use the memory that it has.
+pub const GROWTH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Slots of a ring, unless the publisher says otherwise: a second of lag at 1 kHz. With one-line slots the ring
 /// is 64 KiB and stays in a core's own cache.
 pub const DEPTH_DEFAULT: u64 = 1024;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use onecopy_memory::layout::INLINE_BYTES_MAX;
 use onecopy_memory::ring::{Geometry, RingWriter};
-use onecopy_memory::wait::Woken;
 use zerocopy::IntoBytes;
 
 use crate::broker::protocol::{Address, Delivery, Request};
@@ -199,7 +198,7 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     /// # Errors
     ///
     /// [`LoanError::Full`] on a reliable topic with a subscriber that lags; [`LoanError::Budget`] if subscribers hold
-    /// all memory.
+    /// all memory; [`LoanError::Refused`] if that could only grow beyond what the configuration allows this user.
     #[inline]
     pub fn loan(&mut self) -> Result<Loan<'_, T, H>, LoanError> {
         self.reserve(size_of::<T>())?;
@@ -458,23 +457,9 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
     fn reserve_within(&mut self, bytes: usize, timeout: Duration) -> Result<(), LoanError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            let cause = match self.reserve(bytes) {
-                Err(cause @ (LoanError::Full | LoanError::Budget(_) | LoanError::BrokerGone { .. })) => cause,
-                other => return other,
-            };
-            let in_slot = self.fits_slot(bytes);
-            if !in_slot && !self.sender.pool.may_ever_hold(chunk_header_bytes::<H>() + bytes) {
-                return Err(cause);
-            }
-            let Sender { writer, pool, .. } = &mut self.sender;
-            let woken = writer.wait_for_readers(deadline, |writer| {
-                writer.has_room(1)
-                    && (in_slot || writer.may_allocate(pool, chunk_header_bytes::<H>() + bytes))
-            });
-            if woken == Woken::TimedOut {
-                // Without subscribers there was nobody to wait for.
-                return Err(if self.subscribers() == 0 { cause } else { LoanError::Timeout });
-            }
+            let Err(cause) = self.reserve(bytes) else { return Ok(()) };
+            let chunk_bytes = (!self.fits_slot(bytes)).then(|| chunk_header_bytes::<H>() + bytes);
+            self.sender.wait_for_readers(cause, chunk_bytes, deadline)?;
         }
     }
 }

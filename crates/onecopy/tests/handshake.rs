@@ -55,7 +55,8 @@ fn error_after(answer: impl FnOnce(PacketSocket) + Send) -> OpenError {
 }
 
 fn welcome() -> Vec<u8> {
-    Event::Welcome { broker_pid: std::process::id(), broker: BrokerId(1), pid_namespace: 0 }.encode()
+    Event::Welcome { broker_pid: std::process::id(), broker: BrokerId(1), pid_namespace: 0, limited: false }
+        .encode()
 }
 
 #[test]

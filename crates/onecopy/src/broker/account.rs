@@ -63,6 +63,12 @@ impl Account {
         Ok(())
     }
 
+    /// Whether the configuration bounds what a node takes without opening anything.
+    pub(super) fn limits_growth(&self) -> bool {
+        let sets = |source: &Source| source.sets(Resource::Memory) || source.sets(Resource::Descriptors);
+        self.source.as_ref().is_some_and(sets)
+    }
+
     pub(super) fn limit(&self) -> &Amounts {
         &self.limit
     }
@@ -108,9 +114,23 @@ pub(super) struct Charge {
 impl Charge {
     /// Takes from both, or from neither.
     pub(super) fn take(accounts: [&Arc<Account>; 2], amounts: Amounts) -> Result<Self, Exceeded> {
-        accounts.into_iter().try_for_each(|account| account.check(amounts))?;
+        Self::take_in_place_of(Amounts::default(), accounts, amounts)
+    }
+
+    /// The same where so much is about to be given back.
+    pub(super) fn take_in_place_of(
+        given_back: Amounts,
+        accounts: [&Arc<Account>; 2],
+        amounts: Amounts,
+    ) -> Result<Self, Exceeded> {
+        let more = amounts.without(given_back);
+        accounts.into_iter().try_for_each(|account| account.check(more))?;
         accounts.into_iter().for_each(|account| account.add(amounts));
         Ok(Self { amounts, accounts: accounts.map(Arc::clone) })
+    }
+
+    pub(super) fn amounts(&self) -> Amounts {
+        self.amounts
     }
 }
 

@@ -3,7 +3,7 @@
 use rustix::fs::fstat;
 
 use super::account::Charge;
-use super::ids::NodeId;
+use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
 use super::protocol::{OpenError, Refusal};
 use super::quota::{Amounts, Resource};
@@ -64,21 +64,28 @@ impl Broker {
         )
     }
 
+    /// A publisher's segment, in place of others. It is there already, so who did not reserve it and has no room for it
+    /// can't stay.
     pub(super) fn charge_segment(
         &self,
         peer: PeerId,
+        publisher: PortId,
+        replaced: u64,
         segment: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
-        Ok(self.quota.charge_port(peer, memory(segment))?)
+        Ok(self.quota.charge_growth(peer, publisher, memory(segment), replaced)?)
     }
 
-    /// Memory for a shared region. Its descriptor was counted for the participant.
+    /// Memory for a shared region, while that which the participant offered before is still there. Its descriptor was counted
+    /// for the participant.
     pub(super) fn charge_offered(
         &self,
         peer: PeerId,
+        port: PortId,
         offered: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
-        Ok(self.quota.charge_port(peer, Amounts { descriptors: 0, ..memory(offered) })?)
+        let amounts = Amounts { descriptors: 0, ..memory(offered) };
+        Ok(self.quota.charge_growth(peer, port, amounts, 0)?)
     }
 
     /// One packet of an announcement, until it is complete.

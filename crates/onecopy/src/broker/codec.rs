@@ -21,7 +21,7 @@ use crate::topic_name::{self, TopicNameError};
 /// The first two bytes of every packet.
 pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 /// The version of the protocol; both sides must agree on it.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Why bytes are no packet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -130,6 +130,7 @@ impl Request {
             | Self::ReopenDataset { dataset, .. }
             | Self::KeepDataset { dataset, .. } => topic_name::check(dataset)?,
             Self::AddSegment { .. }
+            | Self::Reserve { .. }
             | Self::OfferShared { .. }
             | Self::Remembered { .. }
             | Self::Tied { .. }
@@ -193,6 +194,7 @@ impl Event {
             Self::DatasetInfo { name, .. }
             | Self::DatasetHeirloom { dataset: name, .. }
             | Self::SeatInfo { region: name, .. } => topic_name::check(name)?,
+            Self::Reserved { refused, .. } => refused.as_ref().map_or(Ok(()), check_open_error)?,
             Self::Welcome { .. }
             | Self::Dataset { .. }
             | Self::DatasetVersion { .. }

@@ -19,6 +19,9 @@ pub enum Event {
         broker: BrokerId,
         /// In which name space the processes that it tells of have their numbers.
         pid_namespace: u64,
+        /// The configuration bounds how much your user may have: [`Request::Reserve`] memory before you show it, also
+        /// memory that takes the place of other.
+        limited: bool,
     },
     /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for you alone, as
     /// descriptor. Lock your byte of it.
@@ -360,6 +363,13 @@ pub enum Event {
         request: u32,
         /// Why not, if not.
         refused: Option<KeepError>,
+    },
+    /// Answers [`Request::Reserve`].
+    Reserved {
+        /// The number of the request.
+        request: u32,
+        /// Why not, if not.
+        refused: Option<OpenError>,
     },
     /// The answer to [`Request::Inspect`] is complete.
     InspectEnd {

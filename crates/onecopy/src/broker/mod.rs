@@ -11,6 +11,7 @@
 //! | `evicted.rs` | peers that were refused and have not gone yet |
 //! | `access.rs` | what the rules say to what peers ask for |
 //! | `quota.rs`, `account.rs`, `charges.rs` | what each peer and each user may take, has taken, and is charged |
+//! | `amounts.rs`, `growth.rs` | so much of everything; memory of what is open already |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs`, `server_thread.rs` | what drives the logic, with epoll and sockets; in a program, on a thread of its own |
@@ -29,12 +30,14 @@
 mod absentees;
 mod access;
 mod account;
+mod amounts;
 mod charges;
 mod codec;
 mod connection;
 mod datasets;
 mod events;
 mod evicted;
+mod growth;
 mod handing_over;
 mod ids;
 mod inspection;

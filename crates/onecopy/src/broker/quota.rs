@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::account::{Account, Charge, Source};
+pub use super::amounts::Amounts;
 use super::ids::PortId;
 use super::peers::PeerId;
-use crate::config::{Allowance, Config, Kind, Who};
+use crate::config::{Config, Kind, Who};
 use crate::limits;
 
 /// What there is a quota of.
@@ -77,61 +78,6 @@ pub struct QuotaExceeded {
     pub line: u32,
 }
 
-/// So much of everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Amounts {
-    /// Of [`Resource::Nodes`].
-    pub nodes: u64,
-    /// Of [`Resource::Ports`].
-    pub ports: u64,
-    /// Of [`Resource::Descriptors`].
-    pub descriptors: u64,
-    /// Of [`Resource::Bytes`].
-    pub bytes: u64,
-    /// Of [`Resource::Memory`].
-    pub memory: u64,
-    /// Of [`Resource::Topics`].
-    pub topics: u64,
-}
-
-impl Amounts {
-    pub(super) fn each(&self) -> [(Resource, u64); 6] {
-        [
-            (Resource::Nodes, self.nodes),
-            (Resource::Ports, self.ports),
-            (Resource::Descriptors, self.descriptors),
-            (Resource::Bytes, self.bytes),
-            (Resource::Memory, self.memory),
-            (Resource::Topics, self.topics),
-        ]
-    }
-
-    /// The same, of what is not unlimited so large a part.
-    fn divided_by(self, divisor: u64) -> Self {
-        let part = |amount: u64| if amount == u64::MAX { amount } else { (amount / divisor).max(1) };
-        Self {
-            nodes: part(self.nodes),
-            ports: part(self.ports),
-            descriptors: part(self.descriptors),
-            bytes: part(self.bytes),
-            memory: part(self.memory),
-            topics: part(self.topics),
-        }
-    }
-
-    /// The same, except for what is allowed otherwise; nobody is allowed more than `most`.
-    fn with(self, allowance: Allowance, most: Self) -> Self {
-        let Allowance { memory_bytes, descriptors, nodes, topics } = allowance;
-        Self {
-            nodes: nodes.map_or(self.nodes, |nodes| nodes.min(most.nodes)),
-            descriptors: descriptors.map_or(self.descriptors, |files| files.min(most.descriptors)),
-            memory: memory_bytes.unwrap_or(self.memory),
-            topics: topics.unwrap_or(self.topics),
-            ..self
-        }
-    }
-}
-
 /// The most that anybody gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -186,7 +132,24 @@ struct PortCharges {
     segments: BTreeMap<u32, Charge>,
     /// Memory that it gave to a shared region.
     offered: Option<Charge>,
+    /// What it is about to grow by, and the segments, as bits, that this will take the place of.
+    reserved: Option<(Charge, u64)>,
     _topics: Vec<Arc<Charge>>,
+}
+
+impl PortCharges {
+    /// What it gives back when it grows in place of the segments whose bits are set: those, and what was reserved for that.
+    fn given_up(&self, replaced: u64) -> Amounts {
+        let segments = self.segments.iter().filter(|(index, _)| is_replaced(**index, replaced));
+        // Who reserved less because more would be given back has to give it back.
+        let reserved = self.reserved.iter().filter(|(_, promised)| promised & !replaced == 0);
+        let charges = segments.map(|(_, charge)| charge).chain(reserved.map(|(charge, _)| charge));
+        charges.fold(Amounts::default(), |sum, charge| sum.and(charge.amounts()))
+    }
+}
+
+fn is_replaced(index: u32, replaced: u64) -> bool {
+    replaced.checked_shr(index).unwrap_or(0) & 1 != 0
 }
 
 /// What a user has open, by its kind and name.
@@ -299,6 +262,43 @@ impl Quota {
         Charge::take([&record.account, &record.user], amounts).map(Some)
     }
 
+    /// Whether the configuration bounds what a peer's user takes without opening anything.
+    pub(super) fn is_limited(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|record| record.user.limits_growth())
+    }
+
+    /// Counts what an open port is about to grow by, in place of what was reserved for it before. A port that is not open
+    /// will not grow.
+    pub(super) fn reserve(
+        &mut self,
+        peer: PeerId,
+        port: PortId,
+        memory: u64,
+        replaced: u64,
+    ) -> Result<(), Exceeded> {
+        let Some(PeerRecord { account, user, ports, .. }) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(charges) = ports.get_mut(&port) else { return Ok(()) };
+        charges.reserved = None;
+        let amounts = Amounts { memory, descriptors: 1, ..Amounts::default() };
+        let charge = Charge::take_in_place_of(charges.given_up(replaced), [account, user], amounts)?;
+        charges.reserved = Some((charge, replaced));
+        Ok(())
+    }
+
+    /// What a port costs more that has grown, in place of what it gives up as soon as the charge is
+    /// [kept](Self::keep_segment).
+    pub(super) fn charge_growth(
+        &self,
+        peer: PeerId,
+        port: PortId,
+        amounts: Amounts,
+        replaced: u64,
+    ) -> Result<Option<Charge>, Exceeded> {
+        let Some(PeerRecord { account, user, ports, .. }) = self.peers.get(&peer) else { return Ok(None) };
+        let given_up = ports.get(&port).map(|charges| charges.given_up(replaced)).unwrap_or_default();
+        Charge::take_in_place_of(given_up, [account, user], amounts).map(Some)
+    }
+
     /// What a topic or the like costs the user of a peer that is about to open a port there.
     pub(super) fn charge_topic(
         &mut self,
@@ -345,14 +345,15 @@ impl Quota {
         else {
             return;
         };
-        charges.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
+        charges.reserved = None;
+        charges.segments.retain(|index, _| !is_replaced(*index, replaced));
         charges.segments.extend(charge.map(|charge| (index, charge)));
     }
 
     /// Counts the charge as that of the memory that a participant has given to its region, in place of what it gave before.
     pub(super) fn keep_offered(&mut self, peer: PeerId, port: PortId, charge: Option<Charge>) {
         if let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&port)) {
-            charges.offered = charge;
+            (charges.reserved, charges.offered) = (None, charge);
         }
     }
 

@@ -46,7 +46,7 @@ impl Broker {
                 self.quota.keep(peer, port, charge, topic);
             }
             (Request::AddSegment { publisher, index, .. }, Some(segment)) => {
-                let charge = self.charge_segment(peer, &segment)?;
+                let charge = self.charge_segment(peer, publisher, 0, &segment)?;
                 self.topics.insert_segment(publisher, index, segment)?;
                 self.quota.keep_segment(peer, publisher, (index, 0), charge);
             }

@@ -54,6 +54,18 @@ pub enum Request {
         /// The segments that are no more, as bits: those with these numbers.
         replaced: u64,
     },
+    /// A port of mine is about to need more memory than it was opened with, for [`Request::AddSegment`] or
+    /// [`Request::OfferShared`]: count it, in place of what was reserved for the port before.
+    Reserve {
+        /// Comes back with the answer.
+        request: u32,
+        /// The port.
+        port: PortId,
+        /// How much memory.
+        bytes: u64,
+        /// The segments that it will take the place of, as in [`Request::AddSegment`].
+        replaced: u64,
+    },
     /// I subscribe.
     OpenSubscriber {
         /// The new port.
@@ -237,6 +249,7 @@ impl Request {
             | Self::OpenService { port, .. }
             | Self::OpenShared { port, .. }
             | Self::OfferShared { port, .. }
+            | Self::Reserve { port, .. }
             | Self::PublishDataset { port, .. }
             | Self::OpenDataset { port, .. }
             | Self::ReopenDataset { port, .. }

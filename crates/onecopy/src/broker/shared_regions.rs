@@ -177,6 +177,12 @@ impl SharedRegions {
         self.by_name.get(self.by_port.get(&port)?)?.seats.get(&port).copied()
     }
 
+    /// Whether memory that is offered would become the region's.
+    pub(super) fn takes_memory(&self, port: PortId, succeeds: bool) -> bool {
+        let region = self.by_port.get(&port).and_then(|name| self.by_name.get(name));
+        region.is_some_and(|region| region.memory.is_none() || succeeds)
+    }
+
     /// Gives a region memory. Who comes too late is told of the memory that there is, like all others.
     pub(super) fn offer(&mut self, port: PortId, succeeds: bool, memory: Descriptor, outbox: &mut Outbox) {
         let Some(name) = self.by_port.get(&port) else { return };

@@ -303,17 +303,15 @@ impl Broker {
                 self.open_or_tell(peer, request, descriptor, outbox);
                 Ok(())
             }
-            (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
-                let charge = self.charge_offered(peer, &memory)?;
-                self.quota.keep_offered(peer, port, charge);
-                self.shared.offer(port, succeeds, memory, outbox);
+            (Request::Reserve { request, port, bytes, replaced }, _) => {
+                self.reserve_or_tell((peer, node), request, (port, bytes, replaced), outbox);
                 Ok(())
             }
+            (Request::OfferShared { port, succeeds, .. }, Some(memory)) => {
+                self.offer_shared(peer, port, succeeds, memory, outbox)
+            }
             (Request::AddSegment { publisher, index, replaced }, Some(segment)) => {
-                let charge = self.charge_segment(peer, &segment)?;
-                self.topics.add_segment(publisher, index, replaced, &segment, outbox)?;
-                self.quota.keep_segment(peer, publisher, (index, replaced), charge);
-                Ok(())
+                self.add_segment(peer, publisher, (index, replaced), &segment, outbox)
             }
             (Request::Attach { route, reader_segment, block }, Some(readers)) => {
                 let pid = self.pid_of(node);
@@ -380,7 +378,8 @@ impl Broker {
             self.outputs.push_back(Output::ShowRoll { peer });
         }
         let Identity { credentials, broker, pid_namespace } = self.own;
-        outbox.tell(node, Event::Welcome { broker_pid: credentials.pid, broker, pid_namespace });
+        let (broker_pid, limited) = (credentials.pid, self.quota.is_limited(peer));
+        outbox.tell(node, Event::Welcome { broker_pid, broker, pid_namespace, limited });
         if returns_from.is_some() {
             self.returning.begin(peer);
         } else {

@@ -103,7 +103,7 @@ pub(super) fn assemble(mut answers: Vec<Answer>) -> Inventory {
                 let region = inventory.regions.iter_mut().rfind(|entry| entry.name == region);
                 region.into_iter().for_each(|region| region.seats.extend([(seat, pid)]));
             }
-            Answer::Memory { .. } | Answer::Kept(_) => {}
+            Answer::Memory { .. } | Answer::Kept(_) | Answer::Reserved(_) => {}
         }
     }
     inventory.topics = topics.into_values().collect();

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::datasets::{note_version, take_dataset};
 use super::inspection::Answer;
-use super::introductions::{meet_peer, tell_peer_news};
+use super::introductions::{meet_peer, tell_out_of_reach, tell_peer_news};
 use super::lease::DetachToken;
 use super::ledger::{Ledger, Shown};
 use super::outbox::Waiting;
@@ -104,6 +104,7 @@ fn handle(session: &Arc<Session>, event: Event, descriptor: Option<OwnedFd>) {
         (Event::OpenFailed { port, error }, _) => {
             session.conversation.ledger().close(port);
             tracing::debug!(%port, %error, "not opened");
+            tell_out_of_reach(session, port, &error);
             session.set_opening(port, Opening::Failed(OpenError::Refused(error)))
         }
         (Event::Publisher { route, payload, from, pid, .. }, Some(ring)) => {
@@ -200,6 +201,10 @@ fn take_answer(session: &Session, event: Event, descriptor: Option<OwnedFd>) {
         }
         (Event::Kept { request, refused }, _) => {
             session.inspections.add(request, Answer::Kept(refused));
+            session.inspections.end(request);
+        }
+        (Event::Reserved { request, refused }, _) => {
+            session.inspections.add(request, Answer::Reserved(refused));
             session.inspections.end(request);
         }
         (Event::InspectEnd { request }, _) => session.inspections.end(request),

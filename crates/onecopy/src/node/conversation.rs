@@ -2,6 +2,7 @@
 //! lost when the broker ends.
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onecopy_memory::region::RegionObserver;
@@ -17,11 +18,19 @@ use crate::instance::{Presence, Welcome};
 pub(super) struct Conversation {
     ledger: Mutex<Ledger>,
     pub(super) outbox: Outbox,
+    /// The broker of the moment bounds what this node's user may have.
+    limited: AtomicBool,
 }
 
 impl Conversation {
-    pub(super) fn new(outbox: Outbox) -> Self {
-        Self { ledger: Mutex::default(), outbox }
+    pub(super) fn new(outbox: Outbox, limited: bool) -> Self {
+        Self { ledger: Mutex::default(), outbox, limited: AtomicBool::new(limited) }
+    }
+
+    /// Whether memory has to be reserved before it is shown.
+    pub(super) fn is_limited(&self) -> bool {
+        // Nothing hangs on when exactly a node learns of it: what it shows meanwhile, it shows as one that comes back.
+        self.limited.load(Ordering::Relaxed)
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -65,6 +74,7 @@ impl Conversation {
         presence: &Presence,
     ) -> bool {
         let mut ledger = self.ledger();
+        self.limited.store(now.limited, Ordering::Relaxed);
         let knowledge = Knowledge {
             is_there: &|node| presence.sees(node),
             version_of: &version_of,

@@ -3,15 +3,17 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use onecopy_memory::counters::ClientTally;
 use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::region::{RegionWriter, Seat, SharedRegion};
 use onecopy_memory::ring::{Geometry, RingWriter};
-use onecopy_memory::segment::Segment;
+use onecopy_memory::segment::{Segment, SegmentError};
 use onecopy_memory::wait::Ringer;
 
 use super::control;
@@ -50,7 +52,7 @@ impl NodeHandle {
         let (membership, server) = Membership::begin(instance, node, name)?;
         let (outbox, outbox_bell) = Outbox::new(Arc::clone(&membership.socket), Arc::clone(&fork))
             .map_err(OpenError::system("make a socket pair"))?;
-        let session = Arc::new(Session::new(node, outbox, table));
+        let session = Arc::new(Session::new(node, outbox, membership.welcome.limited, table));
         session.keep_server(server);
         let control = {
             let session = Arc::clone(&session);
@@ -75,13 +77,21 @@ impl NodeHandle {
 
     /// Sends a request that has a number, and waits for the answer.
     pub(super) fn request(&self, make: impl FnOnce(u32) -> Request) -> Result<Vec<Answer>, OpenError> {
+        self.request_within(limits::HANDSHAKE_TIMEOUT, make)
+    }
+
+    fn request_within(
+        &self,
+        timeout: Duration,
+        make: impl FnOnce(u32) -> Request,
+    ) -> Result<Vec<Answer>, OpenError> {
         if self.is_forked() {
             return Err(OpenError::Forked);
         }
         let Session { inspections, conversation, .. } = &*self.session;
         let (number, request) = inspections.begin(make);
         conversation.say_or_log(|_| {}, &request, None);
-        inspections.wait(number)
+        inspections.wait(number, timeout)
     }
 
     pub(super) fn session(&self) -> &Session {
@@ -134,8 +144,41 @@ impl NodeHandle {
             readers: Arc::clone(writer.readers()),
             opening: ports::Opening::default(),
             from: None,
+            to: None,
         };
         self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
+    }
+
+    /// Has the broker count memory that a port is about to show, in place of a publisher's segments whose bits are set in
+    /// `replaced`. Only where this node's user is limited is there anything to wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Refused`] says which rule has it that there is no room. [`OpenError::BrokerSilent`] if that could not be
+    /// found out within `timeout`.
+    pub(crate) fn reserve(
+        &self,
+        port: PortId,
+        memory: BorrowedFd<'_>,
+        replaced: u64,
+        timeout: Duration,
+    ) -> Result<(), OpenError> {
+        if self.is_forked() {
+            return Err(OpenError::Forked);
+        }
+        if !self.session.conversation.is_limited() {
+            return Ok(());
+        }
+        let size = rustix::fs::fstat(memory)
+            .map_err(|error| SegmentError::System { call: "fstat", source: error.into() })?;
+        let bytes = u64::try_from(size.st_size).unwrap_or(u64::MAX);
+        let make = |request| Request::Reserve { request, port, bytes, replaced };
+        let answers = self.request_within(timeout, make)?;
+        let refused = answers.into_iter().find_map(|answer| match answer {
+            Answer::Reserved(refused) => refused,
+            _ => None,
+        });
+        refused.map_or(Ok(()), |error| Err(OpenError::Refused(error)))
     }
 
     /// Announces a publisher's segment, in place of those whose bits are set in `replaced`.
@@ -217,6 +260,7 @@ impl NodeHandle {
             readers: Arc::clone(writer.readers()),
             opening: ports::Opening::default(),
             from: None,
+            to: None,
         };
         let request = Request::OpenPublisher {
             publisher: port,

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::broker::protocol::{Delivery, KeepError, NodeId, PortId, Request, Role, ServiceType};
+use crate::broker::protocol::{self, Delivery, KeepError, NodeId, PortId, Request, Role, ServiceType};
 use crate::error::OpenError;
-use crate::limits;
 use crate::payload_type::PayloadType;
 
 /// One item of an answer.
@@ -58,6 +57,7 @@ pub(crate) enum Answer {
         pid: u32,
     },
     Kept(Option<KeepError>),
+    Reserved(Option<protocol::OpenError>),
     Dataset {
         name: String,
         version: u64,
@@ -143,9 +143,9 @@ impl Inspections {
         self.moved.notify_all();
     }
 
-    /// Waits for the whole answer.
-    pub(super) fn wait(&self, request: u32) -> Result<Vec<Answer>, OpenError> {
-        let deadline = Instant::now() + limits::HANDSHAKE_TIMEOUT;
+    /// Waits for the whole answer, for at most `timeout`.
+    pub(super) fn wait(&self, request: u32, timeout: Duration) -> Result<Vec<Answer>, OpenError> {
+        let deadline = Instant::now() + timeout;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if open.questions.get(&request).is_some_and(|question| question.complete) {

@@ -7,7 +7,7 @@ use onecopy_memory::ring::RingWriter;
 use super::ledger::Ledger;
 use super::ports::{Opening, PublisherPort};
 use super::session::Session;
-use crate::broker::protocol::{Address, Delivery, PortId, Request, Role, ServiceType};
+use crate::broker::protocol::{Address, Delivery, OpenError, PortId, Request, Role, ServiceType};
 use crate::inbox::{News, PeerNews};
 
 /// A client's server, or a server's client: announce a ring to it. Its end at this side belongs to the user's thread.
@@ -45,8 +45,8 @@ pub(super) fn meet_peer(session: &Session, port: PortId, peer: PortId, pid: u32,
         ledger.opened(publisher);
     };
     session.conversation.say_or_log(note, &announcement, Some(writer.descriptor()));
-    let record =
-        PublisherPort { readers: Arc::clone(writer.readers()), opening: Opening::Opened, from: Some(port) };
+    let (readers, opening) = (Arc::clone(writer.readers()), Opening::Opened);
+    let record = PublisherPort { readers, opening, from: Some(port), to: Some(peer) };
     ports.publishers.insert(publisher, record);
     inbox.post(News::Peer(PeerNews::Met { peer, pid, payload, publisher, writer }));
 }
@@ -54,5 +54,13 @@ pub(super) fn meet_peer(session: &Session, port: PortId, peer: PortId, pid: u32,
 pub(super) fn tell_peer_news(session: &Session, port: PortId, news: PeerNews) {
     if let Some(subscriber) = session.ports().subscribers.get(&port) {
         subscriber.inbox.post(News::Peer(news));
+    }
+}
+
+/// The broker does not open the way to a counterpart: whoever wanted it learns why.
+pub(super) fn tell_out_of_reach(session: &Session, publisher: PortId, error: &OpenError) {
+    let way = session.ports().publishers.get(&publisher).and_then(|port| port.from.zip(port.to));
+    if let Some((from, peer)) = way {
+        tell_peer_news(session, from, PeerNews::OutOfReach { peer, reason: error.to_string() });
     }
 }

@@ -454,7 +454,10 @@ pub(crate) fn is_in_ledger(request: &Request) -> bool {
         | Request::ShowReaders
         | Request::Hello { .. } => true,
         // Questions are asked anew by those who wait for the answer.
-        Request::Inspect { .. } | Request::Keep { .. } | Request::KeepDataset { .. } => true,
+        Request::Inspect { .. }
+        | Request::Keep { .. }
+        | Request::KeepDataset { .. }
+        | Request::Reserve { .. } => true,
         Request::MaySleep { .. } => false,
     }
 }

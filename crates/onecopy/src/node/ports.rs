@@ -56,6 +56,8 @@ pub(super) struct PublisherPort {
     pub(super) opening: Opening,
     /// The client or server that publishes, if one does: it waits for its counterparts to listen.
     pub(super) from: Option<PortId>,
+    /// That counterpart.
+    pub(super) to: Option<PortId>,
 }
 
 /// A subscriber, to the control thread.

@@ -37,9 +37,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(node: NodeId, outbox: Outbox, table: Arc<ReaderTable>) -> Self {
+    pub(super) fn new(node: NodeId, outbox: Outbox, limited: bool, table: Arc<ReaderTable>) -> Self {
         let (inspections, ports, opening_moved, server) = Default::default();
-        let conversation = Arc::new(Conversation::new(outbox));
+        let conversation = Arc::new(Conversation::new(outbox, limited));
         Self { node, conversation, table, inspections, ports, opening_moved, server }
     }
 

@@ -4,6 +4,7 @@
 mod access;
 mod codec;
 mod datasets;
+mod growth;
 mod history;
 mod remains;
 mod samples;

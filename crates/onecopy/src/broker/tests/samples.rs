@@ -137,6 +137,9 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
                 Request::OpenPublisher { publisher, address, payload, delivery, history }
             }
         ),
+        (any::<u32>(), port(), any::<u64>(), any::<u64>()).prop_map(|(request, port, bytes, replaced)| {
+            Request::Reserve { request, port, bytes, replaced }
+        }),
         (port(), any::<u32>(), any::<u64>()).prop_map(|(publisher, index, replaced)| Request::AddSegment {
             publisher,
             index,
@@ -226,9 +229,11 @@ fn open_error() -> impl Strategy<Value = OpenError> {
 /// Events of every shape that carries text, which are those whose size and content need checks.
 pub(super) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        (any::<u32>(), any::<u64>(), any::<u64>()).prop_map(|(broker_pid, broker, pid_namespace)| {
-            Event::Welcome { broker_pid, broker: BrokerId(broker), pid_namespace }
+        (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(broker_pid, pid_namespace, limited)| {
+            Event::Welcome { broker_pid, broker: BrokerId(!pid_namespace), pid_namespace, limited }
         }),
+        (any::<u32>(), option::of(open_error()))
+            .prop_map(|(request, refused)| Event::Reserved { request, refused }),
         refusal().prop_map(|reason| Event::Refused { reason }),
         (port(), option::of(payload()), option::of(delivery()))
             .prop_map(|(port, payload, delivery)| Event::Opened { port, payload, delivery }),

@@ -30,7 +30,7 @@ fn broker(nodes: u64) -> Broker {
         let name = format!("node {number}");
         let events =
             send(&mut broker, number, Request::Hello { node: NodeId(number), name, returns_from: None });
-        let welcome = Event::Welcome { broker_pid: 7, broker: BrokerId(0), pid_namespace: 0 };
+        let welcome = Event::Welcome { broker_pid: 7, broker: BrokerId(0), pid_namespace: 0, limited: false };
         assert_eq!(events, [(number, welcome)]);
     }
     broker
