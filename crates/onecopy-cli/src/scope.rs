@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use onecopy::Node;
 use onecopy::instance::Instance;
+use onecopy::{Node, NodeBuilder};
 
 use crate::failure::Failure;
 
@@ -38,11 +38,11 @@ impl Scope {
     pub(crate) fn join(&self, name: &str) -> Result<Node, Failure> {
         // It may become the broker of many.
         raise_open_files();
-        self.open(name)
+        Ok(self.builder(name).open()?)
     }
 
-    fn open(&self, name: &str) -> Result<Node, Failure> {
-        Ok(Node::builder().instance(&self.instance).name(name).open()?)
+    fn builder(&self, name: &str) -> NodeBuilder {
+        Node::builder().instance(&self.instance).name(name)
     }
 
     /// Joins the instance to look at it, if it runs.
@@ -50,19 +50,18 @@ impl Scope {
         self.visit_as("onecopy")
     }
 
-    /// Joins the instance if it runs: looking at nothing must not make something. `name` is what `onecopy status` shows.
+    /// Joins the instance if it runs, with or without a broker just now: looking at nothing must not make something. `name` is what `onecopy status` shows.
     pub(crate) fn visit_as(&self, name: &str) -> Result<Visit, Failure> {
         let instance = self.instance()?;
         let absent = || Failure::NoBroker {
             instance: self.instance.clone(),
             socket: instance.socket_path().display().to_string(),
         };
-        let socket = instance.connect()?.ok_or_else(absent)?;
+        let socket = instance.connect_if_inhabited()?.ok_or_else(absent)?;
         let credentials = socket.peer_credentials().map_err(Failure::system("ask who the broker is"))?;
         drop(socket);
-        let node = self.open(name)?;
-        // The broker ended between the two, and this node took its place.
-        if node.is_broker() { Err(absent()) } else { Ok(Visit { node, broker_pid: credentials.pid }) }
+        let node = self.builder(name).visit()?.ok_or_else(absent)?;
+        Ok(Visit { node, broker_pid: credentials.pid })
     }
 }
 

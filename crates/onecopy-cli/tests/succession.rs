@@ -8,13 +8,13 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use common::{Running, World, json, text};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A publisher of lines, and a subscriber to them, which both go on through whatever happens to brokers.
 struct Pair {
     publisher: Running,
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
-    _subscriber: Running,
+    subscriber: Running,
 }
 
 impl Pair {
@@ -27,7 +27,7 @@ impl Pair {
         let publisher = Running::after(child, "publishing");
         let mut subscriber = world.subscribe(&["t"]);
         let lines = std::io::BufReader::new(subscriber.child().stdout.take().unwrap()).lines();
-        Self { publisher, lines, _subscriber: subscriber }
+        Self { publisher, lines, subscriber }
     }
 
     fn say(&mut self, line: &str) {
@@ -182,5 +182,77 @@ fn a_socket_that_systemd_has_made_is_served_and_left() {
         broker.signal(Signal::TERM);
         assert_eq!(broker.finish().0, Some(0));
         assert!(path.exists(), "the socket is systemd's to remove");
+    }
+}
+
+/// Commands that only look, while no broker is there and processes are that will be it.
+#[test]
+fn between_two_brokers_whoever_looks_waits_for_the_next() {
+    let world = World::new();
+    let broker = world.start(&["serve"], "serves at");
+    let mut pair = Pair::start(&world);
+    pair.say("before");
+    let programs = [pair.publisher.id(), pair.subscriber.id()].map(|pid| Pid::from_raw(pid as i32).unwrap());
+    let signal = |signal| programs.into_iter().for_each(|pid| kill_process(pid, signal).unwrap());
+    signal(Signal::STOP);
+    broker.signal(Signal::KILL);
+    let (code, ..) = broker.finish();
+    assert_eq!(code, None, "it was killed");
+    let looks = [
+        &["topic", "list"][..],
+        &["status"],
+        &["region", "list"],
+        &["dataset", "list"],
+        &["topic", "info", "t"],
+    ];
+    let mut waiting: Vec<Running> = looks
+        .iter()
+        .map(|look| world.start(&[&["--log", "debug"], *look].concat(), "waits for the next broker"))
+        .collect();
+    signal(Signal::CONT);
+    for (running, look) in waiting.drain(..).zip(looks) {
+        let (code, output, said) = running.finish();
+        assert_eq!(code, Some(0), "{look:?}: {said}");
+        let shows_topic = text(&output).lines().any(|line| line.split_whitespace().any(|word| word == "t"));
+        assert!(shows_topic || look[0] == "region" || look[0] == "dataset", "{look:?}: {}", text(&output));
+    }
+    pair.say("after");
+}
+
+#[test]
+fn whoever_looks_is_told_of_programs_that_are_stopped_when_their_broker_ends() {
+    let world = World::new();
+    let broker = world.start(&["serve"], "serves at");
+    let subscriber = world.subscribe(&["t"]);
+    subscriber.signal(Signal::STOP);
+    broker.signal(Signal::KILL);
+    broker.finish();
+    let look = world.run(&["topic", "list"]);
+    assert_eq!(look.status.code(), Some(1));
+    let said = text(&look.stderr);
+    assert!(said.contains("none of the 1 nodes that are there takes its place"), "{said}");
+    // With the last who was there, the instance is gone, and nobody is waited for.
+    drop(subscriber);
+    let mut look = world.command(&["--log", "debug", "topic", "list"]);
+    let look = look.output().unwrap();
+    assert_eq!(look.status.code(), Some(3));
+    assert!(!text(&look.stderr).contains("waits for"), "{}", text(&look.stderr));
+}
+
+/// What a user sees who looks at any time, however often brokers end.
+#[test]
+fn looking_never_fails_while_brokers_are_killed() {
+    let world = World::new();
+    let mut pair = Pair::start(&world);
+    for round in 0..20 {
+        let broker = world.start(&["serve"], "serves at");
+        broker.signal(Signal::KILL);
+        let looks = [world.command(&["topic", "list"]).spawn(), world.command(&["status"]).spawn()];
+        for look in looks {
+            let look = look.unwrap().wait_with_output().unwrap();
+            assert!(look.status.success(), "round {round}: {}", text(&look.stderr));
+            assert!(text(&look.stdout).contains('t'), "{}", text(&look.stdout));
+        }
+        pair.say("on");
     }
 }

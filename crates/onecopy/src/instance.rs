@@ -17,6 +17,7 @@ mod seat;
 mod succession;
 #[cfg(test)]
 mod tests;
+mod visiting;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ use crate::broker::{Process, Roll};
 use crate::config::Config;
 use crate::limits::{
     DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
-    OWNERS_BROKER_TIMEOUT, REJOIN_DELAY_MIN,
+    SUCCESSION_TIMEOUT,
 };
 
 /// The instance that is meant when none is named.
@@ -240,14 +241,11 @@ impl Instance {
 
     /// The same, except that a guest waits some time for the owner's next broker.
     fn connect_or_wait_or_serve(&self) -> Result<Found, InstanceError> {
-        let deadline = Instant::now() + OWNERS_BROKER_TIMEOUT;
+        let deadline = Instant::now() + SUCCESSION_TIMEOUT;
         loop {
             match self.connect_or_serve() {
                 Err(InstanceError::NoBroker { .. }) if Instant::now() < deadline => {
-                    // Nobody tells a guest, who can't so much as watch the directory.
-                    let nothing =
-                        rustix::event::poll(&mut [], Timespec::try_from(REJOIN_DELAY_MIN).ok().as_ref());
-                    nothing.map_err(|source| self.failed("wait for the broker of", source))?;
+                    self.pause()?;
                 }
                 found => return found,
             }

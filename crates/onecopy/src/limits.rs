@@ -276,9 +276,9 @@ pub const NODES_ON_ROLL_MAX: usize = 16_384;
 /// wants that node to be waited for.
 pub const NOTES_OF_PROCESSES_MAX: usize = 8;
 
-/// How long a process of another user than the instance's waits for a broker when it begins and there is none: it can't become
-/// it. When one broker ends, the next is there within 200 ms.
-pub const OWNERS_BROKER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a process that will not be the broker itself waits for the next one: one that only looks, or one of another user than
+/// the instance's, which can't be it. When one broker ends, the next is there within 200 ms.
+pub const SUCCESSION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
 /// last: some packets, which a program that runs reads within a millisecond. Then it goes on.

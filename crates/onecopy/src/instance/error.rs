@@ -107,6 +107,17 @@ pub enum InstanceError {
         /// The user of this process.
         uid: u32,
     },
+    /// The last broker has ended, and none of its nodes takes its place.
+    #[error(
+        "no broker listens at {}, and none of the {nodes} nodes that are there takes its place: their processes are stopped or stuck, or of users who may not; `onecopy serve` takes it",
+        path.display()
+    )]
+    NotSucceeded {
+        /// The socket.
+        path: PathBuf,
+        /// Nodes that the kernel says are alive.
+        nodes: usize,
+    },
     /// The configuration of the instance.
     #[error(transparent)]
     Config(#[from] ConfigError),

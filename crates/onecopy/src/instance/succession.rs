@@ -35,7 +35,7 @@ impl Instance {
     ///
     /// [`InstanceError::Refused`] if it runs inside a program, else as for [`connect`](Self::connect).
     pub fn stop(&self) -> Result<Option<Stopped>, InstanceError> {
-        let Some(socket) = self.connect()? else { return Ok(None) };
+        let Some(socket) = self.connect_if_inhabited()? else { return Ok(None) };
         let broker_pid = socket.peer_credentials().map_err(|source| self.failed("look at", source))?.pid;
         self.say(&socket, &Request::Stop)?;
         let mut nodes = Vec::new();

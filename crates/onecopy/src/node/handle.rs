@@ -28,10 +28,10 @@ use super::session::Session;
 use crate::broker::protocol::{
     Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType,
 };
+use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::inbox::Inbox;
-use crate::instance::Instance;
 use crate::limits;
 use crate::payload_type::PayloadType;
 
@@ -43,13 +43,31 @@ pub(crate) struct NodeHandle {
     fork: Arc<ForkGuard>,
 }
 
-impl NodeHandle {
-    pub(super) fn open(instance: &Instance, name: String) -> Result<Self, OpenError> {
+/// What a node has before it joins an instance.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) node: NodeId,
+    fork: Arc<ForkGuard>,
+    table: Arc<ReaderTable>,
+}
+
+impl Newcomer {
+    pub(super) fn new() -> Result<Self, OpenError> {
         let fork = ForkGuard::new().map_err(OpenError::system("set up memory that notices fork"))?;
-        let fork = Arc::new(fork);
-        let table = ReaderTable::create()?;
+        let (fork, table) = (Arc::new(fork), ReaderTable::create()?);
         let node = NodeId::random().map_err(OpenError::system("draw a random number"))?;
-        let (membership, server) = Membership::begin(instance, node, name)?;
+        Ok(Self { node, fork, table })
+    }
+}
+
+impl NodeHandle {
+    /// A node that has joined an instance, perhaps as its broker.
+    pub(super) fn open(
+        newcomer: Newcomer,
+        membership: Membership,
+        server: Option<ServerThread>,
+    ) -> Result<Self, OpenError> {
+        let Newcomer { node, fork, table } = newcomer;
         let (outbox, outbox_bell) = Outbox::new(Arc::clone(&membership.socket), Arc::clone(&fork))
             .map_err(OpenError::system("make a socket pair"))?;
         let session = Arc::new(Session::new(node, outbox, membership.welcome.limited, table));

@@ -31,8 +31,9 @@ mod session;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use self::handle::NodeHandle;
+use self::handle::{Newcomer, NodeHandle};
 pub(crate) use self::inspection::Answer;
+use self::rejoining::Membership;
 use crate::dataset::{Dataset, DatasetError};
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
@@ -103,7 +104,35 @@ impl NodeBuilder {
     pub fn open(self) -> Result<Node, OpenError> {
         let instance = self.find_instance()?;
         let name = self.name.unwrap_or_else(program_name);
-        Ok(Node { handle: Arc::new(NodeHandle::open(&instance, name)?) })
+        let newcomer = Newcomer::new()?;
+        let (membership, server) = Membership::begin(&instance, newcomer.node, name)?;
+        Ok(Node { handle: Arc::new(NodeHandle::open(newcomer, membership, server)?) })
+    }
+
+    /// Joins the instance if anybody is there, and does not found it; `None` if nobody is. Between two brokers it waits for
+    /// the next one. For programs that only look.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let builder = onecopy::Node::builder().directory(directory.path());
+    /// assert!(builder.clone().visit()?.is_none());
+    /// let node = builder.clone().open()?;
+    /// let visitor = builder.visit()?.ok_or("there is a node")?;
+    /// assert!(!visitor.is_broker());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::open`]; [`InstanceError::NotSucceeded`](crate::instance::InstanceError::NotSucceeded) if nodes are there
+    /// whose broker has ended, and none of them takes its place.
+    pub fn visit(self) -> Result<Option<Node>, OpenError> {
+        let instance = self.find_instance()?;
+        let name = self.name.unwrap_or_else(program_name);
+        let newcomer = Newcomer::new()?;
+        let Some(membership) = Membership::visit(&instance, newcomer.node, name)? else { return Ok(None) };
+        Ok(Some(Node { handle: Arc::new(NodeHandle::open(newcomer, membership, None)?) }))
     }
 
     /// The instance that [`Self::open`] would join.

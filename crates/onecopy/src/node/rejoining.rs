@@ -33,9 +33,23 @@ impl Membership {
         node: NodeId,
         name: String,
     ) -> Result<(Self, Option<ServerThread>), InstanceError> {
-        let Joined { socket, welcome, server, presence, .. } = instance.join(node, &name)?;
-        let (instance, socket) = (instance.clone(), Arc::new(socket));
-        Ok((Self { instance, name, socket, welcome, presence }, server))
+        let mut joined = instance.join(node, &name)?;
+        let server = joined.server.take();
+        Ok((Self::new(instance, name, joined), server))
+    }
+
+    /// The same where somebody is, without becoming the broker; `None` if nobody is there.
+    pub(super) fn visit(
+        instance: &Instance,
+        node: NodeId,
+        name: String,
+    ) -> Result<Option<Self>, InstanceError> {
+        Ok(instance.visit(node, &name)?.map(|joined| Self::new(instance, name, joined)))
+    }
+
+    fn new(instance: &Instance, name: String, joined: Joined) -> Self {
+        let Joined { socket, welcome, presence, .. } = joined;
+        Self { instance: instance.clone(), name, socket: Arc::new(socket), welcome, presence }
     }
 
     /// Looks for another broker until there is one. `false` if the node ends, or may not come back.
