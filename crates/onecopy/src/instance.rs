@@ -14,6 +14,7 @@ mod error;
 mod file_lock;
 mod presence;
 mod seat;
+mod socket_watch;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use error::InstanceError;
 use file_lock::FileLock;
 pub use presence::Presence;
 pub use seat::Seat;
+pub(crate) use socket_watch::SocketWatch;
 pub use succession::{Stopped, Survivor};
 
 use crate::broker::protocol::{BrokerId, Event, NodeId, Refusal, Request};

@@ -118,6 +118,12 @@ pub const FLOOD_REST_FACTOR: u32 = 4;
 /// that turning away those who came meanwhile, a microsecond or two each, takes less time than that.
 pub const DOOR_REST: Duration = Duration::from_micros(200);
 
+/// How long a broker whose socket was removed goes on before it ends, and its nodes make another one.
+///
+/// Whoever puts a socket in its place removes the old one first, and listens within a tenth of a millisecond (systemd does so when a
+/// socket unit is started). Nodes that came in between would take the new one for a leftover.
+pub const REPLACEMENT_TIME: Duration = Duration::from_millis(50);
+
 /// Packets taken from each peer when the broker ends: nearly as many as the kernel has room for in a socket.
 pub const LAST_PACKETS: usize = 256;
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
 use broker_common::World;
+use onecopy::Node;
 use onecopy::broker::protocol::NodeId;
 use onecopy::instance::{Instance, InstanceError};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -80,11 +81,34 @@ fn what_a_killed_broker_leaves_is_taken_over() {
 }
 
 #[test]
-fn a_socket_that_somebody_removed_is_named() {
+fn a_broker_whose_socket_somebody_removed_makes_room() {
     let world = World::new();
     std::fs::remove_file(world.instance.socket_path()).unwrap();
-    let error = world.instance.connect_or_serve().unwrap_err();
-    assert!(matches!(error, InstanceError::SocketRemoved { .. }), "{error}");
+    let found = world.instance.connect_or_serve().unwrap();
+    assert!(found.server.is_some() && world.instance.socket_path().exists());
+}
+
+#[test]
+fn a_program_that_is_the_broker_makes_room_for_a_socket_that_takes_the_place_of_its_own() {
+    let (_directory, instance) = fresh();
+    let builder = || Node::builder().directory(instance.directory()).instance(instance.name());
+    let node = builder().open().unwrap();
+    let topic = |node: &Node| node.topic::<u64>("t").unwrap();
+    let mut publisher = topic(&node).publisher().history(1).open().unwrap();
+    assert!(node.is_broker());
+    // As systemd does when a socket unit is started.
+    std::fs::remove_file(instance.socket_path()).unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(instance.socket_path()).unwrap()).unwrap();
+    rustix::net::listen(&listener, 16).unwrap();
+    let server = instance.serve_on(listener).unwrap().spawn().unwrap();
+    let mut subscriber = topic(&builder().open().unwrap()).subscriber().open().unwrap();
+    publisher.publish(&7).unwrap();
+    assert_eq!(*subscriber.wait(std::time::Duration::from_secs(60)).unwrap(), 7);
+    assert!(!node.is_broker());
+    drop((publisher, subscriber, node));
+    server.stop().unwrap();
 }
 
 #[test]

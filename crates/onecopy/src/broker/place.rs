@@ -15,6 +15,7 @@ use super::connection::Queued;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal};
 use super::server::Server;
+use crate::instance::SocketWatch;
 use crate::limits::LAST_WORDS_TIMEOUT;
 
 /// Why a server ends that nobody stopped from within.
@@ -44,6 +45,8 @@ pub struct Place {
     pub lock_path: PathBuf,
     /// The socket was made for this broker and its successors, and ends with the last of them.
     pub is_ours: bool,
+    /// Tells when newcomers don't find the socket any more.
+    pub(crate) watch: Option<SocketWatch>,
     /// Set when the place was given to another broker: then it must not be given up.
     pub given_away: Arc<AtomicBool>,
     /// Gives it up when dropped.

@@ -36,7 +36,7 @@ use super::watch::{Source, Watch};
 use crate::config::Config;
 use crate::limits::{
     BROKER_SLICE, EVENTS_PER_WAIT, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS, PACKETS_PER_TURN,
-    QUEUED_DESCRIPTORS_DIVISOR,
+    QUEUED_DESCRIPTORS_DIVISOR, REPLACEMENT_TIME,
 };
 use crate::open_files;
 
@@ -112,6 +112,7 @@ impl Server {
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         watch.add(&signal, Source::Stop)?;
         watch.add(&place.listener, Source::Listener)?;
+        place.watch.iter().try_for_each(|place| watch.add(place.news(), Source::Place))?;
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;
@@ -175,6 +176,10 @@ impl Server {
             tracing::debug!(%error, "on a busy machine, whoever joins waits for longer");
         }
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
+        // It may have gone before it was watched.
+        if self.has_lost_its_socket() {
+            return Ok(Ended::Stopped);
+        }
         loop {
             let retry = (!self.in_flight.is_empty()).then_some(IN_FLIGHT_RETRY);
             let timeout = self.absentees.look_within(&self.broker).into_iter().chain(retry).min();
@@ -182,7 +187,8 @@ impl Server {
             self.watch.wait(&mut ready, timeout.as_ref())?;
             for event in &ready {
                 match Source::of(event) {
-                    Source::Stop => {
+                    Source::Place if !self.has_lost_its_socket() => continue,
+                    Source::Stop | Source::Place => {
                         self.finish_what_was_sent();
                         return Ok(Ended::Stopped);
                     }
@@ -217,6 +223,20 @@ impl Server {
         }
     }
 
+    /// Whether newcomers don't find it any more.
+    fn has_lost_its_socket(&self) -> bool {
+        let is_lost = self.place.watch.as_ref().is_some_and(|socket| !socket.look());
+        if is_lost {
+            tracing::warn!(
+                "the broker's socket was removed or replaced: it ends, and another one takes its place"
+            );
+            // Newcomers come no more, and whoever is there can wait that long.
+            let moment = Timespec::try_from(REPLACEMENT_TIME).ok();
+            let _ = rustix::event::poll(&mut [], moment.as_ref());
+        }
+        is_lost
+    }
+
     /// Hears what peers have sent, or that they have ended, for as long as a turn lasts. Whoever has used all of it rests.
     fn take_turn(&mut self, events: &[Ready], whose: Option<Resting>) -> io::Result<()> {
         let (begin, mut left) = (Instant::now(), PACKETS_PER_TURN);
@@ -227,7 +247,8 @@ impl Server {
             match Source::of(event) {
                 Source::Socket(peer) => drop(self.serve(peer, event.flags, &mut left)),
                 Source::Process(peer) => self.bury(peer, &mut left),
-                Source::Listener | Source::Stop | Source::Timer | Source::Group(_) | Source::Absent => {}
+                Source::Listener | Source::Stop | Source::Timer | Source::Place => {}
+                Source::Group(_) | Source::Absent => {}
             }
         }
         match whose {

@@ -25,6 +25,8 @@ pub(super) enum Source {
     Stop,
     /// The end of somebody's rest.
     Timer,
+    /// Changes in the directory of the broker's socket.
+    Place,
     Socket(PeerId),
     /// The end of a peer's process.
     Process(PeerId),
@@ -35,10 +37,11 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The numbers of the first three; those of peers follow from four on, two each.
+    /// The numbers of the first four; those of peers follow from four on, two each.
     const LISTENER: u64 = 0;
     const STOP: u64 = 1;
     const TIMER: u64 = 2;
+    const PLACE: u64 = 3;
     /// Numbers of groups lie between those of peers and those of the absent.
     const FIRST_GROUP: u64 = 1 << 62;
 
@@ -47,6 +50,7 @@ impl Source {
             Self::Listener => Self::LISTENER,
             Self::Stop => Self::STOP,
             Self::Timer => Self::TIMER,
+            Self::Place => Self::PLACE,
             Self::Socket(PeerId(peer)) => 2 * peer,
             Self::Process(PeerId(peer)) => 2 * peer + 1,
             Self::Group(pid) => Self::FIRST_GROUP + u64::from(pid),
@@ -59,6 +63,7 @@ impl Source {
             Self::LISTENER => Self::Listener,
             Self::STOP => Self::Stop,
             Self::TIMER => Self::Timer,
+            Self::PLACE => Self::Place,
             absentees::FIRST_NUMBER.. => Self::Absent,
             // What was added has the number of a process in its lower half.
             group @ Self::FIRST_GROUP.. => Self::Group((group - Self::FIRST_GROUP) as u32),

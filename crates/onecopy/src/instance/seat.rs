@@ -14,7 +14,7 @@ use rustix::net::{
 
 use super::broker_lock::{BrokerLock, Claim};
 use super::file_lock::FileLock;
-use super::{Instance, InstanceError, presence};
+use super::{Instance, InstanceError, SocketWatch, presence};
 use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
 use crate::config::Config;
@@ -65,7 +65,10 @@ impl Seat {
         let listener = self.listener();
         let lock = self.lock.as_ref().and_then(BrokerLock::share);
         let (given_away, lock_path) = (Arc::clone(&self.given_away), self.instance.lock_path());
-        Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, seat: Box::new(self) }
+        let directory = self.directory.as_ref().filter(|_| self.is_ours);
+        let watch =
+            directory.and_then(|directory| SocketWatch::new(&self.instance, directory, self.socket_identity));
+        Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, watch, seat: Box::new(self) }
     }
 
     /// The place that another broker has handed over: its socket, and its lock, which is held.
@@ -199,6 +202,13 @@ impl Drop for Seat {
             return drop(self.lock.take());
         }
         let directory = self.directory.take().ok_or(Errno::BADF);
+        let found = directory.as_ref().map(|directory| identity(&self.instance, directory));
+        if !matches!(found, Ok(Ok(socket)) if socket == self.socket_identity) {
+            // It was removed or replaced. Whoever takes the place has the directory locked, and waits for this lock.
+            let turned_away = self.turn_everybody_away();
+            tracing::debug!(?turned_away, "the broker's socket was gone before the broker");
+            return drop(self.lock.take());
+        }
         let directory = directory.and_then(|directory| FileLock::take(directory, DIRECTORY_TIMEOUT));
         let removed = directory.as_ref().map_err(|error| *error).and_then(|lock| self.remove_socket(lock));
         if let Err(error) = removed.and_then(|()| self.turn_everybody_away()) {

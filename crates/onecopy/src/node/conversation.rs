@@ -2,7 +2,7 @@
 //! lost when the broker ends.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onecopy_memory::region::RegionObserver;
@@ -20,11 +20,19 @@ pub(super) struct Conversation {
     pub(super) outbox: Outbox,
     /// The broker of the moment bounds what this node's user may have.
     limited: AtomicBool,
+    /// The process of that broker.
+    broker_pid: AtomicU32,
 }
 
 impl Conversation {
-    pub(super) fn new(outbox: Outbox, limited: bool) -> Self {
-        Self { ledger: Mutex::default(), outbox, limited: AtomicBool::new(limited) }
+    pub(super) fn new(outbox: Outbox, Welcome { limited, broker_pid, .. }: Welcome) -> Self {
+        let (limited, broker_pid) = (AtomicBool::new(limited), AtomicU32::new(broker_pid));
+        Self { ledger: Mutex::default(), outbox, limited, broker_pid }
+    }
+
+    pub(super) fn broker_pid(&self) -> u32 {
+        // For people, who learn of it later than of anything else.
+        self.broker_pid.load(Ordering::Relaxed)
     }
 
     /// Whether memory has to be reserved before it is shown.
@@ -75,6 +83,7 @@ impl Conversation {
     ) -> bool {
         let mut ledger = self.ledger();
         self.limited.store(now.limited, Ordering::Relaxed);
+        self.broker_pid.store(now.broker_pid, Ordering::Relaxed);
         let knowledge = Knowledge {
             is_there: &|node| presence.sees(node),
             version_of: &version_of,

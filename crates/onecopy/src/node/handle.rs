@@ -70,7 +70,7 @@ impl NodeHandle {
         let Newcomer { node, fork, table } = newcomer;
         let (outbox, outbox_bell) = Outbox::new(Arc::clone(&membership.socket), Arc::clone(&fork))
             .map_err(OpenError::system("make a socket pair"))?;
-        let session = Arc::new(Session::new(node, outbox, membership.welcome.limited, table));
+        let session = Arc::new(Session::new(node, outbox, membership.welcome, table));
         session.keep_server(server);
         let control = {
             let session = Arc::clone(&session);
@@ -123,6 +123,10 @@ impl NodeHandle {
             Answer::Kept(refused) => refused,
             _ => None,
         }))
+    }
+
+    pub(super) fn broker_pid(&self) -> u32 {
+        self.session.conversation.broker_pid()
     }
 
     pub(super) fn is_broker(&self) -> bool {

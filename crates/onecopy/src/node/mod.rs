@@ -373,6 +373,11 @@ impl Node {
         self.handle.is_broker()
     }
 
+    /// The process of the instance's broker, as it sees itself; between two brokers, that of the last one.
+    pub fn broker_pid(&self) -> u32 {
+        self.handle.broker_pid()
+    }
+
     pub(crate) fn ask(&self, topic: Option<&str>, rings: bool) -> Result<Vec<Answer>, OpenError> {
         self.handle.ask(topic, rings)
     }

@@ -20,6 +20,7 @@ use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
 use crate::error::OpenError;
 use crate::inbox::News;
+use crate::instance::Welcome;
 use crate::limits;
 
 #[derive(Debug)]
@@ -37,9 +38,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(node: NodeId, outbox: Outbox, limited: bool, table: Arc<ReaderTable>) -> Self {
+    pub(super) fn new(node: NodeId, outbox: Outbox, welcome: Welcome, table: Arc<ReaderTable>) -> Self {
         let (inspections, ports, opening_moved, server) = Default::default();
-        let conversation = Arc::new(Conversation::new(outbox, limited));
+        let conversation = Arc::new(Conversation::new(outbox, welcome));
         Self { node, conversation, table, inspections, ports, opening_moved, server }
     }
 
