@@ -84,7 +84,14 @@ pub(crate) fn run(attack: Attack, directory: &Path) -> anyhow::Result<()> {
         Attack::HalfPackets => target.rounds(Target::half_packet),
         Attack::Descriptors => target.rounds(Target::descriptor),
         Attack::Churn => target.rounds(|target| drop(target.node())),
-        Attack::Deaf => target.rounds(Target::deaf),
+        // Whoever floods the broker has to rest, so a round takes seconds: there is none to warm up with.
+        Attack::Deaf => {
+            let mut target = target;
+            ready()?;
+            loop {
+                target.deaf();
+            }
+        }
         Attack::Crowd => {
             let crowd = target.crowd();
             ready()?;
