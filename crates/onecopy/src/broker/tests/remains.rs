@@ -61,6 +61,14 @@ fn returned_reader() -> Broker {
     broker
 }
 
+/// The same, and node 3 has opened the region since.
+fn returned_reader_and_newcomer() -> Broker {
+    let mut broker = returned_reader();
+    join(&mut broker, 3, None);
+    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    broker
+}
+
 /// What a peer is told of a region, beside that it has it open.
 fn told(broker: &mut Broker, peer: u64) -> Vec<&'static str> {
     broker.check_invariants();
@@ -79,9 +87,7 @@ fn told(broker: &mut Broker, peer: u64) -> Vec<&'static str> {
 
 #[test]
 fn a_reader_that_leaves_does_not_end_the_writer_it_knew() {
-    let mut broker = returned_reader();
-    join(&mut broker, 3, None);
-    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    let mut broker = returned_reader_and_newcomer();
     broker.handle_request(PeerId(1), Request::Close { port: port(1, 1) }, None);
     broker.handle_gone(PeerId(1));
     join(&mut broker, 4, Some(BrokerId(9)));
@@ -95,9 +101,7 @@ fn a_reader_that_leaves_does_not_end_the_writer_it_knew() {
 
 #[test]
 fn a_writer_that_comes_back_is_met_by_those_who_came_meanwhile() {
-    let mut broker = returned_reader();
-    join(&mut broker, 3, None);
-    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    let mut broker = returned_reader_and_newcomer();
     broker.handle_request(PeerId(1), Request::Close { port: port(1, 1) }, None);
     assert_eq!(told(&mut broker, 3), Vec::<&str>::new());
     join(&mut broker, 2, Some(BrokerId(9)));
@@ -109,9 +113,7 @@ fn a_writer_that_comes_back_is_met_by_those_who_came_meanwhile() {
 
 #[test]
 fn a_writer_that_comes_back_without_the_region_leaves_it() {
-    let mut broker = returned_reader();
-    join(&mut broker, 3, None);
-    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    let mut broker = returned_reader_and_newcomer();
     join(&mut broker, 2, Some(BrokerId(9)));
     broker.handle_request(PeerId(2), Request::Announced, None);
     assert_eq!(told(&mut broker, 3), ["remains", "settled"]);
@@ -136,9 +138,7 @@ fn write(publisher: PortId, anew: bool) -> Request {
 
 #[test]
 fn nobody_begins_anew_where_there_is_a_value() {
-    let mut broker = returned_reader();
-    join(&mut broker, 3, None);
-    broker.handle_request(PeerId(3), read(port(3, 1)), None);
+    let mut broker = returned_reader_and_newcomer();
     // The writer may be alive and writing, and does not know this reader.
     assert_eq!(told_of_remains(&mut broker, 3), ["opened"]);
     assert!(is_refused(&mut broker, write(port(3, 2), true)));
