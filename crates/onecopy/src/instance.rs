@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use onecopy_memory::scheduling::Preference;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -42,8 +43,8 @@ use crate::broker::transport::{PacketSocket, TransportError};
 use crate::broker::{Process, Roll};
 use crate::config::Config;
 use crate::limits::{
-    DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES,
-    SUCCESSION_TIMEOUT,
+    DIRECTORY_TIMEOUT, GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES,
+    MAX_SOCKET_PATH_BYTES, SUCCESSION_TIMEOUT,
 };
 
 /// The instance that is meant when none is named.
@@ -337,7 +338,11 @@ impl Instance {
         loop {
             attempts_left -= 1;
             let Found { socket, server } = match returns_from {
-                Some(_) => self.connect_or_serve()?,
+                // Others wait for the last one who comes back. The broker's thread, which may follow, has its own preference.
+                Some(_) => {
+                    let _preference = Preference::by_nice(GATHERING_NICE);
+                    self.connect_or_serve()?
+                }
                 None => self.connect_or_wait_or_serve()?,
             };
             let server =

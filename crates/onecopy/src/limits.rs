@@ -260,11 +260,19 @@ pub const GATHERING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often such a broker looks who has ended meanwhile. Only while it waits.
 pub const GATHERING_LOOK: Duration = Duration::from_millis(5);
 
+/// The nice value that a broker's thread has meanwhile where it may, and a node's control thread while it looks for the next
+/// broker: nine times a common thread's share of a processor. The broker has 0.2 ms of work for each node then.
+pub const GATHERING_NICE: i32 = -10;
+
 /// The time slice that a node's control thread asks for: as short as the kernel gives, enough for tens of packets.
 pub const CONTROL_SLICE: Duration = Duration::from_micros(100);
 
-/// The time slice that a broker's thread asks for. One that comes after another has 0.2 ms of work for each node, and where all processors are
-/// busy it has its next slice when the kernel looks at its clock again, every 1 to 10 ms: too short slices make that many waits.
+/// The time slice that a thread has while it joins an instance or opens something: more than it runs for.
+pub const OPENING_SLICE: Duration = Duration::from_micros(500);
+
+/// The time slice that a broker's thread asks for. One that comes after another has 0.2 ms of work for each node, and where all
+/// processors are busy it has its next slice when the kernel looks at its clock again, every 1 to 10 ms: too short slices make
+/// that many waits.
 pub const BROKER_SLICE: Duration = Duration::from_micros(500);
 
 /// How long a node waits before it looks for a broker again where that failed, at first and at most. It doubles each time.

@@ -11,7 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use onecopy_memory::time_slice;
+use onecopy_memory::scheduling::{self, Preference};
 use rustix::event::epoll::{Event as Ready, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
@@ -35,8 +35,8 @@ use super::transport::{Credentials, Packet, TransportError};
 use super::watch::{Source, Watch};
 use crate::config::Config;
 use crate::limits::{
-    BROKER_SLICE, EVENTS_PER_WAIT, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS, PACKETS_PER_TURN,
-    QUEUED_DESCRIPTORS_DIVISOR, REPLACEMENT_TIME,
+    BROKER_SLICE, EVENTS_PER_WAIT, GATHERING_NICE, IN_FLIGHT_RETRY, LAST_PACKETS, MAX_QUEUED_PACKETS,
+    PACKETS_PER_TURN, QUEUED_DESCRIPTORS_DIVISOR, REPLACEMENT_TIME,
 };
 use crate::open_files;
 
@@ -172,9 +172,12 @@ impl Server {
     ///
     /// When epoll fails, for which the kernel has no reason to give on descriptors that it accepted before.
     pub fn run(mut self) -> io::Result<Ended> {
-        if let Err(error) = time_slice::shorten(BROKER_SLICE) {
+        if let Err(error) = scheduling::shorten(BROKER_SLICE) {
             tracing::debug!(%error, "on a busy machine, whoever joins waits for longer");
         }
+        // Everybody waits for it, and it for everybody, who may be many and busy.
+        let mut preference =
+            self.broker.is_gathering().then(|| Preference::by_nice(GATHERING_NICE)).flatten();
         let mut ready = Vec::with_capacity(EVENTS_PER_WAIT);
         // It may have gone before it was watched.
         if self.has_lost_its_socket() {
@@ -212,6 +215,7 @@ impl Server {
             }
             self.retry_in_flight();
             self.look_for_absent(ready.is_empty());
+            preference = preference.filter(|_| self.broker.is_gathering());
             if let Some(ending) = self.ending.take()
                 && self.end(ending)
             {

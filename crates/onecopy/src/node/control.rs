@@ -8,8 +8,8 @@ use onecopy_memory::hold::PeerReader;
 use onecopy_memory::layout::SegmentKind;
 use onecopy_memory::region::{RegionReader, Seat};
 use onecopy_memory::ring::RingReader;
+use onecopy_memory::scheduling;
 use onecopy_memory::segment::View;
-use onecopy_memory::time_slice;
 use onecopy_memory::wait::{Doorbell, Ringer};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -35,7 +35,7 @@ use crate::payload_type::PayloadType;
 /// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests wait for room
 /// in the socket, and when the node ends.
 pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership: Membership) {
-    if let Err(error) = time_slice::shorten(CONTROL_SLICE) {
+    if let Err(error) = scheduling::shorten(CONTROL_SLICE) {
         tracing::debug!(%error, "on a busy machine, whoever this node meets waits for longer");
     }
     loop {

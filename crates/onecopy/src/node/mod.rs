@@ -31,12 +31,15 @@ mod session;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use onecopy_memory::scheduling::Preference;
+
 use self::handle::{Newcomer, NodeHandle};
 pub(crate) use self::inspection::Answer;
 use self::rejoining::Membership;
 use crate::dataset::{Dataset, DatasetError};
 use crate::error::{Error, OpenError};
 use crate::instance::{DEFAULT_INSTANCE, Instance};
+use crate::limits::OPENING_SLICE;
 use crate::payload::{Payload, PlainData};
 use crate::region::{RegionBuilder, RegionError};
 use crate::service::{AnyService, Service};
@@ -102,6 +105,7 @@ impl NodeBuilder {
     /// [`OpenError`]: a runtime directory or socket that is not ours, a broker that does not answer or speaks another
     /// version, no memory or descriptors.
     pub fn open(self) -> Result<Node, OpenError> {
+        let _soon = Preference::by_slice(OPENING_SLICE);
         let instance = self.find_instance()?;
         let name = self.name.unwrap_or_else(program_name);
         let newcomer = Newcomer::new()?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use onecopy_memory::hold::ReaderTable;
+use onecopy_memory::scheduling::Preference;
 
 use super::conversation::Conversation;
 use super::datasets::end_news;
@@ -140,6 +141,7 @@ impl Session {
         request: &Request,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<bool, OpenError> {
+        let _soon = Preference::by_slice(limits::OPENING_SLICE);
         match self.conversation.say(note, request, descriptor) {
             // The control thread knows why.
             Ok(()) | Err(TransportError::Closed) => {}
