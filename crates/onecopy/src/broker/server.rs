@@ -112,7 +112,9 @@ impl Server {
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         watch.add(&signal, Source::Stop)?;
         watch.add(&place.listener, Source::Listener)?;
-        place.watch.iter().try_for_each(|place| watch.add(place.news(), Source::Place))?;
+        if let Some(place) = &place.watch {
+            place.be_watched(|news| watch.add(news, Source::Place))?;
+        }
         let spare = Some(fcntl_dupfd_cloexec(&signal, 0)?);
         let open_files = open_files::limit();
         let max_queued_descriptors = open_files / QUEUED_DESCRIPTORS_DIVISOR;

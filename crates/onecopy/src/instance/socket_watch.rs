@@ -2,20 +2,26 @@
 //! another one there (systemd, when a socket unit is started): then nobody finds the broker any more, while its lock keeps
 //! everybody from taking its place. So it ends, and whoever was there meets at the place that there is.
 //!
-//! The kernel tells of changes in the directory; nobody polls.
+//! The kernel tells of changes in the directory; nobody polls. But it is slow to close what it tells them by: that waits until
+//! no processor can be looking at it any more, which takes 4 ms, and on a busy machine up to seconds. So long would a killed
+//! broker keep its lock, and everybody wait for the next one. A process's files are closed in no certain order, but what lies
+//! in the queue of a socket of its own is closed after all of them. So that is where it is kept.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::Instance;
+use crate::broker::transport::PacketSocket;
 
 /// The socket, and news of the directory that it is in.
 #[derive(Debug)]
 pub(crate) struct SocketWatch {
-    news: OwnedFd,
+    /// News of the directory are in a packet from the first to the second.
+    drawer: (PacketSocket, PacketSocket),
     directory: OwnedFd,
     name: String,
     /// Device and inode.
@@ -26,26 +32,52 @@ impl SocketWatch {
     /// Watches the socket of that device and inode. `None` if the kernel has no room for it, which it has for 128 of a user:
     /// then a socket that is removed is found out by those who look for it.
     pub(super) fn new(instance: &Instance, directory: impl AsFd, socket: (u64, u64)) -> Option<Self> {
-        let watched = || -> rustix::io::Result<Self> {
+        let watched = || -> io::Result<Self> {
             let news = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
             add_watch(&news, instance.directory(), changes)?;
             let directory = rustix::io::fcntl_dupfd_cloexec(&directory, 0)?;
-            Ok(Self { news, directory, name: instance.socket_name(), socket })
+            let watch =
+                Self { drawer: PacketSocket::pair()?, directory, name: instance.socket_name(), socket };
+            watch.put_away(&news)?;
+            Ok(watch)
         };
         watched().inspect_err(|error| tracing::debug!(%error, "the socket is not watched")).ok()
     }
 
-    /// Readable when something has changed.
-    pub(crate) fn news(&self) -> &OwnedFd {
-        &self.news
+    /// Has somebody watch what is readable when something has changed; it may not be kept.
+    pub(crate) fn be_watched(
+        &self,
+        watch: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(news) = self.take_out() else { return Ok(()) };
+        watch(news.as_fd())?;
+        self.put_away(&news)
     }
 
     /// Takes in the news; `false` if newcomers don't find the socket any more.
     pub(crate) fn look(&self) -> bool {
-        let mut buffer = [0; 4096];
-        while matches!(rustix::io::read(&self.news, &mut buffer), Ok(1..) | Err(Errno::INTR)) {}
+        if let Some(news) = self.take_out() {
+            let mut buffer = [0; 4096];
+            while matches!(rustix::io::read(&news, &mut buffer), Ok(1..) | Err(Errno::INTR)) {}
+            if let Err(error) = self.put_away(&news) {
+                tracing::warn!(%error, "the broker's socket is not watched any more");
+            }
+        }
         self.is_in_place()
+    }
+
+    fn put_away(&self, news: &OwnedFd) -> io::Result<()> {
+        self.drawer.0.try_send(&[0], Some(news.as_fd())).map_err(io::Error::other)
+    }
+
+    /// `None` if there is no room for an open file, which is the end of it.
+    fn take_out(&self) -> Option<OwnedFd> {
+        let packet = self.drawer.1.try_receive();
+        packet
+            .inspect_err(|error| tracing::warn!(%error, "the broker's socket is not watched any more"))
+            .ok()?
+            .descriptor
     }
 
     fn is_in_place(&self) -> bool {
