@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 
 use crate::counters::NodeCounters;
 use crate::fork::ForkGuard;
@@ -108,6 +109,7 @@ impl ReaderTable {
             reliable: flags & FLAG_RELIABLE != 0,
             writer_waits,
             space_served: AtomicU64::new(0),
+            on_space: OnceLock::new(),
             table: Arc::clone(table),
             _token: token,
         }))
@@ -166,8 +168,19 @@ pub struct ReaderState {
     /// Whether the writer may be asleep until something is let go. A region's never is.
     writer_waits: bool,
     space_served: AtomicU64,
+    /// How else the writer is told that it has space.
+    on_space: OnceLock<OnSpace>,
     /// Dropped after the blocks are returned.
     _token: Box<dyn Any + Send + Sync>,
+}
+
+/// What a reader does besides bumping its word when a writer waits for space.
+pub(crate) struct OnSpace(pub(crate) Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for OnSpace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("OnSpace")
+    }
 }
 
 /// One message held; dropped, its chunk may be reused.
@@ -398,9 +411,14 @@ impl ReaderState {
         }
     }
 
+    /// From now on `on_space` is called as well whenever a writer that waits is told. Only the first one counts.
+    pub(crate) fn set_on_space(&self, on_space: OnSpace) {
+        let _ = self.on_space.set(on_space);
+    }
+
     /// Wakes a reliable writer that waits for room in the ring.
     #[inline]
-    fn made_space(&self) {
+    pub(crate) fn made_space(&self) {
         if self.reliable {
             self.wake_waiting_writer();
         }
@@ -426,6 +444,10 @@ impl ReaderState {
         // Once per ticket: until the writer is up and clears it, each further message would cost a system call.
         if self.space_served.swap(ticket, Ordering::Relaxed) != ticket {
             self.table.block(self.block).space.bump_and_wake();
+            // After the word: who is rung for looks whether it has moved.
+            if let Some(OnSpace(tell)) = self.on_space.get() {
+                tell();
+            }
         }
     }
 }

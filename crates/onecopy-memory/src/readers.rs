@@ -204,6 +204,11 @@ impl Readers {
     /// Wakes every sleeping reader: for a writer that ends.
     pub fn wake_all(&self) {
         self.ring.wake.bump_and_wake();
+        self.ring_doorbells();
+    }
+
+    /// Rings the doorbell of every reader that has given one, for something that is no message.
+    pub fn ring_doorbells(&self) {
         for reader in lock(&self.list).iter() {
             reader.ring();
         }

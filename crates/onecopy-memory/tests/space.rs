@@ -60,6 +60,30 @@ fn a_reader_that_begins_at_the_head_wakes_a_writer_that_waits_for_it() {
     assert!(publisher.writer.has_room(1));
 }
 
+/// A process that waits through descriptors only listens to the doorbell that it gave for another ring.
+#[test]
+fn a_reader_that_makes_space_rings_the_doorbell_of_its_counterpart() {
+    let (mut publisher, counterpart) = (reliable(4), reliable(4));
+    let table = ReaderTable::create().expect("memory for a table");
+    let mut subscriber = publisher.subscribe(&table, 1);
+    let _listening = counterpart.subscribe(&table, 2);
+    let (doorbell, ringer) = Doorbell::pair().expect("a descriptor");
+    counterpart.writer.readers().may_sleep((1, 2), Some(ringer));
+    assert!(doorbell.was_rung(), "as every doorbell when it arrives");
+    subscriber.reader.ring_on_space(counterpart.writer.readers());
+    while publisher.writer.has_room(1) {
+        publisher.publish_number();
+    }
+    assert!(matches!(subscriber.try_receive(&[]), Ok(Some(_))));
+    assert!(!doorbell.was_rung(), "nobody waits");
+    publisher.publish_number();
+    let wait = publisher.writer.expect_space().expect("a reader to wait for");
+    assert!(!wait.is_over() && !publisher.writer.has_room(1));
+    assert!(matches!(subscriber.try_receive(&[]), Ok(Some(_))));
+    assert!(doorbell.was_rung() && wait.is_over() && publisher.writer.has_room(1));
+    publisher.writer.stop_expecting_space();
+}
+
 /// Sleeps as the library does, on the futex or on the doorbell.
 fn sleep(subscriber: &mut Subscriber, doorbell: Option<&Doorbell>) {
     let value = subscriber.reader.prepare_sleep(doorbell.is_some());

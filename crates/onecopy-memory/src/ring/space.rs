@@ -5,13 +5,15 @@
 
 use std::time::Instant;
 
-use super::RingWriter;
+use super::{RingReader, RingWriter};
+use crate::hold::OnSpace;
 use crate::readers::{AttachedReader, Readers};
 use crate::sync::{Arc, Futex, Ordering, full_barrier, heavy_barrier};
 use crate::wait::{Woken, wait_any};
 
 /// A writer about to sleep until its readers have made space. It stands apart from the writer, so that threads that share
-/// one need not keep the others from it while they sleep. One at a time for each ring, which notes one ticket.
+/// one need not keep the others from it while they sleep. There may be several for a ring, which notes the ticket of the
+/// last: a reader that serves it wakes them all.
 #[derive(Debug)]
 pub struct SpaceWait {
     list: Arc<Readers>,
@@ -28,6 +30,12 @@ impl SpaceWait {
         words.extend(self.attached.iter().map(|(reader, value)| (reader.peer.space(), *value)));
         sleep_on(&words, deadline).by(deadline)
     }
+
+    /// Whether [`Self::sleep`] would end at once: for whoever is woken in another way ([`RingReader::ring_on_space`]).
+    pub fn is_over(&self) -> bool {
+        self.list.changed.value() != self.changed
+            || self.attached.iter().any(|(reader, value)| reader.peer.space().value() != *value)
+    }
 }
 
 impl RingWriter {
@@ -39,7 +47,7 @@ impl RingWriter {
     }
 
     /// Says that the writer is about to sleep until there is space; `None` if there is no reader to wait for. Look once
-    /// more for the space, [`SpaceWait::sleep`] if there is none, and then [`Self::stop_expecting_space`].
+    /// more for the space, [`SpaceWait::sleep`] if there is none, and then, once for each wait, [`Self::stop_expecting_space`].
     pub fn expect_space(&mut self) -> Option<SpaceWait> {
         if !self.has_readers() {
             return None;
@@ -51,6 +59,7 @@ impl RingWriter {
         let attached =
             self.attached.iter().map(|reader| (Arc::clone(reader), reader.peer.space().value())).collect();
         self.space_ticket += 1;
+        self.expecting += 1;
         self.ring.header().waits.store(self.space_ticket, Ordering::Relaxed);
         self.ring.header().space_wanted.store(self.space_ticket, Ordering::Relaxed);
         // Pairs with the barrier in `ReaderState::wake_waiting_writer`.
@@ -62,9 +71,13 @@ impl RingWriter {
         Some(SpaceWait { list, changed, attached, version: self.version })
     }
 
-    /// The sleep is over, or there was no need for it.
+    /// A sleep is over, or there was no need for it.
     pub fn stop_expecting_space(&mut self) {
-        self.ring.header().space_wanted.store(0, Ordering::Relaxed);
+        self.expecting -= 1;
+        // The ticket of those who go on waiting stays, whether or not it was served: whoever it was served to looks again.
+        if self.expecting == 0 {
+            self.ring.header().space_wanted.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring
@@ -96,6 +109,21 @@ impl RingWriter {
                 Some(Woken::Maybe) => {}
             }
         }
+    }
+}
+
+impl RingReader {
+    /// Wakes a reliable writer that waits for this reader, if there is one: for whoever tells it by a word of a
+    /// [`crate::board::Board`], just set, that it may go on.
+    pub fn made_space(&self) {
+        self.state().made_space();
+    }
+
+    /// Whenever this reader wakes a writer that waits for space, it also rings the doorbells of `counterpart`: the readers of
+    /// a ring of this process, which the writer's process listens to. Only the first call counts.
+    pub fn ring_on_space(&self, counterpart: &Arc<Readers>) {
+        let counterpart = Arc::clone(counterpart);
+        self.state().set_on_space(OnSpace(Box::new(move || counterpart.ring_doorbells())));
     }
 }
 

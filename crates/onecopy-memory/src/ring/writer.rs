@@ -41,6 +41,8 @@ pub struct RingWriter {
     sleepers: Vec<Arc<AttachedReader>>,
     pub(super) reclaim: Reclaim,
     pub(super) space_ticket: u64,
+    /// Waits for space that have not stopped.
+    pub(super) expecting: usize,
     /// Position + 1 of the last message that found the ring full.
     full_at: u64,
     pub(super) blocked: Blocked,
@@ -80,6 +82,7 @@ impl RingWriter {
             sleepers: Vec::new(),
             reclaim: Reclaim::default(),
             space_ticket: 0,
+            expecting: 0,
             full_at: 0,
             blocked: Blocked::default(),
         }
