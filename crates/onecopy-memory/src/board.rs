@@ -42,12 +42,12 @@ impl Board {
         Some(Self { words, offset, _chunk: chunk })
     }
 
-    /// One word on the heap, for models, and that word as a reader sees it.
+    /// A board of one word on the heap, for models, and as a reader sees it.
     #[cfg(loom)]
-    pub fn heap() -> (Self, PeerWord) {
+    pub fn heap() -> (Self, PeerWords) {
         let words = Window::heap(vec![AtomicU64::new(0)]);
-        let word = words.clone();
-        (Self { words, offset: 0, _chunk: Chunk::model(0) }, PeerWord { word })
+        let shown = words.clone();
+        (Self { words, offset: 0, _chunk: Chunk::model(0) }, PeerWords { words: shown })
     }
 
     /// Sets word `index`. What was set before a message was published is seen by whoever has received the message.
@@ -57,28 +57,32 @@ impl Board {
     /// If there is no such word.
     #[inline]
     pub fn set(&self, index: usize, value: u64) {
-        // Release: pairs with the acquire in `PeerWord::load`.
+        // Release: pairs with the acquire in `PeerWords::load`.
         self.words[index].store(value, Ordering::Release);
     }
 
-    /// Where a reader finds word `index`, for [`crate::ring::RingReader::word`].
+    /// Where a reader finds word `index`, for [`crate::ring::RingReader::words`].
     #[inline]
     pub fn offset_of(&self, index: usize) -> u64 {
         self.offset + (index * size_of::<u64>()) as u64
     }
 }
 
-/// A word on another process's board.
+/// Words on another process's board that lie one behind the other.
 #[derive(Debug, Clone)]
-pub struct PeerWord {
-    pub(crate) word: Window<AtomicU64>,
+pub struct PeerWords {
+    pub(crate) words: Window<AtomicU64>,
 }
 
-impl PeerWord {
-    /// Its value now.
+impl PeerWords {
+    /// The value of word `index` now.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
     #[inline]
-    pub fn load(&self) -> u64 {
-        load_acquire(&self.word[0])
+    pub fn load(&self, index: usize) -> u64 {
+        load_acquire(&self.words[index])
     }
 }
 
@@ -97,12 +101,13 @@ mod tests {
         let board = Board::new(pool.allocate(Board::bytes(8)).unwrap()).unwrap();
         let view = View::open(writer.descriptor().try_clone_to_owned().unwrap(), SegmentKind::Ring).unwrap();
         let reader = RingReader::open(&view, &ReaderTable::create().unwrap(), Box::new(())).unwrap();
-        let word = reader.word(board.offset_of(7)).unwrap();
-        assert_eq!(word.load(), 0);
+        let words = reader.words(board.offset_of(6), 2).unwrap();
+        assert_eq!((words.load(0), words.load(1)), (0, 0));
         board.set(7, 42);
-        assert_eq!(word.load(), 42);
-        for hostile in [view.total_bytes() as u64, u64::MAX, u64::MAX - 7, board.offset_of(7) + 1] {
-            assert!(reader.word(hostile).is_none(), "{hostile}");
+        assert_eq!((words.load(0), words.load(1)), (0, 42));
+        let end = view.total_bytes() as u64;
+        for hostile in [end, end - 8, u64::MAX, u64::MAX - 7, u64::MAX - 15, board.offset_of(7) + 1] {
+            assert!(reader.words(hostile, 2).is_none(), "{hostile}");
         }
     }
 }

@@ -5,7 +5,7 @@
 mod model;
 
 use loom::thread;
-use onecopy_memory::board::{Board, PeerWord};
+use onecopy_memory::board::{Board, PeerWords};
 use onecopy_memory::ring::RingReader;
 use onecopy_memory::sync::{Arc, AtomicBool, Ordering};
 
@@ -15,9 +15,9 @@ fn call(position: u64) -> u64 {
 }
 
 /// Receives a request, if there is one, and says whether somebody waits for it.
-fn receive(reader: &mut RingReader, word: &PeerWord) -> Option<(u64, bool)> {
+fn receive(reader: &mut RingReader, word: &PeerWords) -> Option<(u64, bool)> {
     let position = model::receive(reader)?;
-    Some((position, word.load() == call(position)))
+    Some((position, word.load(0) == call(position)))
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_call_in_the_place_of_another_is_not_taken_for_it() {
         if let (Some((0, _)), Some((position, is_wanted))) = (first, second) {
             assert_eq!((position, is_wanted), (1, true), "the second call was never given up");
             // Whoever knows of the second call knows that the first is over.
-            assert_ne!(word.load(), call(0));
+            assert_ne!(word.load(0), call(0));
         }
         let _kept = calling.join().expect("the client ends");
     });
@@ -104,11 +104,11 @@ fn once_given_up_a_call_stays_so() {
             board.set(0, 0);
             board
         });
-        let looks = [word.load(), word.load(), word.load()];
+        let looks = [word.load(0), word.load(0), word.load(0)];
         let given_up = looks.iter().position(|value| *value == 0).unwrap_or(looks.len());
         assert!(looks[given_up..].iter().all(|value| *value == 0), "{looks:?}");
         let _kept = giving_up.join().expect("the client ends");
-        assert_eq!(word.load(), 0);
+        assert_eq!(word.load(0), 0);
     });
 }
 
@@ -126,7 +126,7 @@ fn whoever_sees_a_word_sees_what_was_done_before_it_was_set() {
                 board
             })
         };
-        if word.load() == 1 {
+        if word.load(0) == 1 {
             assert!(done.load(Ordering::Relaxed));
         }
         let _kept = setting.join().expect("the client ends");

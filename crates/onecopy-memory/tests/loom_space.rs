@@ -5,6 +5,7 @@
 mod model;
 
 use loom::thread;
+use onecopy_memory::board::Board;
 use onecopy_memory::hold::{PeerReader, ReaderTable};
 use onecopy_memory::pool::{Chunk, Pool};
 use onecopy_memory::ring::{RingReader, RingWriter};
@@ -115,5 +116,56 @@ fn a_reader_that_is_attached() {
         wait_for_room(&mut writer, 2);
         joining.join().expect("the second reader ends");
         reading.join().expect("the first reader ends");
+    });
+}
+
+/// Two threads that share a writer wait for one message each, and either may be the first to find room.
+#[test]
+fn two_waits_for_one_ring() {
+    model::check(2, || {
+        let mut writer = model::writer(0, true);
+        let mut reader = model::attached(&mut writer, 0);
+        model::publish(&mut writer);
+        model::publish(&mut writer);
+        let reading = thread::spawn(move || {
+            assert_eq!(model::receive(&mut reader), Some(0));
+            reader
+        });
+        let waits = [(); 2].map(|()| writer.expect_space().expect("a reader to wait for"));
+        let mut has_room = writer.has_room(1);
+        if !has_room {
+            // The first one's ticket was replaced by the other's: either sleep must end.
+            waits[0].sleep(None);
+            assert!(waits[0].is_over());
+            has_room = writer.has_room(1);
+        }
+        writer.stop_expecting_space();
+        if !has_room {
+            waits[1].sleep(None);
+            assert!(writer.has_room(1));
+        }
+        writer.stop_expecting_space();
+        reading.join().expect("the reader ends");
+    });
+}
+
+/// A server waits for its client to have taken enough of a stream: a word says so, and the ring has room all the while.
+#[test]
+fn a_word_that_the_writer_waits_for() {
+    model::check(3, || {
+        let mut writer = model::writer(0, true);
+        let reader = model::attached(&mut writer, 0);
+        let (board, word) = Board::heap();
+        let telling = thread::spawn(move || {
+            board.set(0, 1);
+            reader.made_space();
+            board.set(0, 2);
+            reader.made_space();
+            (board, reader)
+        });
+        for taken in 1..=2 {
+            writer.wait_for_readers(None, |_| word.load(0) >= taken);
+        }
+        let _kept = telling.join().expect("the client ends");
     });
 }

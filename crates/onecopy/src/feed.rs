@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
+use onecopy_memory::readers::Readers;
 use onecopy_memory::ring::HeldChunk;
 use onecopy_memory::ring::{MessageParts, Received, RingFault, RingReader};
 use onecopy_memory::sync::{Futex, full_barrier};
@@ -167,6 +168,20 @@ impl Feeds {
     /// Whether there is a feed of this client or server.
     pub(crate) fn hears(&self, peer: PortId) -> bool {
         self.feeds.iter().any(|feed| feed.from == Some(peer))
+    }
+
+    /// Tells a client or server that waits for this side to take what it sends that it may go on.
+    pub(crate) fn made_space(&self, peer: PortId) {
+        if let Some(feed) = self.feeds.iter().find(|feed| feed.from == Some(peer)) {
+            feed.reader.made_space();
+        }
+    }
+
+    /// From now on a client or server that waits for space is told also through `counterpart`, the readers of the ring to it.
+    pub(crate) fn ring_on_space(&self, peer: PortId, counterpart: &Arc<Readers>) {
+        if let Some(feed) = self.feeds.iter().find(|feed| feed.from == Some(peer)) {
+            feed.reader.ring_on_space(counterpart);
+        }
     }
 
     /// Moves on whenever the answer to [`Self::hears`] may be another.

@@ -228,9 +228,22 @@ pub const BUDGET_BYTES_DEFAULT: usize = 1 << 30;
 /// honest client's servers never find them full.
 pub const CALLS_MAX: usize = 1024;
 
-/// Answers to one call that a client keeps for it while it waits for another. The longer the list the more memory a
-/// stream takes that nobody reads; a list of this length keeps a stream flowing while its reader does something else.
-pub const UNREAD_ANSWERS_MAX: usize = 256;
+/// Answers of one stream that its server may have sent, and that its client has not taken. The client keeps them for whoever
+/// asks, so they may take a quarter of a kilobyte each of it; so many keep a stream flowing while its reader does something
+/// else.
+pub const STREAM_ANSWERS_MAX: usize = 256;
+
+/// Of those, answers that don't fit a slot. With streams in answer to all [`CALLS_MAX`] calls, half of the messages that a
+/// reader can hold (65,535) are left for what the client's user holds, and for the last answers.
+pub const STREAM_CHUNKS_MAX: usize = 32;
+
+/// The part of the memory for a client's responses that such answers of one stream may take: a sixteenth (`1 / 16`), so that
+/// up to seven streams which nobody reads leave the others theirs. One answer may be larger.
+pub const STREAM_BYTES_DIVISOR: usize = 16;
+
+/// The part of that memory that all streams may take: half (`1 / 2`), like the slots of the ring. The rest is for the last
+/// answers to all calls.
+pub const STREAMS_BYTES_DIVISOR: usize = 2;
 
 /// Largest text of a server that says why it could not do something, in bytes: the end of what a program prints about its
 /// own failure.

@@ -113,7 +113,7 @@ async fn a_call_does_not_need_others_to_be_polled() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_holds_others_up_and_loses_nothing() {
+async fn a_stream_that_nobody_reads_holds_no_other_call_up_and_loses_nothing() {
     let directory = directory();
     let (server, client) = ends(&node_in(directory.path()));
     let mut stream = client.call(&0).unwrap();
@@ -129,15 +129,15 @@ async fn a_stream_that_nobody_reads_holds_others_up_and_loses_nothing() {
         }
         tokio::task::yield_now().await;
     }
-    assert!(sent > 1000, "{sent}");
-    let mut other = client.call(&1).unwrap();
-    // A full stream leaves room for the answers to other calls.
-    server.recv().await.unwrap().respond(&1).unwrap();
-    assert!(tokio::time::timeout(SHORT, other.recv()).await.is_err());
+    assert!(sent > 100, "{sent}");
+    for number in 0..100 {
+        let mut other = client.call(&number).unwrap();
+        server.recv().await.unwrap().respond(&number).unwrap();
+        assert_eq!(*other.recv().await.unwrap(), number);
+    }
     for number in 0..sent {
         assert_eq!(*stream.recv().await.unwrap(), number);
     }
-    assert_eq!(*other.recv().await.unwrap(), 1);
     request.finish().unwrap();
     assert!(stream.next().await.unwrap().is_none());
 }

@@ -6,7 +6,7 @@ use std::any::Any;
 
 use super::Ring;
 use super::held_chunk::{HeldChunk, HeldSegment};
-use crate::board::PeerWord;
+use crate::board::PeerWords;
 use crate::hold::{BriefHold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
@@ -284,11 +284,11 @@ impl RingReader {
         }
     }
 
-    /// A word of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.
-    pub fn word(&self, offset: u64) -> Option<PeerWord> {
+    /// Words of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.
+    pub fn words(&self, offset: u64, count: usize) -> Option<PeerWords> {
         let mapping = self.segments.first()?.as_ref()?.mapping();
         let offset = usize::try_from(offset).ok()?;
-        Some(PeerWord { word: Window::new(mapping, offset, 1)? })
+        Some(PeerWords { words: Window::new(mapping, offset, count)? })
     }
 
     /// Takes the next message, if there is one. Never blocks, never calls the kernel unless a writer waits for space.

@@ -103,7 +103,7 @@ impl Drop for ReceivingEnd {
 }
 
 impl Shared {
-    /// Receives and sorts what there is, until there is nothing more or nowhere to keep it. Ends in a child made by `fork`.
+    /// Receives and sorts what there is, until there is nothing more or it can't be held. Ends in a child made by `fork`.
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             {
@@ -120,7 +120,7 @@ impl Shared {
                         tracing::warn!(%error, "a client can't receive");
                         continue;
                     }
-                    Ok(()) => exchange.is_full(),
+                    Ok(()) => false,
                 };
                 if stuck {
                     exchange.parked = Some(context.waker().clone());
@@ -317,8 +317,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 /// A call under way; from [`AsyncClient::call`]. Dropped, the call is cancelled: its server sees that nobody waits any
 /// more.
 ///
-/// Answers that nobody takes hold up the other calls of this client, once a few hundred lie there: a stream that is read
-/// only now and then wants a client of its own.
+/// A stream of answers that is read only now and then holds its server up, once a few hundred of them lie here, and no other
+/// call.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

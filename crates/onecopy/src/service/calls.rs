@@ -1,13 +1,11 @@
 //! A client's calls under way. A call's number tells its place in the table (its lowest digits) from what was in that
 //! place before, so that a late answer to a call that nobody remembers finds nobody.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::error::CallError;
-use super::header::ResponseHeader;
-use super::letter::Letter;
 use super::tally::Timed;
+use super::unread::Unread;
 use crate::broker::protocol::PortId;
 use crate::error::ReceiveError;
 use crate::limits::CALLS_MAX;
@@ -56,7 +54,11 @@ pub(super) struct Call {
     pub(super) deadline: u64,
     pub(super) retry: Option<Retry>,
     pub(super) ending: Option<Ending>,
-    pub(super) unread: VecDeque<Letter<ResponseHeader>>,
+    pub(super) unread: Unread,
+    /// Answers of a stream that were taken.
+    pub(super) taken: u64,
+    /// Of those, what its server was told.
+    pub(super) told: u64,
     /// An answer came that may not be the only one: another server would begin again.
     pub(super) has_begun: bool,
     /// When it was sent, until its first answer comes.
@@ -70,7 +72,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(id: u64, server: PortId, deadline: u64, retry: Option<Retry>) -> Self {
-        let (ending, unread, has_begun, timed, waker) = Default::default();
+        let (ending, unread, taken, told, has_begun, timed, waker) = Default::default();
         Self {
             id,
             server,
@@ -78,6 +80,8 @@ impl Call {
             retry,
             ending,
             unread,
+            taken,
+            told,
             has_begun,
             timed,
             waker,

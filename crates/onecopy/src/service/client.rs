@@ -10,6 +10,7 @@ use onecopy_memory::ring::Geometry;
 use super::error::CallError;
 use super::exchange::{Exchange, Order};
 use super::header::{RequestHeader, now_ns};
+use super::interest::InterestBoard;
 use super::link::lock;
 use super::outgoing;
 use super::pending::Pending;
@@ -67,11 +68,12 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ClientBuilder<Req, Res> {
     /// [`OpenError`]: other types on this service, no memory or descriptors, no broker.
     pub fn open(self) -> Result<Client<Req, Res>, OpenError> {
         let port = self.node.new_port();
-        let geometry: Geometry = geometry::<Req, RequestHeader>(limits::CALLS_MAX, self.budget_bytes);
+        let budget_bytes = self.budget_bytes.max(InterestBoard::bytes());
+        let geometry: Geometry = geometry::<Req, RequestHeader>(limits::CALLS_MAX, budget_bytes);
         let inbox =
             self.node.open_correspondent(port, Role::Client, self.service, self.expected, geometry)?;
         let feeds = Feeds::new(Arc::clone(&self.node), port, inbox);
-        let mut exchange = Exchange::new::<Req, Res>(self.node, port, feeds, self.budget_bytes);
+        let mut exchange = Exchange::new::<Req, Res>(self.node, port, feeds, budget_bytes);
         if let Err(error) = exchange.settle(limits::SETTLE_TIMEOUT) {
             tracing::warn!(%error, "some server can't be called yet");
         }

@@ -57,14 +57,6 @@ pub enum CallError {
     /// The one answer, or the last of several, was taken already.
     #[error("all answers to this call have been taken")]
     Finished,
-    /// Another call of this client has answers that nobody takes, and they must not be lost.
-    #[error(
-        "another call of this client has {unread} answers that were not taken, and this one's are behind them: take those first, or use a client for each stream"
-    )]
-    Blocked {
-        /// How many.
-        unread: usize,
-    },
     /// The server broke the protocol.
     #[error(transparent)]
     Receive(#[from] ReceiveError),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::calls::{Call, Calls, Ending, Retry, index_of};
+use super::calls::{Call, Calls, Ending, Retry};
 use super::error::CallError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
 use super::letter::Letter;
@@ -20,7 +20,7 @@ use crate::content::Content;
 use crate::error::{LoanError, ReceiveError};
 use crate::feed::Feeds;
 use crate::inbox::PeerNews;
-use crate::limits::{FAILURE_TEXT_BYTES_MAX, UNREAD_ANSWERS_MAX};
+use crate::limits::{FAILURE_TEXT_BYTES_MAX, STREAM_ANSWERS_MAX};
 use crate::node::handle::NodeHandle;
 use crate::payload::Payload;
 use crate::sender::Sender;
@@ -43,8 +43,6 @@ pub(super) struct Exchange {
     /// What the service exchanges, known from its servers.
     pub(super) payload: Option<ServiceType>,
     budget_bytes: usize,
-    /// A call with as many answers that were not taken as are kept.
-    full: Option<u64>,
     /// Answers were put aside for calls other than the one that is looked at.
     sorted_for_others: bool,
     /// Something may lie in the rings that nobody is going to ask for: late answers, or the end of a server.
@@ -99,7 +97,6 @@ impl Exchange {
             all_met: false,
             payload: None,
             budget_bytes,
-            full: None,
             sorted_for_others: false,
             has_leftovers: false,
             feed_changes: 0,
@@ -136,9 +133,6 @@ impl Exchange {
             if done(self) || !in_time {
                 return Ok(done(self));
             }
-            if self.full.is_some() {
-                return Err(CallError::Blocked { unread: UNREAD_ANSWERS_MAX });
-            }
             let woken = sleep::until_ready(&mut [&mut self.mail.feeds], deadline)?;
             in_time = woken && deadline.is_none_or(|deadline| Instant::now() < deadline);
         }
@@ -150,7 +144,7 @@ impl Exchange {
         if self.has_leftovers || self.mail.feeds.has_news() { self.look() } else { Ok(()) }
     }
 
-    /// Receives what there is, for whichever calls, as far as it is kept.
+    /// Receives what there is, for whichever calls.
     pub(super) fn look(&mut self) -> Result<(), CallError> {
         let looked = self.receive_all();
         self.keep_armed()?;
@@ -166,9 +160,6 @@ impl Exchange {
     fn receive_all(&mut self) -> Result<(), CallError> {
         self.take_news()?;
         for _ in 0..LOOKS_MAX {
-            if self.full.is_some() {
-                return Ok(());
-            }
             let Some(received) = self.receive()? else {
                 self.has_leftovers = false;
                 return self.take_news();
@@ -232,6 +223,9 @@ impl Exchange {
         self.feed_changes = feeds.changes();
         for link in &mut self.links {
             link.is_heard = feeds.hears(link.peer);
+            if link.is_heard && !link.was_heard {
+                feeds.ring_on_space(link.peer, link.sender.writer.readers());
+            }
             link.was_heard |= link.is_heard;
         }
         let dead: Vec<Link> = self.links.extract_if(.., |link| link.is_over()).collect();
@@ -262,7 +256,7 @@ impl Exchange {
                 return true;
             }
             let server = link.peer;
-            self.lose_interest(server, id);
+            self.lose_interest(server, id, false);
         }
     }
 
@@ -313,22 +307,22 @@ impl Exchange {
     pub(super) fn take(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let taken = self.look_for(id);
         self.keep_armed()?;
+        if let Ok(Some(letter)) = &taken {
+            self.note_taken(id, letter);
+        }
         taken
     }
 
     fn look_for(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         for _ in 0..LOOKS_MAX {
-            if let Some(content) = self.take_sorted(id)? {
+            if let Some(content) = self.pop_sorted(id)? {
                 return Ok(Some(content));
-            }
-            if self.full.is_some() {
-                return Err(CallError::Blocked { unread: UNREAD_ANSWERS_MAX });
             }
             let Some(received) = self.receive()? else {
                 self.has_leftovers = false;
                 self.take_news()?;
                 // It may have ended by that.
-                return self.take_sorted(id);
+                return self.pop_sorted(id);
             };
             if let Some(content) = self.sort(received, Some(id)) {
                 return Ok(Some(content));
@@ -338,10 +332,18 @@ impl Exchange {
     }
 
     /// The next answer to a call, if it has been received.
+    #[cfg(feature = "tokio")]
     pub(super) fn take_sorted(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
+        let taken = self.pop_sorted(id)?;
+        if let Some(letter) = &taken {
+            self.note_taken(id, letter);
+        }
+        Ok(taken)
+    }
+
+    fn pop_sorted(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let call = self.calls.get(id).ok_or(CallError::Finished)?;
-        if let Some(content) = call.unread.pop_front() {
-            self.make_room(id);
+        if let Some(content) = call.unread.pop() {
             return Ok(Some(content));
         }
         if call.ending.is_none() && call.deadline != 0 && now_ns() >= call.deadline {
@@ -391,13 +393,18 @@ impl Exchange {
             self.update_links(Some(&error));
             return None;
         }
+        if is_answer && !call.unread.has_room() {
+            content.held = None;
+            let error = self.mail.feeds.drop_peer(call.server, "it sends more answers than are taken");
+            self.update_links(Some(&error));
+            return None;
+        }
         let content = content.take();
         call.has_begun |= is_answer;
         let mut answer = is_answer.then_some(content);
         if Some(header.id) != wanted {
-            call.unread.extend(answer.take());
-            if call.unread.len() >= UNREAD_ANSWERS_MAX {
-                self.full = Some(header.id);
+            if let Some(answer) = answer.take() {
+                call.unread.push(answer);
             }
             // Whoever waits for it sleeps on the descriptor, unless it is a task that says so.
             self.sorted_for_others |= !call.wake();
@@ -415,43 +422,55 @@ impl Exchange {
             call.unread.clear();
         }
         self.tally.ended(&ending);
+        let server_may_wait = matches!(ending, Ending::Cancelled | Ending::DeadlinePassed);
         call.ending = Some(ending);
         call.wake();
         let server = call.server;
-        // Nothing more is kept for it.
-        self.make_room(id);
-        self.lose_interest(server, id);
+        self.lose_interest(server, id, server_may_wait);
     }
 
     /// The call's handle is gone.
     pub(super) fn forget(&mut self, id: u64) {
         let Some(call) = self.calls.remove(id) else { return };
-        self.make_room(id);
         if call.ending.is_none() {
             self.tally.ended(&Ending::Cancelled);
             self.has_leftovers = true;
-            self.lose_interest(call.server, id);
+            self.lose_interest(call.server, id, true);
         }
     }
 
-    /// Another answer to this call can be kept.
-    fn make_room(&mut self, id: u64) {
-        if self.full == Some(id) {
-            self.full = None;
-            #[cfg(feature = "tokio")]
-            self.unpark();
+    /// An answer to this call was handed out. Its server hears of it when it may wait for that: for a stream of small answers
+    /// twice in each window, so that it is not woken for each of them.
+    #[inline]
+    fn note_taken(&mut self, id: u64, letter: &Letter<ResponseHeader>) {
+        if letter.header.status() != Some(Status::Item) {
+            return;
+        }
+        let Some(call) = self.calls.get(id) else { return };
+        call.taken += 1;
+        let is_due = letter.held.is_some() || call.taken - call.told >= STREAM_ANSWERS_MAX as u64 / 2;
+        // A child made by `fork` must not speak for its parent.
+        if is_due && call.ending.is_none() && !self.node.is_forked() {
+            call.told = call.taken;
+            let (server, taken) = (call.server, call.taken);
+            if let Some(link) = self.links.iter().find(|link| link.peer == server) {
+                link.interest.show_taken(id, taken);
+                self.mail.feeds.made_space(server);
+            }
         }
     }
 
-    fn lose_interest(&mut self, server: PortId, id: u64) {
+    /// Shows the server that nobody waits any more; wakes it if it may wait until answers of this call are taken.
+    fn lose_interest(&mut self, server: PortId, id: u64, server_may_wait: bool) {
         // A child made by `fork` must not cancel its parent's calls.
         if self.node.is_forked() {
             return;
         }
         let Some(link) = self.links.iter_mut().find(|link| link.peer == server) else { return };
         link.waiting -= 1;
-        if let Some(board) = &link.interest {
-            board.set(index_of(id), 0);
+        link.interest.withdraw(id);
+        if server_may_wait {
+            self.mail.feeds.made_space(server);
         }
     }
 
@@ -470,11 +489,7 @@ impl Exchange {
 /// Shows the server that somebody waits, and returns what goes before the request.
 fn announce(link: &mut Link, id: u64, deadline: u64) -> RequestHeader {
     link.waiting += 1;
-    let interest = link.interest.as_ref().map_or(u64::MAX, |board| {
-        board.set(index_of(id), id);
-        board.offset_of(index_of(id))
-    });
-    RequestHeader { id, deadline, interest, flags: 0 }
+    RequestHeader { id, deadline, interest: link.interest.show(id), flags: 0 }
 }
 
 fn failure_text(bytes: &[u8]) -> String {

@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use onecopy_memory::board::Board;
 use onecopy_memory::ring::RingWriter;
 use onecopy_memory::wait::remaining;
 
+use super::interest::InterestBoard;
 use crate::broker::protocol::PortId;
-use crate::limits::CALLS_MAX;
 use crate::sender::Sender;
 
 /// A client's way to one server.
@@ -26,16 +25,14 @@ pub(super) struct Link {
     pub(super) is_heard: bool,
     /// It has been heard, so when it is not any more, it ended.
     pub(super) was_heard: bool,
-    /// For each call, its number for as long as somebody waits for an answer.
-    pub(super) interest: Option<Board>,
+    pub(super) interest: InterestBoard,
     /// Calls that wait for its answer.
     pub(super) waiting: usize,
 }
 
 impl Link {
     pub(super) fn new(peer: PortId, pid: u32, mut sender: Sender) -> Self {
-        // The first chunk of the pool, so it is in the ring's own segment, which is larger than that.
-        let interest = sender.pool.allocate(Board::bytes(CALLS_MAX)).and_then(Board::new);
+        let interest = InterestBoard::new(&mut sender.pool);
         let (hears, parted, is_heard, was_heard) = Default::default();
         Self { peer, pid, sender, hears, parted, is_heard, was_heard, interest, waiting: 0 }
     }

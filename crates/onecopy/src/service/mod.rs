@@ -22,6 +22,7 @@
 //! | `async_client.rs`, `async_server.rs`, `exchange/tasks.rs` | the same on tokio |
 //! | `error.rs` | what can go wrong |
 
+mod answers;
 #[cfg(feature = "tokio")]
 mod async_client;
 #[cfg(feature = "tokio")]
@@ -31,6 +32,7 @@ mod client;
 mod error;
 mod exchange;
 mod header;
+mod interest;
 mod letter;
 mod link;
 mod mail;
@@ -39,9 +41,12 @@ mod pending;
 mod request;
 mod request_draft;
 mod server;
+#[cfg(test)]
+mod stream_tests;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -30,6 +30,11 @@ impl Outgoing {
         Ok(Self { staging: InlineBytes::new(), chunk, offset, bytes })
     }
 
+    /// Bytes of its chunk; 0 if it travels in a slot.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        self.chunk.as_ref().map_or(0, Chunk::capacity)
+    }
+
     pub(super) fn payload(&self) -> &[u8] {
         match &self.chunk {
             None => &self.staging.whole()[..self.bytes],
@@ -80,6 +85,12 @@ pub(super) fn send<P: Payload + ?Sized, H: PlainData>(
         outgoing.publish(sender, header);
     }
     Ok(())
+}
+
+/// Bytes of the chunk that a payload of `bytes` takes; 0 if it travels in a slot.
+#[inline]
+pub(super) fn chunk_bytes<P: Payload + ?Sized, H: PlainData>(sender: &Sender, bytes: usize) -> usize {
+    if fits_slot::<P, H>(sender, bytes) { 0 } else { chunk_header_bytes::<H>().saturating_add(bytes) }
 }
 
 #[inline]

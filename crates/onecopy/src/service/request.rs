@@ -6,17 +6,17 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use onecopy_memory::board::PeerWord;
-
 use super::Exchanges;
+use super::answers::Answers;
 use super::error::RespondError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
+use super::interest::Interest;
 use super::letter::Letter;
 use super::link::{SharedLink, lock};
 use super::outgoing::{self, Outgoing};
 use super::server::Received;
 use crate::error::LoanError;
-use crate::limits::{CALLS_MAX, FAILURE_TEXT_BYTES_MAX};
+use crate::limits::FAILURE_TEXT_BYTES_MAX;
 use crate::payload::{Payload, PlainData, slice_bytes};
 use crate::sender::Sender;
 
@@ -46,17 +46,16 @@ use crate::sender::Sender;
 /// ```
 pub struct Request<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     pub(super) content: Letter<RequestHeader>,
-    interest: Option<PeerWord>,
+    interest: Option<Interest>,
     pub(super) link: SharedLink,
-    /// The last answer was sent.
-    answered: Mutex<bool>,
+    answers: Mutex<Answers>,
     payload: Exchanges<Req, Res>,
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     pub(super) fn new(Received { content, interest, link }: Received) -> Self {
-        let answered = Mutex::new(content.header.flags & ONE_WAY != 0);
-        Self { content, interest, link, answered, payload: PhantomData }
+        let answers = Mutex::new(Answers::new(content.header.flags & ONE_WAY != 0));
+        Self { content, interest, link, answers, payload: PhantomData }
     }
 
     /// The payload's bytes.
@@ -73,7 +72,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     /// Whether the client has said that it does not wait.
     #[inline]
     fn is_unwanted(&self) -> bool {
-        self.interest.as_ref().is_some_and(|word| word.load() != self.content.header.id)
+        self.interest.as_ref().is_some_and(|interest| !interest.is_in(self.content.header.id))
     }
 
     /// Whether the client wants no answer.
@@ -168,40 +167,51 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     fn send_copy(&self, response: &Res, status: Status) -> Result<(), RespondError> {
-        self.send_with(status, |sender, header| outgoing::send::<Res, _>(sender, header, response.to_bytes()))
+        let bytes = response.to_bytes();
+        let chunk_bytes = |sender: &Sender| outgoing::chunk_bytes::<Res, ResponseHeader>(sender, bytes.len());
+        self.send_with(status, chunk_bytes, |sender, header| outgoing::send::<Res, _>(sender, header, bytes))
     }
 
     fn send_text(&self, status: Status, text: &str) -> Result<(), RespondError> {
-        self.send_with(status, |sender, header| outgoing::send::<[u8], _>(sender, header, text.as_bytes()))
+        let no_item = |_: &Sender| 0;
+        self.send_with(status, no_item, |sender, header| {
+            outgoing::send::<[u8], _>(sender, header, text.as_bytes())
+        })
     }
 
     fn send_with(
         &self,
         status: Status,
+        chunk_bytes: impl FnOnce(&Sender) -> usize,
         send: impl FnOnce(&mut Sender, &ResponseHeader) -> Result<(), LoanError>,
     ) -> Result<(), RespondError> {
         let is_last = status != Status::Item;
-        let mut answered = lock(&self.answered);
-        if *answered {
+        let mut answers = lock(&self.answers);
+        if answers.are_over {
             return Err(RespondError::Finished);
         }
         // Answers that nobody waits for would only take the room of others.
         if self.is_unwanted() {
-            *answered = is_last;
+            answers.are_over = is_last;
             return if is_last { Ok(()) } else { Err(RespondError::Cancelled) };
         }
         let mut sender = self.link.sender();
         if self.link.is_dead(&mut sender.writer) {
-            *answered = is_last;
+            answers.are_over = is_last;
             return if is_last { Ok(()) } else { Err(RespondError::PeerDied { pid: self.link.pid }) };
         }
-        // A stream leaves room for the last answer to every call, however slowly it is read.
-        if !is_last && !sender.writer.has_room(1 + CALLS_MAX as u64) {
+        let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
+        if is_last {
+            send(&mut sender, &header)?;
+            answers.are_over = true;
+            return Ok(());
+        }
+        let chunk_bytes = chunk_bytes(&sender);
+        if !answers.has_room(self.interest.as_ref(), &mut sender, chunk_bytes) {
             return Err(LoanError::Full.into());
         }
-        let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
         send(&mut sender, &header)?;
-        *answered = is_last;
+        answers.sent(chunk_bytes);
         Ok(())
     }
 
@@ -293,7 +303,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
     /// # Errors
     ///
     /// As for [`Request::respond`].
-    pub fn respond(self) -> Result<(), RespondError> {
+    pub fn respond(mut self) -> Result<(), RespondError> {
         self.send_as(Status::Last)
     }
 
@@ -302,20 +312,26 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
     /// # Errors
     ///
     /// As for [`Request::send`].
-    pub fn send(self) -> Result<(), RespondError> {
+    pub fn send(mut self) -> Result<(), RespondError> {
         self.send_as(Status::Item)
     }
 
-    fn send_as(mut self, status: Status) -> Result<(), RespondError> {
-        let request = self.request;
-        request.send_with(status, |sender, header| {
-            // Other answers may have been sent since there was room for this one.
-            sender.check_room(1)?;
-            if let Some(outgoing) = self.outgoing.take() {
-                outgoing.publish(sender, header);
-            }
-            Ok(())
-        })
+    /// Leaves it as it is if there is no room for it.
+    pub(super) fn send_as(&mut self, status: Status) -> Result<(), RespondError> {
+        let Self { request, outgoing } = self;
+        let chunk_bytes = outgoing.as_ref().map_or(0, Outgoing::chunk_bytes);
+        request.send_with(
+            status,
+            |_| chunk_bytes,
+            |sender, header| {
+                // Other answers may have been sent since there was room for this one.
+                sender.check_room(1)?;
+                if let Some(outgoing) = outgoing.take() {
+                    outgoing.publish(sender, header);
+                }
+                Ok(())
+            },
+        )
     }
 }
 

@@ -5,9 +5,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use onecopy_memory::board::PeerWord;
-
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
+use super::interest::Interest;
 use super::letter::Letter;
 use super::link::{ReplyLink, SharedLink, lock};
 use super::mail::Mail;
@@ -66,9 +65,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
         let payload = Some(service_type::<Req, Res>());
         let inbox = self.node.open_correspondent(port, Role::Server, self.service, payload, geometry)?;
         let mail = Mail::new(Feeds::new(Arc::clone(&self.node), port, inbox));
-        let (links, leaving, last) = Default::default();
+        let (links, leaving, last, feed_changes) = Default::default();
         let budget_bytes = self.budget_bytes;
-        let reception = Reception { node: self.node, mail, links, leaving, last, budget_bytes };
+        let reception = Reception { node: self.node, mail, links, leaving, last, budget_bytes, feed_changes };
         Ok(Server { reception: Mutex::new(reception), payload: PhantomData })
     }
 }
@@ -109,12 +108,14 @@ pub(super) struct Reception {
     /// The client of the last request: it is often that of the next.
     last: Option<(PortId, SharedLink)>,
     budget_bytes: usize,
+    /// [`Feeds::changes`] when clients were last told how else to tell that they have made space.
+    feed_changes: u64,
 }
 
 /// A request as it came in, and to whom the answer goes.
 pub(super) struct Received {
     pub(super) content: Letter<RequestHeader>,
-    pub(super) interest: Option<PeerWord>,
+    pub(super) interest: Option<Interest>,
     pub(super) link: SharedLink,
 }
 
@@ -200,8 +201,9 @@ impl Reception {
             self.take_news()?;
             let next = self.mail.next(|feed, content| {
                 let header = content.header;
-                let interest =
-                    if header.flags & ONE_WAY == 0 { feed.reader.word(header.interest) } else { None };
+                let interest = (header.flags & ONE_WAY == 0)
+                    .then(|| Interest::find(&feed.reader, header.interest))
+                    .flatten();
                 (header, interest, feed.from)
             });
             let (header, interest, from) = match next {
@@ -234,11 +236,11 @@ impl Reception {
     fn is_wanted<Req: Payload + ?Sized>(
         &self,
         header: &RequestHeader,
-        interest: Option<&PeerWord>,
+        interest: Option<&Interest>,
         link: &SharedLink,
     ) -> bool {
         let is_one_way = header.flags & ONE_WAY != 0;
-        if !is_one_way && (link.has_parted() || interest.is_some_and(|word| word.load() != header.id)) {
+        if !is_one_way && (link.has_parted() || interest.is_some_and(|interest| !interest.is_in(header.id))) {
             return false;
         }
         let refusal = if header.deadline != 0 && now_ns() >= header.deadline {
@@ -277,11 +279,13 @@ impl Reception {
 
     /// The part of [`Self::take_news`] after the news have come in.
     fn sort_news(&mut self) {
+        let mut is_linked = self.mail.feeds.changes() == self.feed_changes;
         while let Some(news) = self.mail.feeds.peer_news.pop_front() {
             match news {
                 PeerNews::Met { peer, pid, publisher, writer, .. } => {
                     let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
                     self.links.insert(peer, Arc::new(ReplyLink::new(pid, sender)));
+                    is_linked = false;
                 }
                 // It asks only when it hears.
                 PeerNews::Hears { .. } | PeerNews::AllMet => {}
@@ -296,7 +300,18 @@ impl Reception {
                 }
             }
         }
+        if !is_linked {
+            self.link_feeds();
+        }
         self.let_go_of_the_dead();
+    }
+
+    #[cold]
+    fn link_feeds(&mut self) {
+        self.feed_changes = self.mail.feeds.changes();
+        for (client, link) in &self.links {
+            self.mail.feeds.ring_on_space(*client, link.sender().writer.readers());
+        }
     }
 
     /// What a client sent without wanting an answer is received also after its end.

@@ -47,9 +47,4 @@ impl Exchange {
         }
         self.server_wakers.drain(..).for_each(Waker::wake);
     }
-
-    /// Whether answers have to be taken before more are received.
-    pub(in crate::service) fn is_full(&self) -> bool {
-        self.full.is_some()
-    }
 }

@@ -1,0 +1,92 @@
+//! What a server has sent in answer to one request, and how far ahead of its client a stream of answers may be.
+//!
+//! A stream has a window: answers that were sent, and that its client has not taken. The client says what it has taken
+//! (see `interest.rs`), so it can receive all that is sent and keep it for whoever asks; a stream that nobody reads ends
+//! up with a full window and a server that waits, and the ring stays free for the answers to other calls.
+
+use std::collections::VecDeque;
+
+use super::interest::Interest;
+use crate::limits::{
+    CALLS_MAX, STREAM_ANSWERS_MAX, STREAM_BYTES_DIVISOR, STREAM_CHUNKS_MAX, STREAMS_BYTES_DIVISOR,
+};
+use crate::sender::Sender;
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// The last one was sent, or none is wanted.
+    pub(super) are_over: bool,
+    /// Answers of the stream.
+    sent: u64,
+    /// Of those, as its client said last.
+    taken: u64,
+    /// Those in chunks that were not taken: their numbers and bytes.
+    large: VecDeque<(u64, usize)>,
+    large_bytes: usize,
+}
+
+impl Answers {
+    pub(super) fn new(are_over: bool) -> Self {
+        Self { are_over, ..Self::default() }
+    }
+
+    /// Whether the stream may have another answer, which takes a chunk of `chunk_bytes`, or a slot only (0).
+    pub(super) fn has_room(
+        &mut self,
+        interest: Option<&Interest>,
+        sender: &mut Sender,
+        chunk_bytes: usize,
+    ) -> bool {
+        let budget_bytes = sender.pool.budget_bytes();
+        if chunk_bytes > budget_bytes {
+            // It never has, whatever is taken: whoever looks for the memory says so.
+            return true;
+        }
+        if !self.is_in_window(chunk_bytes, budget_bytes) {
+            self.look(interest);
+        }
+        self.is_in_window(chunk_bytes, budget_bytes) && leaves_room(sender, chunk_bytes)
+    }
+
+    /// Another answer of the stream was sent.
+    pub(super) fn sent(&mut self, chunk_bytes: usize) {
+        if chunk_bytes > 0 {
+            self.large.push_back((self.sent, chunk_bytes));
+            self.large_bytes += chunk_bytes;
+        }
+        self.sent += 1;
+    }
+
+    fn is_in_window(&self, chunk_bytes: usize, budget_bytes: usize) -> bool {
+        let is_large_in_window = || {
+            let bytes = self.large_bytes.saturating_add(chunk_bytes);
+            self.large.len() < STREAM_CHUNKS_MAX && bytes <= budget_bytes / STREAM_BYTES_DIVISOR
+        };
+        self.sent - self.taken < STREAM_ANSWERS_MAX as u64
+            && (chunk_bytes == 0 || self.large.is_empty() || is_large_in_window())
+    }
+
+    /// Learns what was taken. A client that says what can't be gains nothing: it may not read, and it may not unread.
+    fn look(&mut self, interest: Option<&Interest>) {
+        self.taken = interest.map_or(self.sent, Interest::taken).clamp(self.taken, self.sent);
+        while let Some((_, bytes)) = self.large.pop_front_if(|(number, _)| *number < self.taken) {
+            self.large_bytes -= bytes;
+        }
+    }
+}
+
+/// Whether a stream's next answer leaves what there is for the last answers to all calls of the client, however slowly its
+/// streams are read.
+fn leaves_room(sender: &mut Sender, chunk_bytes: usize) -> bool {
+    sender.writer.has_room(1 + CALLS_MAX as u64)
+        && (chunk_bytes == 0 || leaves_memory(sender, chunk_bytes) || {
+            sender.writer.collect(&mut sender.pool);
+            leaves_memory(sender, chunk_bytes)
+        })
+}
+
+/// An answer that is larger than the share of all streams has to have all of the memory to itself.
+fn leaves_memory(sender: &Sender, chunk_bytes: usize) -> bool {
+    let out = sender.writer.bytes_out();
+    out == 0 || out.saturating_add(chunk_bytes) <= sender.pool.budget_bytes() / STREAMS_BYTES_DIVISOR
+}
