@@ -1,6 +1,7 @@
 //! A subscriber's publishers: for each the reader of its ring, and how this subscriber is woken by it.
 
 mod doorbell;
+mod event_loop;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,15 +11,15 @@ use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
 use onecopy_memory::readers::Readers;
 use onecopy_memory::ring::HeldChunk;
 use onecopy_memory::ring::{MessageParts, Received, RingFault, RingReader};
-use onecopy_memory::sync::{Futex, full_barrier};
+use onecopy_memory::sync::Futex;
 use onecopy_memory::wait::Doorbell;
 
 use self::doorbell::DOORBELLS_MAX;
+use self::event_loop::EventLoop;
 use crate::broker::protocol::{PortId, Route};
 use crate::error::{ReceiveError, WaitError};
 use crate::inbox::{Inbox, NewFeed, News, PeerNews};
 use crate::node::handle::NodeHandle;
-use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
 
 /// Messages received from one publisher in a row while there are others: enough for the prefetcher to run along its
@@ -117,17 +118,6 @@ pub(crate) struct Feeds {
     pub(crate) peer_news: VecDeque<PeerNews>,
     event_loop: Option<EventLoop>,
     posted_value: u32,
-}
-
-/// A subscriber that is waited for through a descriptor.
-#[derive(Debug)]
-struct EventLoop {
-    readiness: Readiness,
-    inbox_bell: Doorbell,
-    /// The descriptor was promised to become readable at the next message.
-    armed: bool,
-    /// The user asked for the descriptor; otherwise only [`Sleeper`] uses it.
-    for_user: bool,
 }
 
 impl Feeds {
@@ -383,107 +373,6 @@ impl Feeds {
         if self.current >= self.feeds.len() {
             self.current = 0;
         }
-    }
-
-    /// Arms the doorbells of a subscriber with an event loop. Returns `true` if a message came meanwhile.
-    #[inline]
-    pub(crate) fn arm(&mut self) -> Result<bool, ReceiveError> {
-        if !self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
-            return Ok(false);
-        }
-        self.hand_out_doorbells_once()?;
-        self.prepare(true);
-        full_barrier();
-        if let Some(event_loop) = &mut self.event_loop {
-            event_loop.armed = true;
-        }
-        Ok(self.is_ready())
-    }
-
-    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop. With `look`, the
-    /// descriptor becomes readable in any case.
-    #[inline]
-    pub(crate) fn keep_armed(&mut self, look: bool) -> Result<(), ReceiveError> {
-        let came = !self.is_armed() && self.arm()?;
-        if came || look {
-            self.ring_own_bell();
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn is_armed(&self) -> bool {
-        self.event_loop.as_ref().is_some_and(|event_loop| event_loop.armed)
-    }
-
-    fn disarm(&mut self) {
-        if self.is_armed() {
-            self.say_awake();
-        }
-    }
-
-    fn say_awake(&mut self) {
-        if let Some(event_loop) = &mut self.event_loop {
-            event_loop.armed = false;
-            event_loop.inbox_bell.was_rung();
-        }
-        for feed in &mut self.feeds {
-            feed.reader.cancel_sleep();
-            if let Some(event_loop) = &self.event_loop {
-                feed.listen(&event_loop.readiness);
-            }
-        }
-    }
-
-    /// Hands out the doorbells that an event loop's publishers don't have yet. What keeps one from it is told once: the
-    /// user can go on without.
-    #[inline]
-    fn hand_out_doorbells_once(&mut self) -> Result<(), ReceiveError> {
-        let is_wanted = self.feeds.iter().any(|feed| feed.wants_doorbell() && !feed.is_known_deaf);
-        if is_wanted { self.hand_out_wanted() } else { Ok(()) }
-    }
-
-    #[cold]
-    fn hand_out_wanted(&mut self) -> Result<(), ReceiveError> {
-        let Some(event_loop) = &self.event_loop else { return Ok(()) };
-        for feed in self.feeds.iter_mut().filter(|feed| !feed.is_known_deaf) {
-            if let Err(error) = feed.hand_out_doorbell(&self.node, self.port, &event_loop.readiness) {
-                feed.is_known_deaf = true;
-                return Err(ReceiveError::NoDoorbell(error.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    /// A descriptor for the user's event loop.
-    pub(crate) fn readiness(&mut self) -> Result<Readiness, WaitError> {
-        self.announce(true)?;
-        let event_loop = self.event_loop.as_mut().expect("announcing a doorbell makes the event loop");
-        event_loop.for_user = true;
-        let readiness = event_loop.readiness.try_clone()?;
-        // Readable at once if something is there already.
-        if self.arm().map_err(WaitError::Receive)? {
-            self.ring_own_bell();
-        }
-        Ok(readiness)
-    }
-
-    pub(crate) fn ring_own_bell(&self) {
-        if let Some(ringer) = self.inbox.ringer.get() {
-            ringer.ring();
-        }
-    }
-
-    fn make_event_loop(&mut self) -> Result<(), WaitError> {
-        if self.event_loop.is_none() {
-            let (inbox_bell, ringer) = Doorbell::pair()?;
-            let readiness = Readiness::new()?;
-            readiness.add(inbox_bell.as_fd())?;
-            // Only this subscriber sets it, and only here.
-            let _ = self.inbox.ringer.set(ringer);
-            self.event_loop = Some(EventLoop { readiness, inbox_bell, armed: false, for_user: false });
-        }
-        Ok(())
     }
 }
 
