@@ -19,9 +19,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let server = service.server().open()?.into_async()?;
     tokio::spawn(async move {
         while let Ok(request) = server.recv().await {
-            // Each request may have a task of its own, and they end in whatever order.
+            // Each request may have a task of its own, and they end in whatever order. Several answers would each be sent
+            // with `send().await`, which waits for a client that reads slowly.
             tokio::spawn(async move {
-                if let Err(error) = request.respond(&(*request * *request)) {
+                if let Err(error) = request.respond(&(*request * *request)).await {
                     eprintln!("one client was not answered: {error}");
                 }
             });

@@ -85,6 +85,11 @@ impl Inbox {
     pub(crate) fn post(&self, news: News) {
         self.news.post(news);
         self.fork.move_mark();
+        self.ring();
+    }
+
+    /// Has an event loop look, at something that is no news.
+    pub(crate) fn ring(&self) {
         if let Some(ringer) = self.ringer.get() {
             ringer.ring();
         }

@@ -65,7 +65,7 @@ pub(crate) const SLICE_INLINE_BYTES: usize = 2 * LINE_BYTES - 16;
 /// ```
 ///
 /// Sealed: implemented for just these two.
-pub trait Payload: sealed::Sealed {
+pub trait Payload: sealed::Sealed + 'static {
     #[doc(hidden)]
     const KIND: PayloadKind;
     /// Payload bytes up to which a message may travel inside a slot; 0 if the type's alignment rules that out.

@@ -38,7 +38,7 @@ async fn many_tasks() {
             tokio::spawn(async move {
                 loop {
                     let request = server.recv().await.unwrap();
-                    request.respond(&(*request * *request)).unwrap();
+                    request.respond(&(*request * *request)).await.unwrap();
                 }
             })
         })
@@ -83,9 +83,9 @@ async fn a_wait_that_is_given_up_loses_nothing() {
     let (first, second) = (server.recv().await.unwrap(), server.recv().await.unwrap());
     drop(dropped);
     assert!(!first.is_cancelled() && second.is_cancelled());
-    assert!(matches!(second.send(&1), Err(RespondError::Cancelled)));
-    first.respond(&9).unwrap();
-    second.respond(&16).unwrap();
+    assert!(matches!(second.send(&1).await, Err(RespondError::Cancelled)));
+    first.respond(&9).await.unwrap();
+    second.respond(&16).await.unwrap();
     assert_eq!(*kept.recv().await.unwrap(), 9);
     assert!(matches!(kept.recv().await, Err(CallError::Finished)));
     // A request that nobody took while its task gave up waiting is still there.
@@ -105,7 +105,7 @@ async fn a_call_does_not_need_others_to_be_polled() {
     }
     for _ in 0..4 {
         let request = server.recv().await.unwrap();
-        request.respond(&(*request + 10)).unwrap();
+        request.respond(&(*request + 10)).await.unwrap();
     }
     for (number, pending) in calls.iter_mut().enumerate().rev() {
         assert_eq!(*pending.recv().await.unwrap(), number as u64 + 10);
@@ -122,7 +122,7 @@ async fn a_stream_that_nobody_reads_holds_no_other_call_up_and_loses_nothing() {
     // Lets the receiving task run now and then, until there is room nowhere.
     let mut full = 0;
     while full < 10 {
-        match request.send(&sent) {
+        match request.get_ref().send(&sent) {
             Ok(()) => (sent, full) = (sent + 1, 0),
             Err(RespondError::Loan(LoanError::Full)) => full += 1,
             Err(error) => panic!("{error}"),
@@ -132,13 +132,13 @@ async fn a_stream_that_nobody_reads_holds_no_other_call_up_and_loses_nothing() {
     assert!(sent > 100, "{sent}");
     for number in 0..100 {
         let mut other = client.call(&number).unwrap();
-        server.recv().await.unwrap().respond(&number).unwrap();
+        server.recv().await.unwrap().respond(&number).await.unwrap();
         assert_eq!(*other.recv().await.unwrap(), number);
     }
     for number in 0..sent {
         assert_eq!(*stream.recv().await.unwrap(), number);
     }
-    request.finish().unwrap();
+    request.finish().await.unwrap();
     assert!(stream.next().await.unwrap().is_none());
 }
 

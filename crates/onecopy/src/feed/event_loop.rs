@@ -1,5 +1,5 @@
-//! Feeds that are waited for through a descriptor: a user's event loop is promised that it becomes readable at the
-//! next message.
+//! Feeds that are waited for through a descriptor: a user's event loop, or a task that listens on behalf of others, is promised
+//! that it becomes readable at the next message.
 
 use std::os::fd::AsFd;
 
@@ -7,6 +7,8 @@ use onecopy_memory::sync::full_barrier;
 use onecopy_memory::wait::Doorbell;
 
 use super::Feeds;
+#[cfg(feature = "tokio")]
+use crate::broker::protocol::PortId;
 use crate::error::{ReceiveError, WaitError};
 use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
@@ -47,6 +49,30 @@ impl Feeds {
             self.ring_own_bell();
         }
         Ok(())
+    }
+
+    /// For whoever listens on behalf of others: takes the rings back, and has the doorbells rung for what comes from now on.
+    /// Returns `true` if there is something to receive, or to be told.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn listen_again(&mut self) -> bool {
+        // A child must not write into its parent's reader state; that it is one, it finds when it receives.
+        if self.node.is_forked() {
+            return true;
+        }
+        self.disarm();
+        loop {
+            match self.arm() {
+                Ok(is_ready) => return is_ready,
+                // Kept for whoever receives. There is one for each feed at most.
+                Err(error) => self.errors.push(error),
+            }
+        }
+    }
+
+    /// Whether this client or server can't ring for what it does: there was no doorbell to be had for it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_deaf_to(&self, peer: PortId) -> bool {
+        self.feeds.iter().any(|feed| feed.from == Some(peer) && feed.wants_doorbell())
     }
 
     #[inline]

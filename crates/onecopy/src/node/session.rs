@@ -251,14 +251,18 @@ impl Session {
 
     /// The subscriber at the end of `route` is gone: what it held is free.
     pub(super) fn lose_subscriber(&self, route: Route) {
-        let readers = {
+        let (readers, correspondent) = {
             self.conversation.ledger().lose_reader(route);
             let mut ports = self.ports();
             ports.forget_routes(|gone| *gone == route);
-            ports.publishers.get(&route.publisher).map(|publisher| Arc::clone(&publisher.readers))
+            let Some(publisher) = ports.publishers.get(&route.publisher) else { return };
+            let correspondent = publisher.from.and_then(|from| ports.subscribers.get(&from));
+            (Arc::clone(&publisher.readers), correspondent.map(|port| Arc::clone(&port.inbox)))
         };
-        if let Some(readers) = readers {
-            readers.detach(reader_key(route));
+        readers.detach(reader_key(route));
+        // A task that waits for this reader to make space listens there.
+        if let Some(inbox) = correspondent {
+            inbox.ring();
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use super::Exchanges;
-use super::async_server::watch;
+use super::async_server::{runtime_ended, watch};
 use super::calls::Ending;
 use super::client::{CallOptions, Client, send_copy};
 use super::error::CallError;
@@ -40,13 +40,13 @@ use crate::readiness::Readiness;
 /// # Ok(()) }
 /// ```
 pub struct AsyncClient<Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     payload: Exchanges<Req, Res>,
 }
 
 /// What clones, calls and the receiving task share.
-struct Shared {
-    exchange: Mutex<Exchange>,
+pub(super) struct Shared {
+    pub(super) exchange: Mutex<Exchange>,
     readiness: AsyncFd<Readiness>,
     receiving: OnceLock<AbortHandle>,
 }
@@ -149,7 +149,7 @@ impl Shared {
             Some(ended) => Poll::Ready(ended),
             None => match exchange.take_fault(id) {
                 Some(fault) => Poll::Ready(Err(fault.into())),
-                None if !exchange.has_receiver => Poll::Ready(Err(runtime_ended())),
+                None if !exchange.has_receiver => Poll::Ready(Err(runtime_ended("client").into())),
                 None => {
                     exchange.note_waiting(id, context.waker());
                     Poll::Pending
@@ -157,11 +157,6 @@ impl Shared {
             },
         }
     }
-}
-
-fn runtime_ended() -> CallError {
-    let reason = "the tokio runtime that the client was handed to has ended";
-    CallError::Wait(WaitError::System(std::io::Error::other(reason)))
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
@@ -193,6 +188,57 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
         send_copy(&mut lock(&self.shared.exchange), request, CallOptions::new().order(true)).map(drop)
     }
 
+    /// Like [`Self::call_with`], but waits while the ring of the server that is to get it is full, or requests take all memory: until
+    /// the call's deadline at most. Cancel-safe: a call whose future is dropped before it is done was not made.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::CallOptions;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let server = service.server().open()?.into_async()?;
+    /// let client = service.client().open()?.into_async()?;
+    /// client.wait_for_server().await?;
+    /// let serving = tokio::spawn(async move { while server.recv().await.is_ok() {} });
+    /// for number in 0..10_000 {
+    ///     client.notify_when_possible(&number).await?;
+    /// }
+    /// let _last = client.call_when_possible(&0, CallOptions::new()).await?;
+    /// # serving.abort();
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::call`], save for want of room; [`CallError::DeadlinePassed`]; [`CallError::Wait`] if it can't wait.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait, there is a deadline, and the runtime has no time driver.
+    pub async fn call_when_possible(
+        &self,
+        request: &Req,
+        options: CallOptions,
+    ) -> Result<AsyncPending<Res>, CallError> {
+        let order = options.order(false);
+        let send = || send_copy(&mut lock(&self.shared.exchange), request, order);
+        let id = self.shared.when_possible(order, send).await?;
+        Ok(AsyncPending::new(&self.shared, id))
+    }
+
+    /// Like [`Self::notify`], but waits for room; see [`Self::call_when_possible`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call_when_possible`].
+    pub async fn notify_when_possible(&self, request: &Req) -> Result<(), CallError> {
+        let order = CallOptions::new().order(true);
+        let send = || send_copy(&mut lock(&self.shared.exchange), request, order);
+        self.shared.when_possible(order, send).await.map(drop)
+    }
+
     /// Number of servers that can be called right now.
     ///
     /// # Errors
@@ -216,7 +262,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
                 return Poll::Ready(Ok(()));
             }
             if !exchange.has_receiver {
-                return Poll::Ready(Err(runtime_ended()));
+                return Poll::Ready(Err(runtime_ended("client").into()));
             }
             exchange.note_waiting_for_server(context.waker());
             Poll::Pending
@@ -233,6 +279,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
         let draft = RequestDraft::take(&self.shared.exchange, bytes)?;
         Ok(AsyncRequestLoan { draft, shared: &self.shared, payload: PhantomData })
     }
+
+    async fn take_loan_when_possible(
+        &self,
+        bytes: usize,
+    ) -> Result<AsyncRequestLoan<'_, Req, Res>, CallError> {
+        self.shared.when_possible(CallOptions::new().order(false), || self.take_loan(bytes)).await
+    }
 }
 
 impl<Req: PlainData, Res: Payload + ?Sized> AsyncClient<Req, Res> {
@@ -244,6 +297,15 @@ impl<Req: PlainData, Res: Payload + ?Sized> AsyncClient<Req, Res> {
     pub fn loan(&self) -> Result<AsyncRequestLoan<'_, Req, Res>, CallError> {
         self.take_loan(size_of::<Req>())
     }
+
+    /// Like [`Self::loan`], but waits for room; see [`Self::call_when_possible`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call_when_possible`].
+    pub async fn loan_when_possible(&self) -> Result<AsyncRequestLoan<'_, Req, Res>, CallError> {
+        self.take_loan_when_possible(size_of::<Req>()).await
+    }
 }
 
 impl<T: PlainData, Res: Payload + ?Sized> AsyncClient<[T], Res> {
@@ -254,6 +316,18 @@ impl<T: PlainData, Res: Payload + ?Sized> AsyncClient<[T], Res> {
     /// As for [`Client::call`].
     pub fn loan_slice(&self, len: usize) -> Result<AsyncRequestLoan<'_, [T], Res>, CallError> {
         self.take_loan(slice_bytes::<T>(len)?)
+    }
+
+    /// Like [`Self::loan_slice`], but waits for room; see [`AsyncClient::call_when_possible`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`AsyncClient::call_when_possible`].
+    pub async fn loan_slice_when_possible(
+        &self,
+        len: usize,
+    ) -> Result<AsyncRequestLoan<'_, [T], Res>, CallError> {
+        self.take_loan_when_possible(slice_bytes::<T>(len)?).await
     }
 }
 
@@ -285,8 +359,20 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequestLoan<'_, Req, Res
     /// # Errors
     ///
     /// As for [`Self::call`].
-    pub fn call_with(self, options: CallOptions) -> Result<AsyncPending<Res>, CallError> {
+    pub fn call_with(mut self, options: CallOptions) -> Result<AsyncPending<Res>, CallError> {
         let id = self.draft.send(options.order(false))?;
+        Ok(AsyncPending::new(self.shared, id))
+    }
+
+    /// Like [`Self::call_with`], but waits for room if other requests took it since this was lent; see
+    /// [`AsyncClient::call_when_possible`]. Dropped before it is done, the request is gone unsent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`AsyncClient::call_when_possible`].
+    pub async fn call_when_possible(mut self, options: CallOptions) -> Result<AsyncPending<Res>, CallError> {
+        let order = options.order(false);
+        let id = self.shared.when_possible(order, || self.draft.send(order)).await?;
         Ok(AsyncPending::new(self.shared, id))
     }
 
@@ -295,7 +381,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequestLoan<'_, Req, Res
     /// # Errors
     ///
     /// As for [`Self::call`].
-    pub fn notify(self) -> Result<(), CallError> {
+    pub fn notify(mut self) -> Result<(), CallError> {
         self.draft.send(CallOptions::new().order(true)).map(drop)
     }
 }
@@ -331,7 +417,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 /// client.wait_for_server().await?;
 /// let mut nine = client.call(&3)?;
 /// let request = server.recv().await?;
-/// request.respond(&(*request * *request))?;
+/// request.respond(&(*request * *request)).await?;
 /// assert_eq!(*nine.recv().await?, 9);
 /// # Ok(()) }
 /// ```

@@ -336,7 +336,7 @@ impl<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> RequestLoan<'c, Req, Res>
     /// # Errors
     ///
     /// As for [`Self::call`].
-    pub fn call_with(self, options: CallOptions) -> Result<Pending<'c, Res>, CallError> {
+    pub fn call_with(mut self, options: CallOptions) -> Result<Pending<'c, Res>, CallError> {
         let exchange = self.draft.exchange;
         let id = self.draft.send(options.order(false))?;
         Ok(Pending::new(exchange, id))
@@ -347,7 +347,7 @@ impl<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> RequestLoan<'c, Req, Res>
     /// # Errors
     ///
     /// As for [`Self::call`].
-    pub fn notify(self) -> Result<(), CallError> {
+    pub fn notify(mut self) -> Result<(), CallError> {
         self.draft.send(CallOptions::new().order(true)).map(drop)
     }
 }

@@ -94,4 +94,15 @@ pub enum RespondError {
     /// The request has had its last answer.
     #[error("the request was answered already")]
     Finished,
+    /// The call's deadline passed while the answer waited for room: it is of no use any more.
+    #[error("the call's deadline passed before the client had room for the answer")]
+    DeadlinePassed,
+    /// There is no room, and with its server dropped nobody can tell a task when there is.
+    #[error(
+        "the client takes no answers, and the AsyncServer is gone that would wait for it: keep that until its requests are answered"
+    )]
+    ServerClosed,
+    /// There is no room, and the system refused to wait.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio")]
+use onecopy_memory::ring::SpaceWait;
+
 use super::calls::{Call, Calls, Ending, Retry};
 use super::error::CallError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
@@ -15,6 +18,8 @@ use super::link::Link;
 use super::mail::Mail;
 use super::outgoing;
 use super::tally::CallTally;
+#[cfg(feature = "tokio")]
+use super::tasks::Tasks;
 use crate::broker::protocol::{PortId, ServiceType};
 use crate::content::Content;
 use crate::error::{LoanError, ReceiveError};
@@ -52,6 +57,9 @@ pub(super) struct Exchange {
     types: Types,
     /// Tasks that wait for a server.
     server_wakers: Vec<Waker>,
+    /// Tasks that wait for a server to take requests.
+    #[cfg(feature = "tokio")]
+    pub(super) for_space: Tasks<SpaceWait>,
     /// The task that receives, while it waits for something to be taken.
     #[cfg(feature = "tokio")]
     pub(super) parked: Option<Waker>,
@@ -103,6 +111,8 @@ impl Exchange {
             types,
             server_wakers: Vec::new(),
             #[cfg(feature = "tokio")]
+            for_space: Tasks::default(),
+            #[cfg(feature = "tokio")]
             parked: None,
             #[cfg(feature = "tokio")]
             has_receiver: true,
@@ -153,6 +163,8 @@ impl Exchange {
 
     /// Others wait for the descriptor, and what made it readable has been taken.
     fn keep_armed(&mut self) -> Result<(), CallError> {
+        #[cfg(feature = "tokio")]
+        self.wake_for_space();
         let sorted_for_others = std::mem::take(&mut self.sorted_for_others);
         Ok(self.mail.feeds.keep_armed(sorted_for_others)?)
     }
@@ -228,6 +240,8 @@ impl Exchange {
             }
             link.was_heard |= link.is_heard;
         }
+        #[cfg(feature = "tokio")]
+        self.for_space.wake_all();
         let dead: Vec<Link> = self.links.extract_if(.., |link| link.is_over()).collect();
         for link in dead {
             for id in self.calls.waiting_for(link.peer) {

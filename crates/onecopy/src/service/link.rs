@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use onecopy_memory::ring::RingWriter;
-use onecopy_memory::wait::remaining;
+use onecopy_memory::wait::{Woken, remaining};
 
 use super::interest::InterestBoard;
 use crate::broker::protocol::PortId;
@@ -49,6 +49,8 @@ impl Link {
 
 /// A server's way to one client, as the client's requests share it.
 pub(super) struct ReplyLink {
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "what waits on a doorbell asks for it"))]
+    pub(super) client: PortId,
     /// The client's process.
     pub(super) pid: u32,
     parted: AtomicBool,
@@ -59,9 +61,9 @@ pub(super) struct ReplyLink {
 }
 
 impl ReplyLink {
-    pub(super) fn new(pid: u32, sender: Sender) -> Self {
+    pub(super) fn new(client: PortId, pid: u32, sender: Sender) -> Self {
         let (parted, is_awaited, sleep_over) = Default::default();
-        Self { pid, parted, sender: Mutex::new(sender), is_awaited, sleep_over }
+        Self { client, pid, parted, sender: Mutex::new(sender), is_awaited, sleep_over }
     }
 
     /// The broker said that the client ended.
@@ -92,18 +94,16 @@ impl ReplyLink {
     ) -> Option<R> {
         let _turn = self.take_turn(deadline)?;
         loop {
-            let wait = self.sender().writer.expect_space();
+            // Without readers there is nobody to wait for.
+            let Some(wait) = self.sender().writer.expect_space() else { return send() };
             let sent = send();
-            let woken = match (&sent, &wait) {
-                (None, Some(wait)) => Some(wait.sleep(deadline)),
-                _ => None,
-            };
+            let woken = if sent.is_none() { Some(wait.sleep(deadline)) } else { None };
             self.sender().writer.stop_expecting_space();
-            match (sent, woken) {
-                (Some(sent), _) => return Some(sent),
-                (None, Some(onecopy_memory::wait::Woken::Maybe)) => {}
-                // Also after the deadline: space may have come with it. Without readers there is nobody to wait for.
-                (None, _) => return send(),
+            match woken {
+                None => return sent,
+                Some(Woken::Maybe) => {}
+                // Space may have come with the deadline.
+                Some(Woken::TimedOut) => return send(),
             }
         }
     }

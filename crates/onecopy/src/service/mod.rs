@@ -15,18 +15,28 @@
 //! | `pending.rs`, `request.rs` | a call as its client and as its server has it, with the answers |
 //! | `header.rs` | what goes before requests and responses in the rings |
 //! | `exchange.rs`, `calls.rs` | a client's calls and links, whatever their types |
+//! | `interest.rs` | what a client shows its server of each call |
+//! | `answers.rs`, `unread.rs` | how far a stream of answers is ahead, at its server and at its client |
 //! | `tally.rs` | what a client counts of its calls |
 //! | `link.rs` | the way to one counterpart |
 //! | `mail.rs` | what comes from all counterparts |
 //! | `outgoing.rs`, `request_draft.rs` | a message on its way out, and a request that is being written |
-//! | `async_client.rs`, `async_server.rs`, `exchange/tasks.rs` | the same on tokio |
+//! | `async_client.rs`, `exchange/tasks.rs`, `call_room.rs` | clients on tokio: answers that come, and room for requests |
+//! | `async_server.rs`, `async_request.rs` | servers on tokio: requests that come, and room for answers |
+//! | `tasks.rs` | tasks that wait |
 //! | `error.rs` | what can go wrong |
 
 mod answers;
 #[cfg(feature = "tokio")]
 mod async_client;
 #[cfg(feature = "tokio")]
+mod async_request;
+#[cfg(feature = "tokio")]
 mod async_server;
+#[cfg(all(test, feature = "tokio"))]
+mod async_tests;
+#[cfg(feature = "tokio")]
+mod call_room;
 mod calls;
 mod client;
 mod error;
@@ -44,6 +54,8 @@ mod server;
 #[cfg(test)]
 mod stream_tests;
 mod tally;
+#[cfg(feature = "tokio")]
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -55,6 +67,8 @@ use onecopy_memory::ring::Geometry;
 
 #[cfg(feature = "tokio")]
 pub use self::async_client::{AsyncClient, AsyncPending, AsyncRequestLoan};
+#[cfg(feature = "tokio")]
+pub use self::async_request::{AsyncRequest, AsyncResponseLoan};
 #[cfg(feature = "tokio")]
 pub use self::async_server::AsyncServer;
 pub use self::client::{CallOptions, Client, ClientBuilder, RequestLoan};

@@ -222,7 +222,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
 }
 
 /// Whether the client may still make it possible.
-fn is_for_want_of_space(sent: &Result<(), RespondError>) -> bool {
+pub(super) fn is_for_want_of_space<R>(sent: &Result<R, RespondError>) -> bool {
     match sent {
         Err(RespondError::Loan(LoanError::Full)) => true,
         Err(RespondError::Loan(LoanError::Budget(budget))) => budget.requested_bytes <= budget.budget_bytes,

@@ -29,8 +29,8 @@ impl<'c, Req: Payload + ?Sized> RequestDraft<'c, Req> {
         Ok(Self { exchange, server: link.peer, outgoing: Some(outgoing), payload: PhantomData })
     }
 
-    /// Hands it to the server, and returns the call's number.
-    pub(super) fn send(mut self, order: Order) -> Result<u64, CallError> {
+    /// Hands it to the server, and returns the call's number. Leaves it as it is if there is no room.
+    pub(super) fn send(&mut self, order: Order) -> Result<u64, CallError> {
         let mut exchange = lock(self.exchange);
         let index = exchange.link_to(self.server).ok_or(CallError::NoServer)?;
         let link = exchange.link(index);

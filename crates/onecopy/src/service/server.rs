@@ -284,7 +284,7 @@ impl Reception {
             match news {
                 PeerNews::Met { peer, pid, publisher, writer, .. } => {
                     let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
-                    self.links.insert(peer, Arc::new(ReplyLink::new(pid, sender)));
+                    self.links.insert(peer, Arc::new(ReplyLink::new(peer, pid, sender)));
                     is_linked = false;
                 }
                 // It asks only when it hears.

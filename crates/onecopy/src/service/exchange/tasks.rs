@@ -3,7 +3,9 @@
 use std::task::Waker;
 
 use super::Exchange;
-use crate::error::ReceiveError;
+use crate::broker::protocol::PortId;
+use crate::error::{ReceiveError, WaitError};
+use crate::service::error::CallError;
 
 impl Exchange {
     /// Has `waker` woken when the call moves on.
@@ -40,8 +42,47 @@ impl Exchange {
         }
     }
 
+    /// Lists a task once for each server, to be woken when that has made space or is gone, and says under which keys.
+    pub(in crate::service) fn enter_for_space(
+        &mut self,
+        waker: &Waker,
+    ) -> Result<Vec<(PortId, u64)>, CallError> {
+        // A child made by `fork` finds out when it tries again.
+        if self.node.is_forked() {
+            return Ok(Vec::new());
+        }
+        self.mail.feeds.keep_armed(false)?;
+        let Self { links, mail, for_space, .. } = self;
+        let usable = links.iter_mut().filter(|link| link.is_usable());
+        let (deaf, hearing): (Vec<_>, Vec<_>) = usable.partition(|link| mail.feeds.is_deaf_to(link.peer));
+        if hearing.is_empty() && !deaf.is_empty() {
+            return Err(WaitError::NoDoorbell.into());
+        }
+        let enter = |link: &mut super::Link| {
+            let wait = link.sender.writer.expect_space()?;
+            Some((link.peer, for_space.enter_for_space(wait, waker)))
+        };
+        Ok(hearing.into_iter().filter_map(enter).collect())
+    }
+
+    /// The end of what [`Self::enter_for_space`] did at one server, which may be gone.
+    pub(in crate::service) fn leave_for_space(&mut self, server: PortId, key: u64) {
+        self.for_space.leave(key);
+        if let Some(link) = self.links.iter_mut().find(|link| link.peer == server) {
+            link.sender.writer.stop_expecting_space();
+        }
+    }
+
+    /// Wakes the tasks whose server has made space: a look takes the rings, whoever they were for.
+    pub(super) fn wake_for_space(&self) {
+        if !self.for_space.is_empty() {
+            self.for_space.wake_for_space();
+        }
+    }
+
     /// Has everybody look again.
     pub(in crate::service) fn wake_all(&mut self) {
+        self.for_space.wake_all();
         for call in self.calls.iter_mut() {
             call.wake();
         }
