@@ -168,10 +168,13 @@ impl Feeds {
     }
 
     /// From now on a client or server that waits for space is told also through `counterpart`, the readers of the ring to it.
-    pub(crate) fn ring_on_space(&self, peer: PortId, counterpart: &Arc<Readers>) {
-        if let Some(feed) = self.feeds.iter().find(|feed| feed.from == Some(peer)) {
+    /// `false` if it is not heard.
+    pub(crate) fn ring_on_space(&self, peer: PortId, counterpart: &Arc<Readers>) -> bool {
+        let feed = self.feeds.iter().find(|feed| feed.from == Some(peer));
+        if let Some(feed) = feed {
             feed.reader.ring_on_space(counterpart);
         }
+        feed.is_some()
     }
 
     /// Moves on whenever the answer to [`Self::hears`] may be another.
@@ -228,6 +231,11 @@ impl Feeds {
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
         self.inbox.news.has_news(self.seen) || !self.errors.is_empty()
+    }
+
+    /// Keeps an error for the next [`Self::refresh`]: there is something else to return now.
+    pub(crate) fn tell_later(&mut self, error: ReceiveError) {
+        self.errors.push(error);
     }
 
     /// Takes news in, if there is any.

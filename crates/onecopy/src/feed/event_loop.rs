@@ -64,7 +64,7 @@ impl Feeds {
             match self.arm() {
                 Ok(is_ready) => return is_ready,
                 // Kept for whoever receives. There is one for each feed at most.
-                Err(error) => self.errors.push(error),
+                Err(error) => self.tell_later(error),
             }
         }
     }

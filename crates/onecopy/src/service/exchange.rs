@@ -320,9 +320,14 @@ impl Exchange {
     /// The next answer to a call, if it is there.
     pub(super) fn take(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let taken = self.look_for(id);
-        self.keep_armed()?;
-        if let Ok(Some(letter)) = &taken {
-            self.note_taken(id, letter);
+        let kept = self.keep_armed();
+        let Ok(Some(letter)) = &taken else {
+            kept?;
+            return taken;
+        };
+        self.note_taken(id, letter);
+        if let Err(CallError::Receive(error)) = kept {
+            self.mail.feeds.tell_later(error);
         }
         taken
     }
@@ -355,6 +360,7 @@ impl Exchange {
         Ok(taken)
     }
 
+    #[inline]
     fn pop_sorted(&mut self, id: u64) -> Result<Option<Letter<ResponseHeader>>, CallError> {
         let call = self.calls.get(id).ok_or(CallError::Finished)?;
         if let Some(content) = call.unread.pop() {

@@ -48,7 +48,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
     }
 
     /// Most bytes of memory for responses to one client that don't fit a slot. Default 1 GiB; used as responses need it,
-    /// so a client that never takes its answers can make the server use that much, and no other client notices.
+    /// so a client that never takes its answers can make the server use that much, and no other client notices. Streams of
+    /// answers leave half of it for the last answers to other calls.
     pub fn budget_bytes(mut self, bytes: usize) -> Self {
         self.budget_bytes = bytes;
         self
@@ -65,9 +66,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
         let payload = Some(service_type::<Req, Res>());
         let inbox = self.node.open_correspondent(port, Role::Server, self.service, payload, geometry)?;
         let mail = Mail::new(Feeds::new(Arc::clone(&self.node), port, inbox));
-        let (links, leaving, last, feed_changes) = Default::default();
-        let budget_bytes = self.budget_bytes;
-        let reception = Reception { node: self.node, mail, links, leaving, last, budget_bytes, feed_changes };
+        let (links, leaving, last, unlinked, feed_changes) = Default::default();
+        let Self { node, budget_bytes, .. } = self;
+        let reception = Reception { node, mail, links, leaving, last, budget_bytes, unlinked, feed_changes };
         Ok(Server { reception: Mutex::new(reception), payload: PhantomData })
     }
 }
@@ -108,7 +109,9 @@ pub(super) struct Reception {
     /// The client of the last request: it is often that of the next.
     last: Option<(PortId, SharedLink)>,
     budget_bytes: usize,
-    /// [`Feeds::changes`] when clients were last told how else to tell that they have made space.
+    /// Clients whose rings are not read yet, so that they could not be told how else to say that they have made space.
+    unlinked: Vec<PortId>,
+    /// [`Feeds::changes`] when that was tried last.
     feed_changes: u64,
 }
 
@@ -279,13 +282,14 @@ impl Reception {
 
     /// The part of [`Self::take_news`] after the news have come in.
     fn sort_news(&mut self) {
-        let mut is_linked = self.mail.feeds.changes() == self.feed_changes;
+        let mut may_link = self.mail.feeds.changes() != self.feed_changes && !self.unlinked.is_empty();
         while let Some(news) = self.mail.feeds.peer_news.pop_front() {
             match news {
                 PeerNews::Met { peer, pid, publisher, writer, .. } => {
                     let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
                     self.links.insert(peer, Arc::new(ReplyLink::new(peer, pid, sender)));
-                    is_linked = false;
+                    self.unlinked.push(peer);
+                    may_link = true;
                 }
                 // It asks only when it hears.
                 PeerNews::Hears { .. } | PeerNews::AllMet => {}
@@ -300,18 +304,20 @@ impl Reception {
                 }
             }
         }
-        if !is_linked {
-            self.link_feeds();
+        if may_link {
+            self.link();
         }
         self.let_go_of_the_dead();
     }
 
     #[cold]
-    fn link_feeds(&mut self) {
-        self.feed_changes = self.mail.feeds.changes();
-        for (client, link) in &self.links {
-            self.mail.feeds.ring_on_space(*client, link.sender().writer.readers());
-        }
+    fn link(&mut self) {
+        let Self { mail, links, unlinked, feed_changes, .. } = self;
+        *feed_changes = mail.feeds.changes();
+        unlinked.retain(|client| {
+            let link = links.get(client).filter(|link| !link.has_parted());
+            link.is_some_and(|link| !mail.feeds.ring_on_space(*client, link.sender().writer.readers()))
+        });
     }
 
     /// What a client sent without wanting an answer is received also after its end.
