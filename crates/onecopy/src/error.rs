@@ -129,7 +129,7 @@ impl OpenError {
 pub enum LoanError {
     /// Reliable delivery, and a subscriber has not read the oldest message of the ring yet.
     #[error(
-        "a subscriber of this reliable topic lags by the whole ring: wait with loan_within(), or try again later"
+        "whoever reads this lags by all that it may: wait for it with loan_within() or, in a service, send_within(), or try again later"
     )]
     Full,
     /// Subscribers hold, or have not read, all the memory that the publisher may use.

@@ -229,7 +229,7 @@ pub const BUDGET_BYTES_DEFAULT: usize = 1 << 30;
 pub const CALLS_MAX: usize = 1024;
 
 /// Answers of one stream that its server may have sent, and that its client has not taken. The client keeps them for whoever
-/// asks, so they may take a quarter of a kilobyte each of it; so many keep a stream flowing while its reader does something
+/// asks, some three hundred bytes each if they fit a slot; so many keep a stream flowing while its reader does something
 /// else.
 pub const STREAM_ANSWERS_MAX: usize = 256;
 

@@ -109,7 +109,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Full`] if the client is slow: see [`Self::send_within`]. [`RespondError::Cancelled`] and
+    /// [`LoanError::Full`] if the client is slow, and has a few hundred answers to this call before it, or large ones that take
+    /// their share of memory: see [`Self::send_within`]. [`RespondError::Cancelled`] and
     /// [`RespondError::PeerDied`] if nobody wants the rest; else as for [`Self::respond`].
     pub fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.send_copy(item, Status::Item)
