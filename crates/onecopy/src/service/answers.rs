@@ -12,10 +12,17 @@ use crate::limits::{
 };
 use crate::sender::Sender;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answers {
     /// The last one was sent, or none is wanted.
     pub(super) are_over: bool,
+    /// In a box of its own: most requests have one answer, and are moved about.
+    stream: Option<Box<Window>>,
+}
+
+/// How far a stream of answers is ahead of its client.
+#[derive(Debug, Default)]
+struct Window {
     /// Answers of the stream.
     sent: u64,
     /// Of those, as its client said last.
@@ -27,7 +34,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new(are_over: bool) -> Self {
-        Self { are_over, ..Self::default() }
+        Self { are_over, stream: None }
     }
 
     /// Whether the stream may have another answer, which takes a chunk of `chunk_bytes`, or a slot only (0).
@@ -42,14 +49,23 @@ impl Answers {
             // It never has, whatever is taken: whoever looks for the memory says so.
             return true;
         }
-        if !self.is_in_window(chunk_bytes, budget_bytes) {
-            self.look(interest);
-        }
-        self.is_in_window(chunk_bytes, budget_bytes) && leaves_room(sender, chunk_bytes)
+        let is_in_window = self.stream.as_mut().is_none_or(|window| {
+            window.has_room(chunk_bytes, budget_bytes) || {
+                window.look(interest);
+                window.has_room(chunk_bytes, budget_bytes)
+            }
+        });
+        is_in_window && leaves_room(sender, chunk_bytes)
     }
 
     /// Another answer of the stream was sent.
     pub(super) fn sent(&mut self, chunk_bytes: usize) {
+        self.stream.get_or_insert_default().sent(chunk_bytes);
+    }
+}
+
+impl Window {
+    fn sent(&mut self, chunk_bytes: usize) {
         if chunk_bytes > 0 {
             self.large.push_back((self.sent, chunk_bytes));
             self.large_bytes += chunk_bytes;
@@ -57,7 +73,7 @@ impl Answers {
         self.sent += 1;
     }
 
-    fn is_in_window(&self, chunk_bytes: usize, budget_bytes: usize) -> bool {
+    fn has_room(&self, chunk_bytes: usize, budget_bytes: usize) -> bool {
         let is_large_in_window = || {
             let bytes = self.large_bytes.saturating_add(chunk_bytes);
             self.large.len() < STREAM_CHUNKS_MAX && bytes <= budget_bytes / STREAM_BYTES_DIVISOR

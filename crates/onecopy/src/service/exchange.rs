@@ -463,7 +463,7 @@ impl Exchange {
     /// twice in each window, so that it is not woken for each of them.
     #[inline]
     fn note_taken(&mut self, id: u64, letter: &Letter<ResponseHeader>) {
-        if letter.header.status() != Some(Status::Item) {
+        if letter.header.status != Status::Item as u64 {
             return;
         }
         let Some(call) = self.calls.get(id) else { return };
