@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{CallEvent, Latencies};
+use super::client::CallEvent;
+use super::latency::Latencies;
 use crate::hold::PeerReader;
 use crate::layout::{
     BLOCKS_MAX, CLIENT_EVENTS, CLIENTS_MAX, CLIENTS_OFFSET, COUNTERS_OFFSET, ClientCounters, CountersHeader,

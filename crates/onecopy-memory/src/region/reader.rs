@@ -10,7 +10,7 @@ use super::held::Keep;
 use super::{
     Current, HeldValue, OpenError, READ_TRIES, ReadError, Region, RegionFault, RegionGeometry, Value,
 };
-use crate::hold::{Hold, HoldError, ReaderState, ReaderTable};
+use crate::hold::{BriefHold, Hold, HoldError, ReaderState, ReaderTable};
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::View;
 use crate::sync::{Arc, Futex};
@@ -70,7 +70,7 @@ impl RegionReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = ReaderTable::add_reader(table, &region.waking, false, token)?;
+        let state = ReaderState::new(table, &region.waking, false, token)?;
         Ok(Self { region, state, sleep_ticket: Cell::new(0) })
     }
 
@@ -144,7 +144,7 @@ impl RegionReader {
                 // As in `claim`.
                 return Err(RegionFault::NoValue.into());
             }
-            let _hold = ReaderState::hold(&self.state, word)?;
+            let _hold = BriefHold::take(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
                 // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept unchanged by the
                 // hold, which lasts longer than the reference.
@@ -166,7 +166,7 @@ impl RegionReader {
                 return Err(RegionFault::NoValue.into());
             }
             // Ends with the barrier that pairs with the writer's in `look_for_free_copies`.
-            let hold = ReaderState::hold(&self.state, word)?;
+            let hold = BriefHold::take(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
                 return Ok((hold.keep(&self.state), current, length));
             }

@@ -1,6 +1,6 @@
 //! A message that stays where its publisher wrote it, for as long as somebody looks at it.
 
-use crate::hold::{BriefHold, HoldError, ReaderState};
+use crate::hold::{BriefHold, Entry, HoldError, ReaderState};
 use crate::layout::{HEADER_BYTES, LINE_BYTES};
 use crate::mapping::Mapping;
 use crate::sync::Arc;
@@ -50,21 +50,20 @@ pub struct HeldChunk {
     segment: Arc<HeldSegment>,
     offset: usize,
     length: usize,
-    block: u32,
-    entry: usize,
+    entry: Entry,
 }
 
 impl HeldChunk {
     /// What lies there, held from now on by itself. `hold` is one of the segment's reader.
     #[inline]
     pub(super) fn new(segment: &Arc<HeldSegment>, location: Location, hold: BriefHold<'_>) -> Self {
-        let (block, entry) = hold.leave(&segment.state);
+        let entry = hold.leave(&segment.state);
         let Location { offset, length, .. } = location;
-        Self { segment: Arc::clone(segment), offset, length, block, entry }
+        Self { segment: Arc::clone(segment), offset, length, entry }
     }
 
     /// A part of the same messages, held on its own. The whole is protected already, so there is nothing to check; but see
-    /// `ReaderState::enter_again`.
+    /// `Chain::enter_again`.
     ///
     /// # Errors
     ///
@@ -78,9 +77,9 @@ impl HeldChunk {
             offset.checked_add(length).is_some_and(|end| end <= self.length),
             "a part lies inside the whole"
         );
-        let (block, entry) = self.segment.state.enter_again(self.block, self.entry)?;
+        let entry = self.segment.state.enter_again(self.entry)?;
         let segment = Arc::clone(&self.segment);
-        Ok(Self { segment, offset: self.offset + offset, length, block, entry })
+        Ok(Self { segment, offset: self.offset + offset, length, entry })
     }
 
     /// The message's bytes.
@@ -101,6 +100,6 @@ impl HeldChunk {
 impl Drop for HeldChunk {
     #[inline]
     fn drop(&mut self) {
-        self.segment.state.release(self.block, self.entry);
+        self.segment.state.release(self.entry);
     }
 }

@@ -184,7 +184,7 @@ impl RingReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = ReaderTable::add_reader(table, &ring.header, true, token)?;
+        let state = ReaderState::new(table, &ring.header, true, token)?;
         let tell_every = (ring.geometry.capacity / TELL_DIVISOR).clamp(1, TELL_EVERY_MAX);
         Ok(Self {
             ring,
@@ -395,9 +395,8 @@ impl RingReader {
     fn claim(&self, meta: Meta) -> Result<Claim<'_>, NotTaken> {
         let slot = self.ring.slot(self.cursor);
         let [segment, offset, length] = [2, 3, 4].map(|word: usize| slot[word].load(Ordering::Relaxed));
-        let hold =
-            ReaderState::hold(&self.state, self.cursor).map_err(|full| NotTaken::Fault(full.into()))?;
-        // `hold` ended with the barrier that pairs with the writer's `sweep`.
+        let hold = BriefHold::take(&self.state, self.cursor).map_err(|full| NotTaken::Fault(full.into()))?;
+        // `take` ended with the barrier that pairs with the writer's `sweep`.
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
         if !self.unchanged(slot) || floor > self.cursor {
             return Err(NotTaken::Gone);

@@ -266,7 +266,7 @@ impl RingWriter {
             return;
         }
         if std::mem::take(forced) {
-            // Pairs with the light barrier in `ReaderState::hold`: a reader that entered its hold before this is seen
+            // Pairs with the light barrier in `ReaderState::enter`: a reader that entered its hold before this is seen
             // below; one that enters it later sees the raised floor and lets go.
             heavy_barrier();
         }
