@@ -51,6 +51,7 @@ pub mod dataset;
 mod draft;
 mod error;
 mod feed;
+mod feeds;
 mod inbox;
 pub mod instance;
 mod inventory;

@@ -15,7 +15,7 @@ use super::request::Request;
 use super::{Exchanges, geometry, outgoing, service_type};
 use crate::broker::protocol::{PortId, Role};
 use crate::error::{OpenError, ReceiveError, WaitError};
-use crate::feed::Feeds;
+use crate::feeds::Feeds;
 use crate::inbox::PeerNews;
 use crate::limits::{self, CALLS_MAX};
 use crate::node::handle::NodeHandle;
