@@ -15,7 +15,7 @@ use super::connection::Queued;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal};
 use super::server::Server;
-use crate::instance::SocketWatch;
+use super::socket_watch::SocketWatch;
 use crate::limits::LAST_WORDS_TIMEOUT;
 
 /// Why a server ends that nobody stopped from within.

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, fstat, openat};
 use rustix::io::Errno;
 
-use super::{Instance, InstanceError};
+use super::Instance;
+use super::error::InstanceError;
 
 /// What a directory is for its owner and whoever the configuration admits: they may pass through it and find the socket, and
 /// can neither list it nor lock it.

@@ -11,7 +11,8 @@ use onecopy_memory::range_lock::{lock_byte, unlock_byte};
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use super::{Instance, InstanceError};
+use super::Instance;
+use super::error::InstanceError;
 use crate::broker::position_of_note;
 use crate::broker::protocol::NodeId;
 

@@ -3,10 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{HANDSHAKE_TIMEOUT, Instance, InstanceError, Seat, await_answer, broker_behind};
+use super::Instance;
+use super::connection::broker_behind;
+use super::error::InstanceError;
+use super::introduction::await_answer;
+use super::seat::Seat;
 use crate::broker::Heirloom;
 use crate::broker::protocol::{Event, Request};
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// A broker that was ended.
 #[derive(Debug)]

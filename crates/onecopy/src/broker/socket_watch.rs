@@ -9,13 +9,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::Instance;
-use crate::broker::transport::PacketSocket;
+use super::transport::PacketSocket;
 
 /// The socket, and news of the directory that it is in.
 #[derive(Debug)]
@@ -29,16 +29,16 @@ pub(crate) struct SocketWatch {
 }
 
 impl SocketWatch {
-    /// Watches the socket of that device and inode. `None` if the kernel has no room for it, which it has for 128 of a user:
-    /// then a socket that is removed is found out by those who look for it.
-    pub(super) fn new(instance: &Instance, directory: impl AsFd, socket: (u64, u64)) -> Option<Self> {
+    /// Watches the socket of that name, device and inode in a directory, which is open and lies at `path`. `None` if the
+    /// kernel has no room for it, which it has for 128 of a user: then a socket that is removed is found out by those who look
+    /// for it.
+    pub(crate) fn new(path: &Path, directory: impl AsFd, name: String, socket: (u64, u64)) -> Option<Self> {
         let watched = || -> io::Result<Self> {
             let news = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
-            add_watch(&news, instance.directory(), changes)?;
+            add_watch(&news, path, changes)?;
             let directory = rustix::io::fcntl_dupfd_cloexec(&directory, 0)?;
-            let watch =
-                Self { drawer: PacketSocket::pair()?, directory, name: instance.socket_name(), socket };
+            let watch = Self { drawer: PacketSocket::pair()?, directory, name, socket };
             watch.put_away(&news)?;
             Ok(watch)
         };
