@@ -5,6 +5,7 @@ mod doorbell;
 use std::os::fd::OwnedFd;
 
 use onecopy_memory::layout::{INLINE_BYTES_MAX, LINE_BYTES};
+use onecopy_memory::pool::SegmentSet;
 use onecopy_memory::ring::{HeldChunk, MessageParts, Received, RingFault, RingReader};
 use onecopy_memory::segment::SegmentError;
 
@@ -97,11 +98,11 @@ impl Feed {
         self.starved = true;
     }
 
-    /// Takes a segment that has come, in place of those whose bits are set in `replaced`.
+    /// Takes a segment that has come, in place of those in `replaced`.
     pub(crate) fn take_segment(
         &mut self,
         index: u32,
-        replaced: u64,
+        replaced: SegmentSet,
         descriptor: OwnedFd,
     ) -> Result<(), SegmentError> {
         self.starved = false;

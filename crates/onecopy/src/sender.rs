@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use onecopy_memory::layout::SegmentKind;
-use onecopy_memory::pool::{Chunk, Pool};
+use onecopy_memory::pool::{Chunk, Pool, SegmentSet};
 use onecopy_memory::ring::{Allocation, BudgetExhausted, RingWriter};
 use onecopy_memory::segment::Segment;
 use onecopy_memory::wait::Woken;
@@ -87,7 +87,7 @@ impl Sender {
     }
 
     /// Has the segment counted, where somebody counts.
-    fn reserve(&self, segment: &Segment, replaced: u64) -> Result<(), LoanError> {
+    fn reserve(&self, segment: &Segment, replaced: SegmentSet) -> Result<(), LoanError> {
         let reserved = self.node.reserve(self.port, segment.descriptor(), replaced, GROWTH_TIMEOUT);
         reserved.map_err(LoanError::from_growth)
     }

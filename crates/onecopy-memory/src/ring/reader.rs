@@ -11,7 +11,7 @@ use crate::hold::{BriefHold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
-use crate::pool::ChunkAddress;
+use crate::pool::{ChunkAddress, SegmentSet};
 use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::{SegmentError, View};
@@ -275,10 +275,10 @@ impl RingReader {
         Ok(())
     }
 
-    /// Lets go of the segments whose bits are set in `indices`: the writer has replaced them. What is held stays.
-    pub fn forget_segments(&mut self, indices: u64) {
+    /// Lets go of segments that the writer has replaced. What is held stays.
+    pub fn forget_segments(&mut self, replaced: SegmentSet) {
         for (index, segment) in self.segments.iter_mut().enumerate() {
-            if indices >> index & 1 != 0 {
+            if replaced.contains(index as u32) {
                 *segment = None;
             }
         }

@@ -5,7 +5,7 @@ use rustix::fs::fstat;
 use super::account::Charge;
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
-use super::protocol::{OpenError, Refusal};
+use super::protocol::{OpenError, Refusal, SegmentSet};
 use super::quota::{Amounts, Resource};
 use super::state::Broker;
 use super::topics::{Descriptor, Key};
@@ -70,7 +70,7 @@ impl Broker {
         &self,
         peer: PeerId,
         publisher: PortId,
-        replaced: u64,
+        replaced: SegmentSet,
         segment: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
         Ok(self.quota.charge_growth(peer, publisher, memory(segment), replaced)?)
@@ -85,7 +85,7 @@ impl Broker {
         offered: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
         let amounts = Amounts { descriptors: 0, ..memory(offered) };
-        Ok(self.quota.charge_growth(peer, port, amounts, 0)?)
+        Ok(self.quota.charge_growth(peer, port, amounts, SegmentSet::EMPTY)?)
     }
 
     /// One packet of an announcement, until it is complete.

@@ -1,11 +1,13 @@
 //! What the broker says to a node. When it says what is told in `protocol.rs`.
 
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BrokerId, NodeId, PortId, Route};
 use super::protocol::{Delivery, KeepError, OpenError, Refusal, Role, ServiceType};
 #[cfg(doc)]
 use super::requests::Request;
+use super::segment_bits;
 use crate::payload_type::PayloadType;
 
 /// From the broker to a node.
@@ -176,8 +178,9 @@ pub enum Event {
         route: Route,
         /// The segment's number in the publisher's pool.
         index: u32,
-        /// The segments that are no more, as bits: those with these numbers.
-        replaced: u64,
+        /// The segments that are no more.
+        #[serde(with = "segment_bits")]
+        replaced: SegmentSet,
     },
     /// To a subscriber: that publisher ended.
     PublisherGone {

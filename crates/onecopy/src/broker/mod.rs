@@ -3,7 +3,7 @@
 //! | file | one concept |
 //! |---|---|
 //! | `protocol.rs`, `requests.rs`, `events.rs` | what nodes and the broker say to each other |
-//! | `codec.rs` | the same as bytes |
+//! | `codec.rs`, `segment_bits.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
 //! | `opening.rs` | what nodes open |
@@ -57,6 +57,7 @@ mod reopening;
 mod requests;
 mod returning;
 mod roll;
+mod segment_bits;
 pub mod server;
 mod server_thread;
 mod services;

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::payload_type::PayloadType;
 
+pub use onecopy_memory::pool::SegmentSet;
+
 pub use super::access::Denied;
 pub use super::codec::{DecodeError, MAGIC, PROTOCOL_VERSION};
 pub use super::events::Event;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -132,24 +133,20 @@ struct PortCharges {
     segments: BTreeMap<u32, Charge>,
     /// Memory that it gave to a shared region.
     offered: Option<Charge>,
-    /// What it is about to grow by, and the segments, as bits, that this will take the place of.
-    reserved: Option<(Charge, u64)>,
+    /// What it is about to grow by, and the segments that this will take the place of.
+    reserved: Option<(Charge, SegmentSet)>,
     _topics: Vec<Arc<Charge>>,
 }
 
 impl PortCharges {
-    /// What it gives back when it grows in place of the segments whose bits are set: those, and what was reserved for that.
-    fn given_up(&self, replaced: u64) -> Amounts {
-        let segments = self.segments.iter().filter(|(index, _)| is_replaced(**index, replaced));
+    /// What it gives back when it grows in place of these segments: those, and what was reserved for that.
+    fn given_up(&self, replaced: SegmentSet) -> Amounts {
+        let segments = self.segments.iter().filter(|(index, _)| replaced.contains(**index));
         // Who reserved less because more would be given back has to give it back.
-        let reserved = self.reserved.iter().filter(|(_, promised)| promised & !replaced == 0);
+        let reserved = self.reserved.iter().filter(|(_, promised)| promised.is_subset(replaced));
         let charges = segments.map(|(_, charge)| charge).chain(reserved.map(|(charge, _)| charge));
         charges.fold(Amounts::default(), |sum, charge| sum.and(charge.amounts()))
     }
-}
-
-fn is_replaced(index: u32, replaced: u64) -> bool {
-    replaced.checked_shr(index).unwrap_or(0) & 1 != 0
 }
 
 /// What a user has open, by its kind and name.
@@ -274,7 +271,7 @@ impl Quota {
         peer: PeerId,
         port: PortId,
         memory: u64,
-        replaced: u64,
+        replaced: SegmentSet,
     ) -> Result<(), Exceeded> {
         let Some(PeerRecord { account, user, ports, .. }) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(charges) = ports.get_mut(&port) else { return Ok(()) };
@@ -292,7 +289,7 @@ impl Quota {
         peer: PeerId,
         port: PortId,
         amounts: Amounts,
-        replaced: u64,
+        replaced: SegmentSet,
     ) -> Result<Option<Charge>, Exceeded> {
         let Some(PeerRecord { account, user, ports, .. }) = self.peers.get(&peer) else { return Ok(None) };
         let given_up = ports.get(&port).map(|charges| charges.given_up(replaced)).unwrap_or_default();
@@ -338,7 +335,7 @@ impl Quota {
         &mut self,
         peer: PeerId,
         publisher: PortId,
-        (index, replaced): (u32, u64),
+        (index, replaced): (u32, SegmentSet),
         charge: Option<Charge>,
     ) {
         let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&publisher))
@@ -346,7 +343,7 @@ impl Quota {
             return;
         };
         charges.reserved = None;
-        charges.segments.retain(|index, _| !is_replaced(*index, replaced));
+        charges.segments.retain(|index, _| !replaced.contains(*index));
         charges.segments.extend(charge.map(|charge| (index, charge)));
     }
 

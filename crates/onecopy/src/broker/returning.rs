@@ -19,7 +19,7 @@ use super::account::Charge;
 use super::datasets::Claim;
 use super::ids::{NodeId, PortId, Route};
 use super::peers::PeerId;
-use super::protocol::{Event, Refusal, Request, Tie};
+use super::protocol::{Event, Refusal, Request, SegmentSet, Tie};
 use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Outbox};
@@ -61,7 +61,7 @@ struct Absent {
 struct Halves {
     readers: BTreeSet<Route>,
     /// With whether they are attached, and their segments.
-    sources: BTreeMap<Route, (bool, u64)>,
+    sources: BTreeMap<Route, (bool, SegmentSet)>,
     met: BTreeSet<(PortId, PortId)>,
     seats: BTreeSet<(PortId, PortId, u32)>,
 }

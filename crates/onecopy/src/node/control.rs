@@ -23,7 +23,7 @@ use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
 use super::regions::{lose_seat, map_region, remember_region, take_remains, take_seat, take_shared_memory};
 use super::rejoining::Membership;
 use super::session::Session;
-use crate::broker::protocol::{Event, PortId, Request, Route};
+use crate::broker::protocol::{Event, PortId, Request, Route, SegmentSet};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
 use crate::feed::evicted;
@@ -315,7 +315,7 @@ fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
     ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
 
-fn take_segment(session: &Session, route: Route, index: u32, replaced: u64, segment: OwnedFd) {
+fn take_segment(session: &Session, route: Route, index: u32, replaced: SegmentSet, segment: OwnedFd) {
     session.conversation.ledger().take_segment(route, index, replaced);
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };

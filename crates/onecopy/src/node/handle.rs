@@ -26,7 +26,7 @@ use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPo
 use super::rejoining::Membership;
 use super::session::Session;
 use crate::broker::protocol::{
-    Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType,
+    Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, SegmentSet, ServiceType,
 };
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
@@ -171,8 +171,7 @@ impl NodeHandle {
         self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
     }
 
-    /// Has the broker count memory that a port is about to show, in place of a publisher's segments whose bits are set in
-    /// `replaced`. Only where this node's user is limited is there anything to wait for.
+    /// Has the broker count memory that a port is about to show, in place of a publisher's segments in `replaced`. Only where this node's user is limited is there anything to wait for.
     ///
     /// # Errors
     ///
@@ -182,7 +181,7 @@ impl NodeHandle {
         &self,
         port: PortId,
         memory: BorrowedFd<'_>,
-        replaced: u64,
+        replaced: SegmentSet,
         timeout: Duration,
     ) -> Result<(), OpenError> {
         if self.is_forked() {
@@ -203,12 +202,12 @@ impl NodeHandle {
         refused.map_or(Ok(()), |error| Err(OpenError::Refused(error)))
     }
 
-    /// Announces a publisher's segment, in place of those whose bits are set in `replaced`.
+    /// Announces a publisher's segment, in place of those in `replaced`.
     pub(crate) fn announce_segment(
         &self,
         port: PortId,
         index: u32,
-        replaced: u64,
+        replaced: SegmentSet,
         segment: &Segment,
     ) -> Result<(), TransportError> {
         use std::os::fd::AsFd;

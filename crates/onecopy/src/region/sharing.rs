@@ -20,7 +20,7 @@ use super::bell::Bell;
 use super::error::RegionError;
 use super::file::ValueFile;
 use super::{Opening, Wish};
-use crate::broker::protocol::PortId;
+use crate::broker::protocol::{PortId, SegmentSet};
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::inbox::{Inbox, News, RegionNews};
 use crate::limits::HANDSHAKE_TIMEOUT;
@@ -87,7 +87,7 @@ impl Sharing {
                 let geometry = RegionGeometry::new(capacity_bytes.max(value.len()), alignment_bytes)?;
                 let own = SharedRegion::create(geometry, layout_hash, version, value, seat)
                     .map_err(super::memory_error)?;
-                node.reserve(port, own.descriptor(), 0, HANDSHAKE_TIMEOUT)?;
+                node.reserve(port, own.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
                 node.offer_shared(port, &own, false)?;
                 // Ours, or that of somebody who was quicker.
                 let memory = next_memory(&inbox, &mut seen)?;
@@ -295,7 +295,7 @@ impl Sharing {
         let value = guard.draft()?.get(..length).unwrap_or_default();
         let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
             .map_err(super::memory_error)?;
-        self.node.reserve(self.port, larger.descriptor(), 0, HANDSHAKE_TIMEOUT)?;
+        self.node.reserve(self.port, larger.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
         let larger = Arc::new(larger);
         // Whoever is told of it waits until the old one is retired: nobody writes the one while others write the other.
         let larger_guard = SharedRegion::lock_kept(&larger, None)?;
