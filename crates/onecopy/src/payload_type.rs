@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use onecopy_memory::counted::counted;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -27,7 +28,8 @@ pub struct TypeDescription {
 pub enum TypeDescriptionError {
     /// The name is empty, too long, or has control characters.
     #[error(
-        "the name of a type must have 1 to {MAX_TYPE_NAME_BYTES} bytes and no control characters, and has {bytes} bytes"
+        "the name of a type must have 1 to {MAX_TYPE_NAME_BYTES} bytes and no control characters, and has {}",
+        counted(*bytes, "byte")
     )]
     Name {
         /// Its length in bytes.
@@ -35,7 +37,8 @@ pub enum TypeDescriptionError {
     },
     /// The alignment is no power of two, or more than [`MAX_ALIGN_BYTES`].
     #[error(
-        "type {name:?} claims an alignment of {align_bytes} bytes; it must be a power of two of at most {MAX_ALIGN_BYTES}"
+        "type {name:?} claims an alignment of {}; it must be a power of two of at most {MAX_ALIGN_BYTES}",
+        counted(*align_bytes, "byte")
     )]
     Align {
         /// The type.
@@ -45,7 +48,8 @@ pub enum TypeDescriptionError {
     },
     /// The size is no multiple of the alignment, or more than [`MAX_ELEMENT_BYTES`].
     #[error(
-        "type {name:?} claims a size of {size_bytes} bytes; it must be a multiple of its alignment and at most {MAX_ELEMENT_BYTES}"
+        "type {name:?} claims a size of {}; it must be a multiple of its alignment and at most {MAX_ELEMENT_BYTES}",
+        counted(*size_bytes, "byte")
     )]
     Size {
         /// The type.
@@ -208,7 +212,9 @@ impl fmt::Display for PayloadType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TypeDescription { name, size_bytes, align_bytes } = &self.element;
         match self.kind {
-            PayloadKind::Value => write!(formatter, "{name} ({size_bytes} bytes, aligned to {align_bytes}")?,
+            PayloadKind::Value => {
+                write!(formatter, "{name} ({}, aligned to {align_bytes}", counted(*size_bytes, "byte"))?;
+            }
             PayloadKind::Slice => {
                 write!(
                     formatter,
@@ -218,7 +224,8 @@ impl fmt::Display for PayloadType {
         }
         if self.header != TypeDescription::of::<()>() {
             let TypeDescription { name, size_bytes, align_bytes } = &self.header;
-            write!(formatter, "; header {name} of {size_bytes} bytes, aligned to {align_bytes}")?;
+            let size = counted(*size_bytes, "byte");
+            write!(formatter, "; header {name} of {size}, aligned to {align_bytes}")?;
         }
         formatter.write_str(")")
     }
@@ -290,6 +297,10 @@ mod tests {
     #[test]
     fn displays_what_a_person_needs() {
         assert_eq!(PayloadType::value::<inner::Bar>().to_string(), "Bar (0 bytes, aligned to 1)");
+        assert_eq!(
+            PayloadType::value::<u8>().with_header::<bool>().to_string(),
+            "u8 (1 byte, aligned to 1; header bool of 1 byte, aligned to 1)"
+        );
         assert_eq!(
             PayloadType::slice::<u16>().with_header::<u64>().to_string(),
             "[u16] (slices of 2-byte elements, aligned to 2; header u64 of 8 bytes, aligned to 8)"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use noodles_fasta::fai;
 use noodles_sam::Header;
+use onecopy::counted;
 
 use crate::error::GenomeError;
 use crate::files;
@@ -119,7 +120,7 @@ impl Reference {
         for (name, sequence) in header.reference_sequences() {
             let aligned = sequence.length().get() as u64;
             if let Some(length) = self.length(name).filter(|&length| length != aligned) {
-                let what = format!("{name} has {length} bases there, and {aligned} here");
+                let what = format!("{name} has {} there, and {aligned} here", counted(length, "base"));
                 return Err(GenomeError::ForeignReference {
                     reference: self.path.clone(),
                     alignments: alignments.to_owned(),

@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 
+use crate::counted::counted;
 use crate::mapping::Mapping;
 
 /// File systems to which nobody can write, as `fstatfs` calls them: squashfs, EROFS, ISO 9660, cramfs.
@@ -61,7 +62,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// There is nothing there in the content.
-    #[error("{bytes} bytes at {offset} are not in the dataset, which has {content_bytes}")]
+    #[error("a part of {} at {offset} is not in the dataset, which has {content_bytes}", counted(*bytes, "byte"))]
     OutOfRange {
         /// Where the read was to start.
         offset: u64,

@@ -7,6 +7,7 @@ use std::any::Any;
 use super::Ring;
 use super::held_chunk::{HeldChunk, HeldSegment};
 use crate::board::PeerWord;
+use crate::counted::counted;
 use crate::hold::{BriefHold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
@@ -97,7 +98,7 @@ pub enum RingFault {
         head: u64,
     },
     /// The next message of a reliable ring is gone: the writer waited for this reader, and went on without it.
-    #[error("its publisher went on without this subscriber, which had not read {missed} messages")]
+    #[error("its publisher went on without this subscriber, which had not read {}", counted(*missed, "message"))]
     Evicted {
         /// Messages that it did not get.
         missed: u64,

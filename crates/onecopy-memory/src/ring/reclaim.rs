@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::RingWriter;
+use crate::counted::counted;
 use crate::pool::{Chunk, Pool};
 use crate::sync::{Ordering, heavy_barrier};
 
@@ -31,7 +32,8 @@ pub enum Allocation {
 /// All of the budget is in messages that readers hold or have not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{requested_bytes} bytes do not fit into the byte budget of {budget_bytes}: readers hold the rest, or the message is too large; raise the budget, lower the history, or let readers drop messages sooner"
+    "a message of {} does not fit into the byte budget of {budget_bytes}: readers hold the rest, or it is too large; raise the budget, lower the history, or let readers drop messages sooner",
+    counted(*requested_bytes, "byte")
 )]
 pub struct BudgetExhausted {
     /// Size of the message.

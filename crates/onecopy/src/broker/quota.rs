@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use onecopy_memory::counted::{Counted, counted};
 use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -37,18 +38,38 @@ pub enum Resource {
     Topics,
 }
 
+impl Resource {
+    /// One of it, and several, in words.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nodes => ("node", "nodes"),
+            Self::Ports => ("port", "ports"),
+            Self::Descriptors => ("open file", "open files"),
+            Self::Bytes => ("byte of the broker's memory", "bytes of the broker's memory"),
+            Self::PortsOfOneName => ("port on one topic or service", "ports on one topic or service"),
+            Self::NodesOfOneProcess => ("node in one process", "nodes in one process"),
+            Self::Memory => ("byte of shared memory", "bytes of shared memory"),
+            Self::Topics => ("topic, service, region or dataset", "topics, services, regions and datasets"),
+        }
+    }
+
+    /// So much of it in words.
+    ///
+    /// ```
+    /// use onecopy::broker::protocol::Resource;
+    ///
+    /// assert_eq!(Resource::Descriptors.counted(1).to_string(), "1 open file");
+    /// assert_eq!(Resource::Topics.counted(8).to_string(), "8 topics, services, regions and datasets");
+    /// ```
+    pub fn counted(self, number: u64) -> Counted<'static, u64> {
+        let (one, many) = self.words();
+        counted(number, one).plural(many)
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Nodes => "nodes",
-            Self::Ports => "ports",
-            Self::Descriptors => "open files",
-            Self::Bytes => "bytes of the broker's memory",
-            Self::PortsOfOneName => "ports on one topic or service",
-            Self::NodesOfOneProcess => "nodes in one process",
-            Self::Memory => "bytes of shared memory",
-            Self::Topics => "topics, services, regions and datasets",
-        })
+        formatter.write_str(self.words().1)
     }
 }
 
@@ -64,7 +85,8 @@ pub(super) enum Exceeded {
 /// A user has taken all that the configuration allows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error(
-    "user {uid} may have {limit} {resource} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`"
+    "user {uid} may have {} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`",
+    resource.counted(*limit)
 )]
 pub struct QuotaExceeded {
     /// Who.

@@ -101,7 +101,7 @@ pub enum OpenError {
         port: PortId,
     },
     /// The node, or all nodes of its user, have taken all that they may.
-    #[error("a node may take {limit} {resource} and not more; close some of what it has open{}", advice(*resource))]
+    #[error("a node may take {} and not more; close some of what it has open{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,
@@ -136,7 +136,7 @@ pub enum KeepError {
     #[error("there is none of that name: create or publish it first")]
     NotFound,
     /// All that may be kept is kept.
-    #[error("what is kept takes {limit} {resource} already; let go of some of it{}", advice(*resource))]
+    #[error("what is kept takes {} already; let go of some of it{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,
@@ -322,7 +322,7 @@ pub enum Refusal {
     )]
     DescriptorKind,
     /// The node, or all nodes of its user, have taken all that they may.
-    #[error("a node may take {limit} {resource} and not more{}", advice(*resource))]
+    #[error("a node may take {} and not more{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::dataset::FileError;
 
 use super::load::Hash;
@@ -91,7 +92,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// There is nothing there in the content.
-    #[error("{bytes} bytes at {offset} are not in the dataset, which has {content_bytes}")]
+    #[error("a part of {} at {offset} is not in the dataset, which has {content_bytes}", counted(*bytes, "byte"))]
     OutOfRange {
         /// Where the read was to start.
         offset: u64,

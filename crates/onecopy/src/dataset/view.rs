@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::dataset::{Catalog, SealedDataset, Section, Sections};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -338,8 +339,9 @@ pub(super) fn check_type<T: PlainData>(section: &Section) -> Result<(), DatasetE
     if is_same {
         return Ok(());
     }
-    let describe =
-        |name: &str, bytes: u64, alignment: u64| format!("{name} ({bytes} bytes, aligned to {alignment})");
+    let describe = |name: &str, bytes: u64, alignment: u64| {
+        format!("{name} ({}, aligned to {alignment})", counted(bytes, "byte"))
+    };
     Err(DatasetError::SectionType {
         section: section.name.clone(),
         existing: describe(&section.type_name, section.element_bytes, section.alignment_bytes),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use onecopy_memory::counted::counted;
 use thiserror::Error;
 
 use crate::broker::protocol::Refusal;
@@ -109,8 +110,8 @@ pub enum InstanceError {
     },
     /// The last broker has ended, and none of its nodes takes its place.
     #[error(
-        "no broker listens at {}, and none of the {nodes} nodes that are there takes its place: their processes are stopped or stuck, or of users who may not; `onecopy serve` takes it",
-        path.display()
+        "no broker listens at {}, and {} there could take its place and did not: stopped or stuck, or of users who may not; `onecopy serve` takes it",
+        path.display(), counted(*nodes, "node")
     )]
     NotSucceeded {
         /// The socket.

@@ -1,5 +1,7 @@
 //! What can go wrong with a call, at either end.
 
+use onecopy_memory::counted::counted;
+
 use crate::error::{LoanError, ReceiveError, WaitError};
 
 /// Why a call was not made, or ended without an answer.
@@ -59,7 +61,8 @@ pub enum CallError {
     Finished,
     /// Another call of this client has answers that nobody takes, and they must not be lost.
     #[error(
-        "another call of this client has {unread} answers that were not taken, and this one's are behind them: take those first, or use a client for each stream"
+        "another call of this client has {} still to be taken, and this one's come behind: take what is in front first, or use a client for each stream",
+        counted(*unread, "answer")
     )]
     Blocked {
         /// How many.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use onecopy_memory::board::PeerWord;
+use onecopy_memory::counted::counted;
 
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
 use super::letter::Letter;
@@ -331,9 +332,12 @@ fn give_up(error: ReceiveError) -> Result<(), ReceiveError> {
 fn misfit<Req: Payload + ?Sized>(bytes: usize) -> String {
     let element_bytes = Req::element().size_bytes;
     match Req::EXACT_BYTES {
-        Some(exact) => format!("a request to this service has {exact} bytes, and this one {bytes}"),
+        Some(exact) => {
+            format!("a request to this service has {}, and this one {bytes}", counted(exact, "byte"))
+        }
         None => {
-            format!("a request to this service has a multiple of {element_bytes} bytes, and this one {bytes}")
+            let step = counted(element_bytes, "byte");
+            format!("a request to this service has a multiple of {step}, and this one {bytes}")
         }
     }
 }
