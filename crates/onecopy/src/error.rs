@@ -13,6 +13,15 @@ use crate::payload_type::TypeDescriptionError;
 use crate::topic_name::TopicNameError;
 
 /// Any error of this library.
+///
+/// ```
+/// # use std::time::Duration;
+/// /// Opening, and waiting, each with an error of its own.
+/// fn newest(node: &onecopy::Node) -> Result<u64, onecopy::Error> {
+///     let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
+///     Ok(*subscriber.wait(Duration::from_secs(1))?)
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -216,6 +225,24 @@ impl LoanError {
 }
 
 /// Why no message was received, other than that there is none.
+///
+/// ```
+/// use onecopy::{ReceiveError, Subscriber};
+///
+/// fn drain(subscriber: &mut Subscriber<u64>) -> Result<(), ReceiveError> {
+///     loop {
+///         match subscriber.receive() {
+///             Ok(Some(number)) => println!("{}", *number),
+///             Ok(None) => return Ok(()),
+///             // One publisher less; the others go on.
+///             Err(error @ (ReceiveError::Publisher { .. } | ReceiveError::EvictedByPublisher { .. })) => {
+///                 eprintln!("{error}");
+///             }
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
@@ -262,6 +289,8 @@ pub enum ReceiveError {
 }
 
 /// Why waiting ended without a message.
+///
+/// See [`crate::Subscriber::wait`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {

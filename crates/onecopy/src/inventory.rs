@@ -20,6 +20,21 @@ use crate::observation::{ClientCounters, Feed, PublisherCounters, SubscriberCoun
 use crate::payload_type::PayloadType;
 
 /// Everything in an instance at one moment; from [`Node::inventory`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+/// let inventory = node.inventory()?;
+/// for topic in &inventory.topics {
+///     println!("{}: {} publishing, {} subscribed", topic.name, topic.publishers.len(), topic.subscribers.len());
+/// }
+/// // An entry goes on showing what its owner counts.
+/// publisher.publish(&1)?;
+/// assert_eq!(inventory.topics[0].publishers[0].messages(), Some(1));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// All nodes, in no particular order.
@@ -35,6 +50,16 @@ pub struct Inventory {
 }
 
 /// A node, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let inventory = node.inventory()?;
+/// let own = inventory.nodes.iter().find(|entry| entry.pid == std::process::id()).ok_or("we are there")?;
+/// println!("{} ({}) runs {:?} and takes {} bytes", own.name, own.id, own.version, own.memory_bytes);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEntry {
     /// Number that no other node has.
@@ -53,6 +78,18 @@ pub struct NodeEntry {
 }
 
 /// A topic, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let _publisher = node.topic::<u64>("counter")?.publisher().reliable().open()?;
+/// let entry = node.topic_entry("counter")?.ok_or("we have it open")?;
+/// let payload = entry.payload.ok_or("its publisher said so")?;
+/// assert_eq!(payload.to_string(), "u64 (8 bytes, aligned to 8)");
+/// assert_eq!(entry.delivery, Some(onecopy::Delivery::Reliable));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct TopicEntry {
     /// Its name.
@@ -68,6 +105,20 @@ pub struct TopicEntry {
 }
 
 /// A publisher, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut publisher, _subscriber) = (topic.publisher().reliable().depth(4).open()?, topic.subscriber().open()?);
+/// let entry = node.topic_entry("counter")?.ok_or("we have it open")?;
+/// let seen = &entry.publishers[0];
+/// while publisher.publish(&7).is_ok() {}
+/// // Its only subscriber receives nothing, so a reliable publisher is as far as it gets.
+/// assert_eq!(seen.messages(), seen.depth());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct PublisherEntry {
     /// Number that no other publisher has.
@@ -104,6 +155,21 @@ impl PublisherEntry {
 }
 
 /// A subscriber, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut publisher, _subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// for number in 1..=3 {
+///     publisher.publish(&number)?;
+/// }
+/// let inventory = node.inventory()?;
+/// let counters = inventory.topics[0].subscribers[0].counters();
+/// assert_eq!((counters.received, counters.lag, counters.lost), (0, 3, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct SubscriberEntry {
     /// Number that no other subscriber has.
@@ -126,6 +192,18 @@ impl SubscriberEntry {
 }
 
 /// A service, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (_server, _client) = (service.server().open()?, service.client().open()?);
+/// let entry = node.service_entry("square")?.ok_or("we have it open")?;
+/// assert_eq!((entry.servers.len(), entry.clients.len()), (1, 1));
+/// assert_eq!(entry.servers[0].pid, std::process::id());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEntry {
     /// Its name.
@@ -139,6 +217,8 @@ pub struct ServiceEntry {
 }
 
 /// A client or a server, as others see it.
+///
+/// See [`ClientCounters`] for what a client's entry shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePortEntry {
     /// Number that no other client or server has.
@@ -156,6 +236,8 @@ pub struct ServicePortEntry {
 }
 
 /// A region, as others see it.
+///
+/// See [`Node::region_entry`] for an example.
 #[derive(Debug)]
 pub struct RegionEntry {
     /// Its name.
@@ -206,6 +288,17 @@ impl RegionEntry {
 }
 
 /// A dataset, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let _published = node.dataset("table")?.publish_bytes(b"bytes")?;
+/// let entry = node.dataset_entry("table")?.ok_or("we have published it")?;
+/// assert_eq!((entry.version, entry.viewers), (Some(1), 0));
+/// assert_eq!(entry.catalog.map(|catalog| catalog.content_bytes), Some(5));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct DatasetEntry {
     /// Its name.

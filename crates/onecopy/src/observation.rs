@@ -14,6 +14,8 @@ pub use onecopy_memory::counters::{Latencies, bucket_bounds_ns};
 pub use onecopy_memory::ring::WriterCounters as PublisherCounters;
 
 /// What a subscriber counts at one moment, of one publisher or of all that it hears.
+///
+/// See [`crate::SubscriberEntry`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscriberCounters {
     /// Messages received. A subscriber that works through many tells its place once in 64 of them (more often if its publisher's
@@ -74,6 +76,8 @@ impl Add for SubscriberCounters {
 }
 
 /// A publisher as one subscriber hears it.
+///
+/// They are in [`crate::SubscriberEntry::feeds`].
 #[derive(Debug)]
 pub struct Feed {
     /// The publisher's number, as in [`crate::PublisherEntry::id`].
@@ -94,6 +98,24 @@ impl Feed {
 }
 
 /// What a client counts at one moment. Calls that ended one way or the other, and those under way, add up to `calls`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use std::time::Duration;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let nine = client.call(&3)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&(*request * *request))?;
+/// nine.wait(Duration::from_secs(1))?;
+/// let inventory = node.inventory()?;
+/// let counters = inventory.services[0].clients[0].calls.as_ref().ok_or("our memory can be looked at")?;
+/// assert_eq!((counters.calls, counters.answered, counters.errors()), (1, 1, 0));
+/// println!("median {:?} ns", counters.latencies.quantile_ns(0.5));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientCounters {
     /// Calls made.

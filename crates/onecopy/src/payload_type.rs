@@ -24,6 +24,13 @@ pub struct TypeDescription {
 }
 
 /// What is wrong with a description that came from outside.
+///
+/// ```
+/// use onecopy::payload_type::{TypeDescription, TypeDescriptionError};
+///
+/// let told = TypeDescription { name: "Pose".to_owned(), size_bytes: 24, align_bytes: 3 };
+/// assert!(matches!(told.validate(), Err(TypeDescriptionError::Align { align_bytes: 3, .. })));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TypeDescriptionError {
     /// The name is empty, too long, or has control characters.
@@ -142,6 +149,16 @@ pub enum PayloadKind {
 }
 
 /// What a topic carries: its messages, and the user's header of each.
+///
+/// ```
+/// use onecopy::payload_type::PayloadType;
+///
+/// // Two programs mean the same if both describe it in the same words.
+/// let (one, other) = (PayloadType::value::<[f32; 3]>(), PayloadType::value::<[f64; 3]>());
+/// assert_eq!(one.to_string(), "[f32; 3] (12 bytes, aligned to 4)");
+/// assert_ne!(one.layout_hash(), other.layout_hash());
+/// assert_ne!(one.layout_hash(), one.clone().with_header::<u64>().layout_hash());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PayloadType {
     /// One element a message or many.

@@ -34,6 +34,19 @@ pub struct StuckWatch {
 }
 
 /// A node that has not gone on for long enough.
+///
+/// ```
+/// use onecopy::stuck::{Blocked, StuckNode};
+///
+/// fn advice(stuck: &StuckNode) -> String {
+///     match &stuck.blocks[..] {
+///         _ if stuck.is_stopped => format!("kill -CONT {}", stuck.pid),
+///         [Blocked::Lock { region }, ..] => format!("have it let go of {region}"),
+///         [Blocked::Publisher { topic, .. }, ..] => format!("have it receive from {topic}, or end it"),
+///         [] => "look what it does".to_owned(),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StuckNode {
     /// Its number, as in [`NodeEntry::id`].

@@ -25,6 +25,16 @@ pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Why bytes are no packet.
+///
+/// ```
+/// use onecopy::broker::protocol::{DecodeError, PROTOCOL_VERSION, Request};
+///
+/// assert_eq!(Request::decode(b"GET / HTTP/1.1\r\n"), Err(DecodeError::Magic { found: 0x4547 }));
+/// let mut packet = Request::Announced.encode();
+/// packet[2] += 1;
+/// let found = PROTOCOL_VERSION + 1;
+/// assert_eq!(Request::decode(&packet), Err(DecodeError::Version { found }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// Not even the start is there.

@@ -26,6 +26,21 @@ pub(super) enum Ending {
 }
 
 /// How a server ended.
+///
+/// ```
+/// use onecopy::broker::server::Ended;
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let server = instance.serve()?;
+/// // For a signal handler, say.
+/// let stop = server.stop_handle();
+/// let running = std::thread::spawn(|| server.run());
+/// stop.stop();
+/// assert_eq!(running.join().map_err(|_| "it panicked")??, Ended::Stopped);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was told to.

@@ -102,6 +102,14 @@ pub struct QuotaExceeded {
 }
 
 /// The most that anybody gets.
+///
+/// ```
+/// use onecopy::broker::quota::Limits;
+///
+/// // One peer can't take all that the broker's process may open.
+/// let limits = Limits::with_open_files(1024);
+/// assert!(limits.peer.descriptors < limits.user.descriptors);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For one peer.

@@ -10,6 +10,19 @@ use crate::broker::protocol::{self, KeepError};
 use crate::error::{OpenError, WaitError};
 
 /// Why a dataset could not be published, opened or read.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::dataset::DatasetError;
+/// match node.dataset("reference")?.open() {
+///     Ok(view) => println!("{} bytes", view.content_bytes()),
+///     Err(DatasetError::NotFound { dataset }) => println!("publish {dataset:?} first"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {

@@ -17,6 +17,23 @@ use crate::payload::PlainData;
 use crate::payload_type::{PayloadType, TypeDescription};
 
 /// Where a dataset's bytes are.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::dataset::Backing;
+///
+/// let path = directory.path().join("reference.fa");
+/// std::fs::write(&path, "ACGT")?;
+/// let dataset = node.dataset("reference")?.backing(Backing::File);
+/// let _published = dataset.publish_file(&path)?;
+/// // Nothing was loaded: what is read is read from the file.
+/// let mut bases = [0; 2];
+/// dataset.open()?.read_at(1, &mut bases)?;
+/// assert_eq!(&bases, b"CG");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backing {
     /// In memory, into which they are copied once, and where nobody can change them. Readers have them as references, at
@@ -31,6 +48,17 @@ pub enum Backing {
 }
 
 /// A dataset's name, and how it is to be published; from [`crate::Node::dataset`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let dataset = node.dataset("reference")?.huge_pages();
+/// let published = dataset.publish_bytes(b"ACGT")?;
+/// let view = dataset.open()?;
+/// assert_eq!((published.version(), view.bytes()?), (1, &b"ACGT"[..]));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub(super) node: Arc<NodeHandle>,

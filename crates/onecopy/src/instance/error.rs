@@ -12,6 +12,16 @@ use crate::config::ConfigError;
 use crate::limits::{DIRECTORY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 
 /// Why there is no connection to a broker.
+///
+/// ```
+/// use onecopy::instance::{Instance, InstanceError};
+///
+/// match Instance::in_directory("/run/user/1000/onecopy", "lab/one") {
+///     // The message says what may stand in a name.
+///     Err(error @ InstanceError::Name { .. }) => println!("{error}"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Error)]
 pub enum InstanceError {
     /// The name of the instance breaks the rules.

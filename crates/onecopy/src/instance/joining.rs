@@ -15,6 +15,19 @@ use crate::broker::transport::PacketSocket;
 use crate::limits::{GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCESSION_TIMEOUT};
 
 /// A node that the broker knows.
+///
+/// ```
+/// use onecopy::broker::protocol::NodeId;
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let joined = instance.join(NodeId::random()?, "probe")?;
+/// // Nobody was there, so this process is the broker as well, for as long as `server` is not dropped.
+/// assert_eq!(joined.broker_pid, std::process::id());
+/// assert!(joined.server.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Joined {
     /// Connected, and introduced.

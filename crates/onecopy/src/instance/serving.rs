@@ -20,6 +20,20 @@ use crate::limits::{DIRECTORY_TIMEOUT, HANDSHAKE_ATTEMPTS};
 /// A connection to the broker, and the broker itself where this process has become it.
 ///
 /// The server must be run (see [`Server::spawn`]) before the connection is of use.
+///
+/// ```
+/// use onecopy::instance::{Found, Instance};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let Found { server, .. } = instance.connect_or_serve()?;
+/// // Nobody was there, so it is up to us.
+/// let server = server.ok_or("somebody was there")?.spawn()?;
+/// assert!(instance.connect()?.is_some());
+/// server.stop()?;
+/// assert!(instance.connect()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Found {
     /// Connected, with nothing sent yet.

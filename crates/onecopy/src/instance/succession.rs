@@ -14,6 +14,19 @@ use crate::broker::transport::{PacketSocket, TransportError};
 use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// A broker that was ended.
+///
+/// ```
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let server = instance.serve()?;
+/// let running = std::thread::spawn(|| server.run());
+/// let stopped = instance.stop()?.ok_or("it runs")?;
+/// println!("process {} was the broker of {} nodes", stopped.broker_pid, stopped.nodes.len());
+/// running.join().map_err(|_| "it panicked")??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Stopped {
     /// The process that it ran in.
