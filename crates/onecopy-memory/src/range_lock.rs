@@ -107,6 +107,19 @@ pub fn lock_byte_alone(file: impl AsFd, at: u64) -> io::Result<bool> {
 /// # Errors
 ///
 /// As for [`lock_byte`].
+///
+/// ```
+/// use onecopy_memory::range_lock::{Holder, holder_of, lock_byte, lock_byte_alone};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("lab.lock");
+/// let owner = std::fs::File::create(&path)?;
+/// let (one, other) = (std::fs::File::open(&path)?, std::fs::File::open(&path)?);
+/// assert!(lock_byte_alone(&owner, 7)?);
+/// lock_byte(&one, 8)?;
+/// assert_eq!((holder_of(&other, 7)?, holder_of(&other, 8)?), (Holder::Owner, Holder::Sharers));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn holder_of(file: impl AsFd, at: u64) -> io::Result<Holder> {
     Ok(match call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind {
         F_UNLCK => Holder::Nobody,

@@ -192,6 +192,18 @@ impl Segment {
 }
 
 /// Somebody else's segment, mapped read-only, its header checked.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::segment::{Segment, SegmentError, View};
+///
+/// let segment = Segment::create(SegmentKind::Pool, 1 << 16, 0)?;
+/// let received = || segment.descriptor().try_clone_to_owned();
+/// assert_eq!(View::open(received()?, SegmentKind::Pool)?.total_bytes(), 1 << 16);
+/// // Nothing that comes from another process is believed.
+/// assert!(matches!(View::open(received()?, SegmentKind::Ring), Err(SegmentError::Kind { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct View {
     mapping: Arc<Mapping>,

@@ -18,6 +18,8 @@ use crate::window::Window;
 const BLOCKS_OBSERVED_MAX: u64 = 65_536;
 
 /// Sees the counters of a node, and is seen by nobody.
+///
+/// See [`super::ClientTally`] for an example.
 #[derive(Debug)]
 pub struct NodeObserver {
     view: View,

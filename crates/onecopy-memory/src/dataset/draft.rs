@@ -17,6 +17,8 @@ use crate::mapping::Mapping;
 use crate::segment::{self, SegmentError};
 
 /// Memory for a dataset, to be filled and then [sealed](Self::seal). Dropped before, it never was.
+///
+/// See [`crate::dataset`] for an example.
 #[derive(Debug)]
 pub struct DatasetDraft {
     descriptor: OwnedFd,

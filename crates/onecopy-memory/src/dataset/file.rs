@@ -85,6 +85,22 @@ pub enum FileError {
 }
 
 /// A file opened to be read as the content of a dataset.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetFile, FileError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("reference.fa");
+/// std::fs::write(&path, "ACGT")?;
+/// let file = DatasetFile::open(&path)?;
+/// let mut bases = [0; 2];
+/// file.read_at(1, &mut bases)?;
+/// assert_eq!(&bases, b"CG");
+/// // Whoever has it open sees that it is not what it was.
+/// std::fs::write(&path, "ACGTN")?;
+/// assert!(matches!(file.check(), Err(FileError::Stale { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct DatasetFile {
     descriptor: OwnedFd,

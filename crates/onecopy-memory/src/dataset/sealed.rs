@@ -20,6 +20,8 @@ pub(super) const REQUIRED_SEALS: SealFlags =
 const BLOCK_BYTES: u64 = 512;
 
 /// A dataset of this process or another, sealed and checked.
+///
+/// See [`crate::dataset`] for an example.
 #[derive(Debug)]
 pub struct SealedDataset {
     descriptor: Arc<OwnedFd>,

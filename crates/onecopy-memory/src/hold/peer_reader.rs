@@ -10,6 +10,8 @@ use crate::sync::{Futex, Ordering, fence, load_acquire};
 use crate::window::Window;
 
 /// The writer's look at one reader of another process. Nothing in it is trusted.
+///
+/// See [`crate::ring::RingReader`] for how one is opened.
 #[derive(Debug)]
 pub struct PeerReader {
     blocks: Window<Block>,

@@ -11,6 +11,8 @@ use crate::sync::{Arc, Mutex, Ordering, lock};
 use crate::window::Window;
 
 /// The reader state of one process: a segment of [`Block`]s.
+///
+/// See [`crate::ring::RingReader`] for how a reader is entered and made known to its writer.
 #[derive(Debug)]
 pub struct ReaderTable {
     segment: Option<Segment>,

@@ -7,6 +7,8 @@ use crate::layout::SMALL_BYTES_MAX;
 use crate::sync::{Ordering, full_barrier};
 
 /// The lock of a shared region. Dropped without a commit, it leaves the value as it was.
+///
+/// See [`SharedRegion`] for an example.
 #[derive(Debug)]
 pub struct Guard<R: Deref<Target = SharedRegion>> {
     region: R,

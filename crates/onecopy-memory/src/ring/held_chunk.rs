@@ -45,6 +45,34 @@ impl HeldSegment {
 }
 
 /// A chunk message of another process, held: its bytes stay as they are until this is dropped.
+///
+/// ```
+/// # use onecopy_memory::hold::ReaderTable;
+/// # use onecopy_memory::layout::SegmentKind;
+/// # use onecopy_memory::pool::Pool;
+/// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+/// # use onecopy_memory::segment::{Segment, View};
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let mut pool = Pool::new(1 << 20);
+/// let segment = Segment::create(SegmentKind::Pool, 1 << 16, 0)?;
+/// pool.add(&segment);
+///
+/// let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let mut reader = RingReader::open(&ring, &ReaderTable::create()?, Box::new(()))?;
+/// reader.add_segment(0, segment.descriptor().try_clone_to_owned()?)?;
+/// reader.start(0);
+///
+/// let mut large = pool.allocate(1000).ok_or("there is room")?;
+/// large.bytes_mut()[..1000].fill(7);
+/// writer.publish_chunk(large, 0, 1000, 1);
+/// let mut held = None;
+/// reader.receive(&mut MessageParts { header: &mut [], payload: &mut [], exact: false, chunk: &mut held })?;
+/// // Where the writer wrote it, until it is dropped.
+/// let held = held.ok_or("it was published")?;
+/// assert_eq!(held.bytes(), [7; 1000]);
+/// assert_eq!(held.part(10, 5)?.bytes(), [7; 5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HeldChunk {
     segment: Arc<HeldSegment>,

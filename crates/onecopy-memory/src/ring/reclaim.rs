@@ -20,6 +20,28 @@ const COLLECT_BATCH_MAX: usize = 16;
 const COLLECT_BYTES: usize = 256 << 10;
 
 /// What [`RingWriter::allocate`] found.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::pool::{Chunk, Pool};
+/// use onecopy_memory::ring::{Allocation, RingWriter};
+/// use onecopy_memory::segment::Segment;
+///
+/// /// Memory for a message: that of others which nobody needs any more, or else further memory.
+/// fn allocate(
+///     writer: &mut RingWriter,
+///     pool: &mut Pool,
+///     bytes: usize,
+/// ) -> Result<Chunk, Box<dyn std::error::Error>> {
+///     loop {
+///         match writer.allocate(pool, bytes)? {
+///             Allocation::Chunk(chunk) => return Ok(chunk),
+///             // Readers have to be given it too.
+///             Allocation::Grow(bytes) => drop(pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?)),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Allocation {
     /// Memory to write into.
