@@ -222,8 +222,8 @@ impl View {
         Ok(Self { mapping, layout_hash })
     }
 
-    /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says whether it is
-    /// one.
+    /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
+    /// whether it is one.
     ///
     /// # Errors
     ///

@@ -154,8 +154,8 @@ pub struct Heard {
 
 /// Rings taken back by one call of the kernel.
 const RINGS_AT_ONCE: usize = 256;
-/// How often the kernel is called for them: somebody who rings without end must not keep us listening. A socket's buffer
-/// has room for less.
+/// How often the kernel is called for them: somebody who rings without end must not keep us listening. A
+/// socket's buffer has room for less.
 const READS_MAX: usize = 8;
 
 /// The ringing half of a doorbell; given to the process that is to ring.

@@ -204,8 +204,8 @@ impl AnyPublisher {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once if no subscriber can
-    /// change it; else as for [`Self::publish`].
+    /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once
+    /// if no subscriber can change it; else as for [`Self::publish`].
     pub fn publish_within(&mut self, payload: &[u8], header: &[u8], timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(timeout);
         let bytes = self.sizes.chunk_header_bytes() + payload.len();

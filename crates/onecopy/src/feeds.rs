@@ -1,4 +1,5 @@
-//! A subscriber's publishers, and whose turn it is to be heard. Clients and servers hear their counterparts the same way.
+//! A subscriber's publishers, and whose turn it is to be heard. Clients and servers hear their counterparts
+//! the same way.
 //!
 //! | file | one concept |
 //! |---|---|

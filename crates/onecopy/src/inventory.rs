@@ -1,5 +1,5 @@
-//! Who is there: nodes, topics, services and regions of an instance, as its broker knows them, with what each counts in its
-//! own memory. No process is asked but the broker.
+//! Who is there: nodes, topics, services and regions of an instance, as its broker knows them, with what each
+//! counts in its own memory. No process is asked but the broker.
 //!
 //! An entry goes on showing what its owner counts as of the moment it is asked, without a further word to anybody.
 
@@ -72,8 +72,8 @@ pub struct NodeEntry {
     pub uid: u32,
     /// Version of the library that it runs: major, minor, patch. `None` if its memory could not be looked at.
     pub version: Option<[u16; 3]>,
-    /// Bytes of shared memory that it has made and touched, wherever they are used: what its publishers, servers, clients
-    /// and regions take, and its own state. As of the moment of the inventory.
+    /// Bytes of shared memory that it has made and touched, wherever they are used: what its publishers,
+    /// servers, clients and regions take, and its own state. As of the moment of the inventory.
     pub memory_bytes: u64,
 }
 
@@ -176,8 +176,8 @@ pub struct SubscriberEntry {
     pub id: String,
     /// What people call its node.
     pub node: String,
-    /// The publishers that it hears, with what it counts of each. Empty in [`Node::topic_entry`], which does not look at
-    /// nodes.
+    /// The publishers that it hears, with what it counts of each. Empty in [`Node::topic_entry`], which does
+    /// not look at nodes.
     pub feeds: Vec<Feed>,
 }
 
@@ -230,8 +230,8 @@ pub struct ServicePortEntry {
     /// Of a client: what it had counted at the moment of the inventory. `None` for a server, and if the client's memory
     /// could not be looked at, as in [`Node::service_entry`], which does not look at nodes.
     pub calls: Option<ClientCounters>,
-    /// Of a server: the requests that it had received at the moment of the inventory, from clients that are still there.
-    /// `None` for a client, and as for `calls`.
+    /// Of a server: the requests that it had received at the moment of the inventory, from clients that are
+    /// still there. `None` for a client, and as for `calls`.
     pub requests: Option<u64>,
 }
 
@@ -270,7 +270,8 @@ impl RegionEntry {
         self.observer.as_ref().filter(|_| self.is_shared).map(RegionObserver::lock_waits)
     }
 
-    /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it has ended.
+    /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it
+    /// has ended.
     pub fn lock_holder_pid(&self) -> Option<u32> {
         self.contended_lock().map(|(_, pid)| pid)
     }

@@ -1,8 +1,8 @@
 //! What publishers, subscribers and clients count, as their entries in an [`crate::Inventory`] show it.
 //!
-//! Each process counts in memory of its own, which whoever looks has mapped read-only: to be observed costs nothing, and
-//! one that is stopped or stuck shows just as well. What follows from positions is not counted at all: a message costs
-//! the same whether or not anybody looks.
+//! Each process counts in memory of its own, which whoever looks has mapped read-only: to be observed costs
+//! nothing, and one that is stopped or stuck shows just as well. What follows from positions is not counted
+//! at all: a message costs the same whether or not anybody looks.
 
 use std::ops::Add;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ pub use onecopy_memory::ring::WriterCounters as PublisherCounters;
 /// See [`crate::SubscriberEntry`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscriberCounters {
-    /// Messages received. A subscriber that works through many tells its place once in 64 of them (more often if its publisher's
-    /// ring is short), so this and `lag` may be so much behind; when it has nothing more to receive they
-    /// are exact.
+    /// Messages received. A subscriber that works through many tells its place once in 64 of them (more often
+    /// if its publisher's ring is short), so this and `lag` may be so much behind; when it has nothing more
+    /// to receive they are exact.
     pub received: u64,
     /// Messages that were overwritten before it got to them.
     pub lost: u64,
     /// Messages that are published and that it has not received yet, those included that are overwritten meanwhile.
     pub lag: u64,
-    /// The part of the ring that the lag takes, of the publisher where that is most; 1 and more means that the publisher waits
-    /// or messages get lost.
+    /// The part of the ring that the lag takes, of the publisher where that is most; 1 and more means that
+    /// the publisher waits or messages get lost.
     pub lag_permille: u64,
     /// How often it went to sleep for want of messages, modulo 2³¹.
     pub sleeps: u64,
@@ -132,8 +132,8 @@ pub struct ClientCounters {
     pub late: u64,
     /// Calls given up before they were answered in full.
     pub cancelled: u64,
-    /// Calls by the time from sending to the first answer, as the client saw it. While calls take less than 10 µs, one in 16
-    /// is timed and stands for all of them.
+    /// Calls by the time from sending to the first answer, as the client saw it. While calls take less than
+    /// 10 µs, one in 16 is timed and stands for all of them.
     pub latencies: Latencies,
 }
 

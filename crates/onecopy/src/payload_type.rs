@@ -1,8 +1,8 @@
 //! The description of what a topic carries, by which two programs find out that they mean the same bytes.
 //!
 //! Two programs that were compiled apart share no compiler's idea of a type, so they compare a description: the
-//! type's name without its modules (the same type may live in different modules of two programs), its size and its alignment.
-//! A hash of it lies in the header of every segment.
+//! type's name without its modules (the same type may live in different modules of two programs), its size
+//! and its alignment. A hash of it lies in the header of every segment.
 
 use std::fmt;
 

@@ -37,8 +37,9 @@ impl Sender {
         if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
     }
 
-    /// Puts memory for a message of `length` bytes, header included, into `place`: not returned, for a chunk that is moved
-    /// just after it was made costs more than all else here (docs/decisions/store-forwarding.md).
+    /// Puts memory for a message of `length` bytes, header included, into `place`: not returned, for a chunk
+    /// that is moved just after it was made costs more than all else here
+    /// (docs/decisions/store-forwarding.md).
     #[inline]
     pub(crate) fn chunk_into(&mut self, place: &mut Option<Chunk>, length: usize) -> Result<(), LoanError> {
         *place = self.pool.allocate_recent(length);
@@ -111,8 +112,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits for readers to make it possible that a message finds room, and `chunk_bytes` of memory if it takes a chunk:
-    /// what it found none for before is `cause`.
+    /// Waits for readers to make it possible that a message finds room, and `chunk_bytes` of memory if it
+    /// takes a chunk: what it found none for before is `cause`.
     ///
     /// # Errors
     ///

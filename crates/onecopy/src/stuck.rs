@@ -1,7 +1,7 @@
 //! Processes that are alive and do not go on: stopped (`SIGSTOP`, a debugger), or in the way of others that wait for
-//! them. Nobody sends heartbeats: whoever wants to know looks twice, at the kernel's word for a process's state and at the
-//! counters in shared memory, and what has not changed in between for long enough is stuck. So a node that is not looked
-//! at pays nothing, and one that is looked at neither.
+//! them. Nobody sends heartbeats: whoever wants to know looks twice, at the kernel's word for a process's
+//! state and at the counters in shared memory, and what has not changed in between for long enough is stuck.
+//! So a node that is not looked at pays nothing, and one that is looked at neither.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -66,7 +66,8 @@ pub struct StuckNode {
 /// Somebody who can't go on because of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
-    /// A publisher whose message finds no room or no memory, for which the node has not received or not let go of others.
+    /// A publisher whose message finds no room or no memory, for which the node has not received or not let
+    /// go of others.
     Publisher {
         /// The topic's name.
         topic: String,

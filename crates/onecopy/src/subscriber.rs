@@ -64,8 +64,8 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
         self
     }
 
-    /// Opens the subscriber. When it returns, it hears every publisher that was there, beginning with their history (one
-    /// that is stopped or stuck is waited for a second, and heard when it runs again).
+    /// Opens the subscriber. When it returns, it hears every publisher that was there, beginning with their
+    /// history (one that is stopped or stuck is waited for a second, and heard when it runs again).
     ///
     /// # Errors
     ///
@@ -304,8 +304,8 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         self.batch.is_some()
     }
 
-    /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are given out one
-    /// by one from now on.
+    /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are
+    /// given out one by one from now on.
     fn open_chunk(&mut self, count: u64, skip: u64) -> Result<bool, ReceiveError> {
         let Some(chunk) = &self.content.held else { return Ok(false) };
         let offset = match self.feeds.current() {

@@ -1,5 +1,5 @@
-//! A process that may connect and means harm: whatever it does, the broker serves the others, and its memory stays as it is.
-//! How fast it serves them meanwhile is measured by `bench hostile`.
+//! A process that may connect and means harm: whatever it does, the broker serves the others, and its memory
+//! stays as it is. How fast it serves them meanwhile is measured by `bench hostile`.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -19,8 +19,8 @@ use onecopy::payload_type::PayloadType;
 use onecopy::{Delivery, Node, WaitError};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// What the broker's memory may grow by at most, whatever is done to it here: some of it is for connections that are allowed,
-/// and most for answers that nobody reads.
+/// What the broker's memory may grow by at most, whatever is done to it here: some of it is for connections
+/// that are allowed, and most for answers that nobody reads.
 const GROWTH_KIBIBYTES: u64 = 64 << 10;
 const ROUNDS: usize = 1000;
 const CROWD: usize = 10_000;

@@ -1,5 +1,5 @@
-//! Recordings of topics: MCAP files (<https://mcap.dev>) whose messages are bytes as they travelled. Why MCAP, and what a
-//! file holds, is told in docs/decisions/recording.md.
+//! Recordings of topics: MCAP files (<https://mcap.dev>) whose messages are bytes as they travelled. Why
+//! MCAP, and what a file holds, is told in docs/decisions/recording.md.
 //!
 //! | MCAP | here |
 //! |---|---|

@@ -66,7 +66,8 @@ impl Reference {
         Err(GenomeError::Truncated { path: self.path.clone(), what })
     }
 
-    /// Whether every sequence begins with a line, and lines have room for their ends: an index of another file hardly does.
+    /// Whether every sequence begins with a line, and lines have room for their ends: an index of another
+    /// file hardly does.
     fn check_begins(&self, index_path: &Path) -> Result<(), GenomeError> {
         for record in self.index.as_ref().iter().filter(|record| record.length() > 0) {
             let mut before = [0];

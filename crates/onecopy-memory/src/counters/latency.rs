@@ -65,8 +65,8 @@ impl Latencies {
         &self.buckets
     }
 
-    /// The latency that the part `quantile` (0 to 1) of all calls did not exceed, in nanoseconds, rounded up to the end of
-    /// its bucket; `None` without calls.
+    /// The latency that the part `quantile` (0 to 1) of all calls did not exceed, in nanoseconds, rounded up
+    /// to the end of its bucket; `None` without calls.
     ///
     /// ```
     /// use onecopy_memory::counters::Latencies;

@@ -13,8 +13,8 @@ use crate::segment::{SegmentError, View};
 use crate::sync::{Ordering, fence, load_acquire};
 use crate::window::Window;
 
-/// Most blocks that are looked at: as many as a node may have ports. Looking gives memory to what had none, and a node that
-/// lies about its blocks must not make its observers take more than 4 MiB.
+/// Most blocks that are looked at: as many as a node may have ports. Looking gives memory to what had none,
+/// and a node that lies about its blocks must not make its observers take more than 4 MiB.
 const BLOCKS_OBSERVED_MAX: u64 = 65_536;
 
 /// Sees the counters of a node, and is seen by nobody.
@@ -93,8 +93,8 @@ impl NodeObserver {
         [(packed >> 32) as u16, (packed >> 16) as u16, packed as u16]
     }
 
-    /// The readers that there are now, each with the number of its subscriber within the node, and the node and number of
-    /// its writer.
+    /// The readers that there are now, each with the number of its subscriber within the node, and the node
+    /// and number of its writer.
     pub fn readers(&self) -> Vec<(u32, (u64, u32), ReaderProbe)> {
         let end = self.header[0].blocks_end.load(Ordering::Relaxed).min(BLOCKS_OBSERVED_MAX) as usize;
         let lines = self.readers.iter().take(end).enumerate();

@@ -1,5 +1,5 @@
-//! A dataset being filled. Nobody else has its memory yet, so whoever fills it may do so through plain references; then it
-//! is sealed, which the kernel grants only when nobody can write it any more.
+//! A dataset being filled. Nobody else has its memory yet, so whoever fills it may do so through plain
+//! references; then it is sealed, which the kernel grants only when nobody can write it any more.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,4 +1,5 @@
-//! A file that is the content of a dataset, read where it is. Nothing is loaded: the kernel's page cache is the one copy.
+//! A file that is the content of a dataset, read where it is. Nothing is loaded: the kernel's page cache is
+//! the one copy.
 //!
 //! A file belongs to its owner, who may change it or cut it short at any time. A mapping of it would then change under
 //! its readers' references, or kill them with SIGBUS, and no check in front of an access can prevent that. So a file is
@@ -159,9 +160,9 @@ impl DatasetFile {
     pub fn content(&self) -> Option<&[u8]> {
         let mapping = self.mapping.as_ref()?;
         let base = mapping.range(0, mapping.len())?;
-        // SAFETY: the bytes are the whole mapping, which lives as long as the reference. The kernel lets nobody write the
-        // file or cut it short: that was asked (`cannot_change`) of the descriptor that is mapped, and is
-        // never withdrawn from a file.
+        // SAFETY: the bytes are the whole mapping, which lives as long as the reference. The kernel lets
+        // nobody write the file or cut it short: that was asked (`cannot_change`) of the descriptor that is
+        // mapped, and is never withdrawn from a file.
         Some(unsafe { std::slice::from_raw_parts(base.as_ptr(), mapping.len()) })
     }
 
@@ -169,8 +170,8 @@ impl DatasetFile {
     ///
     /// # Errors
     ///
-    /// [`FileError::Stale`] if the file is not what it was when it was published; what was copied is then worth nothing.
-    /// [`FileError::OutOfRange`], [`FileError::System`].
+    /// [`FileError::Stale`] if the file is not what it was when it was published; what was copied is then
+    /// worth nothing. [`FileError::OutOfRange`], [`FileError::System`].
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         let content_bytes = self.reference.identity.bytes;
         let bytes = buffer.len();

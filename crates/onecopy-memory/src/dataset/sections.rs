@@ -1,5 +1,5 @@
-//! The parts of a dataset's content: names, types, and where they lie. Offsets are found here when a dataset is made, and
-//! checked here when one was received.
+//! The parts of a dataset's content: names, types, and where they lie. Offsets are found here when a dataset
+//! is made, and checked here when one was received.
 
 use super::DatasetError;
 use crate::layout::{CONTENT_ALIGNMENT, CONTENT_BYTES_MAX, LINE_BYTES, SECTION_TEXT_BYTES_MAX, SECTIONS_MAX};

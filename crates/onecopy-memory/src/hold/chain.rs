@@ -1,6 +1,6 @@
-//! The blocks of one reader. Each has entries for some held messages; when all are in use, another block is linked behind
-//! the last, up to [`CHAIN_BLOCKS_MAX`]. The writer follows the links. Nothing is ever moved or unlinked while the
-//! reader lives, so it may look at any time.
+//! The blocks of one reader. Each has entries for some held messages; when all are in use, another block is
+//! linked behind the last, up to [`CHAIN_BLOCKS_MAX`]. The writer follows the links. Nothing is ever moved or
+//! unlinked while the reader lives, so it may look at any time.
 
 use super::error::HoldError;
 use super::table::ReaderTable;

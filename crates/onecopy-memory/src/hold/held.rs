@@ -35,8 +35,8 @@ pub(crate) struct BriefHold<'a> {
 }
 
 impl<'a> BriefHold<'a> {
-    /// Enters `position` into the reader's held table, for no longer than `state` is borrowed. The caller must then check
-    /// that the writer had not given it up.
+    /// Enters `position` into the reader's held table, for no longer than `state` is borrowed. The caller
+    /// must then check that the writer had not given it up.
     #[inline]
     pub(crate) fn take(state: &'a ReaderState, position: u64) -> Result<Self, HoldError> {
         Ok(Self { state, entry: state.enter(position)? })

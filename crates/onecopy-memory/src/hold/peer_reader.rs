@@ -1,5 +1,5 @@
-//! The writer's look at a reader of another process. Nothing found there is trusted: a chain that no honest reader makes
-//! ends the walk along it.
+//! The writer's look at a reader of another process. Nothing found there is trusted: a chain that no honest
+//! reader makes ends the walk along it.
 
 use super::chain::CHAIN_BLOCKS_MAX;
 #[cfg(loom)]

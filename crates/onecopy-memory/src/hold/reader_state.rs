@@ -70,8 +70,8 @@ impl ReaderState {
         self.barrier
     }
 
-    /// Says where the reader begins, which may be beyond the place from which its writer counted it until now: that writer
-    /// may have filled its ring meanwhile, and sleep.
+    /// Says where the reader begins, which may be beyond the place from which its writer counted it until
+    /// now: that writer may have filled its ring meanwhile, and sleep.
     pub(crate) fn start(&self, position: u64) {
         self.advance(position);
     }
@@ -140,9 +140,9 @@ impl ReaderState {
     }
 
     fn wake_waiting_writer(&self) {
-        // Pairs with the writer's barrier after it stored `space_wanted` (`RingWriter::wait_for_readers`): either we see
-        // its ticket, or it sees the space that we just made. A reliable writer waits often; one that overwrites waits
-        // only for memory that is held, so there the writer pays for both.
+        // Pairs with the writer's barrier after it stored `space_wanted` (`RingWriter::wait_for_readers`):
+        // either we see its ticket, or it sees the space that we just made. A reliable writer waits often;
+        // one that overwrites waits only for memory that is held, so there the writer pays for both.
         if self.reliable {
             full_barrier();
         } else {
@@ -167,8 +167,8 @@ impl ReaderState {
         self.chain.table().counters.reader(self.block())
     }
 
-    /// Says whose reader this is: the number of its subscriber within the node (not 0), and its writer's node and number.
-    /// From then on observers see it.
+    /// Says whose reader this is: the number of its subscriber within the node (not 0), and its writer's node
+    /// and number. From then on observers see it.
     pub fn identify(&self, reader: u32, (writer_node, writer): (u64, u32)) {
         let counters = self.counters();
         counters.writer_node.store(writer_node, Ordering::Relaxed);

@@ -95,9 +95,9 @@ impl ReaderTable {
         let block = self.block(index);
         block.sleeping.store(0, Ordering::Relaxed);
         block.sleeps.store(0, Ordering::Relaxed);
-        // Release, as in `ReaderState::advance` and `Chain::clear`: a writer that finds the cursor moved on, a link cut or
-        // an entry empty by these stores may overwrite chunks that were read before. It must not wait for a reader that is
-        // gone.
+        // Release, as in `ReaderState::advance` and `Chain::clear`: a writer that finds the cursor moved on,
+        // a link cut or an entry empty by these stores may overwrite chunks that were read before. It must
+        // not wait for a reader that is gone.
         block.cursor.store(u64::MAX, Ordering::Release);
         for entry in &block.held {
             entry.store(0, Ordering::Release);

@@ -1,5 +1,5 @@
-//! Some of a pool's segments. There are at most 64, so a set of them is one word: it goes into a packet, and into a line of
-//! a broker's books.
+//! Some of a pool's segments. There are at most 64, so a set of them is one word: it goes into a packet, and
+//! into a line of a broker's books.
 
 use crate::layout::SEGMENTS_MAX;
 

@@ -100,8 +100,8 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: readers hold every copy, or what is wrong with the region. Once there is a draft, only its length can
-    /// keep it from being committed.
+    /// [`WriteError`]: readers hold every copy, or what is wrong with the region. Once there is a draft, only
+    /// its length can keep it from being committed.
     pub fn draft(&mut self) -> Result<&mut [u8], WriteError> {
         let words = self.region.words();
         let capacity_bytes = words.geometry.capacity_bytes();

@@ -67,8 +67,8 @@ impl HeldValue {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `payload` checked that the range lies inside the mapping, which `_keep` keeps alive and whose size is
-        // sealed. It is initialised memory (pages of a memfd start as zeros). The hold keeps writers from changing it: they
-        // choose a copy only after they found no hold on it (`Region::next_large`).
+        // sealed. It is initialised memory (pages of a memfd start as zeros). The hold keeps writers from
+        // changing it: they choose a copy only after they found no hold on it (`Region::next_large`).
         unsafe { self.bytes.as_ref() }
     }
 }

@@ -90,14 +90,15 @@ impl RegionReader {
         self.region.current().version
     }
 
-    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it was overwritten
-    /// meanwhile: [`Self::read`] tells which. Never waits.
+    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it
+    /// was overwritten meanwhile: [`Self::read`] tells which. Never waits.
     #[inline(always)]
     pub fn get<T: FromBytes + IntoBytes>(&self) -> Option<T> {
         self.region.read_exact()
     }
 
-    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are held meanwhile.
+    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are
+    /// held meanwhile.
     ///
     /// # Errors
     ///
@@ -124,8 +125,8 @@ impl RegionReader {
         Ok(HeldValue::new(&self.region, current, length, Keep::Reader { _hold: hold }))
     }
 
-    /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since nothing has to be
-    /// kept. Never waits.
+    /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since
+    /// nothing has to be kept. Never waits.
     ///
     /// # Errors
     ///
@@ -146,8 +147,8 @@ impl RegionReader {
             }
             let _hold = BriefHold::take(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
-                // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept unchanged by the
-                // hold, which lasts longer than the reference.
+                // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept
+                // unchanged by the hold, which lasts longer than the reference.
                 let bytes = unsafe { self.region.payload(current.copy, length).as_ref() };
                 return Ok(look(bytes, current.version));
             }

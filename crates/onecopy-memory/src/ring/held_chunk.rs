@@ -90,8 +90,8 @@ impl HeldChunk {
         Self { segment: Arc::clone(segment), offset, length, entry }
     }
 
-    /// A part of the same messages, held on its own. The whole is protected already, so there is nothing to check; but see
-    /// `Chain::enter_again`.
+    /// A part of the same messages, held on its own. The whole is protected already, so there is nothing to
+    /// check; but see `Chain::enter_again`.
     ///
     /// # Errors
     ///

@@ -39,7 +39,7 @@ pub struct MessageParts<'a> {
     pub payload: &'a mut [u8],
     /// The payload has the length of `payload` always: copy that much, without looking at the slot's length first.
     pub exact: bool,
-    /// What is held. It is written in its place, since moving it costs more than all else (docs/decisions/store-forwarding.md);
-    /// whatever was there is let go.
+    /// What is held. It is written in its place, since moving it costs more than all else
+    /// (docs/decisions/store-forwarding.md); whatever was there is let go.
     pub chunk: &'a mut Option<HeldChunk>,
 }

@@ -76,8 +76,8 @@ impl Broker {
         Ok(self.quota.charge_growth(peer, publisher, memory(segment), replaced)?)
     }
 
-    /// Memory for a shared region, while that which the participant offered before is still there. Its descriptor was counted
-    /// for the participant.
+    /// Memory for a shared region, while that which the participant offered before is still there. Its
+    /// descriptor was counted for the participant.
     pub(super) fn charge_offered(
         &self,
         peer: PeerId,
@@ -136,8 +136,8 @@ fn check_name(ports: usize) -> Result<(), OpenError> {
     }
 }
 
-/// A descriptor that the broker keeps, and the memory behind it at its full size, which is sealed: what its owner says of it
-/// does not count. What is no memory, as in models of the broker, has none.
+/// A descriptor that the broker keeps, and the memory behind it at its full size, which is sealed: what its
+/// owner says of it does not count. What is no memory, as in models of the broker, has none.
 fn memory(descriptor: &Descriptor) -> Amounts {
     let bytes = fstat(descriptor).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     Amounts { descriptors: 1, memory: bytes.unwrap_or(0), ..Amounts::default() }

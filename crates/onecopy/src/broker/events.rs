@@ -25,8 +25,8 @@ pub enum Event {
         /// memory that takes the place of other.
         limited: bool,
     },
-    /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for you alone, as
-    /// descriptor. Lock your byte of it.
+    /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for
+    /// you alone, as descriptor. Lock your byte of it.
     Roll,
     /// To the one who takes over: the socket where I listen, as descriptor.
     Place {
@@ -327,23 +327,24 @@ pub enum Event {
         /// Its process.
         pid: u32,
     },
-    /// To everyone who has a region or a dataset open: the broker keeps it, or does not any more. To be told to the next
-    /// broker.
+    /// To everyone who has a region or a dataset open: the broker keeps it, or does not any more. To be told
+    /// to the next broker.
     KeepChanged {
         /// Your port.
         port: PortId,
         /// It keeps it.
         kept: bool,
     },
-    /// Part of the answer to [`Request::Inspect`]: memory of a publisher's beside the ring that came with it, or the ring
-    /// from a client to a server, or back. With that memory as descriptor.
+    /// Part of the answer to [`Request::Inspect`]: memory of a publisher's beside the ring that came with it,
+    /// or the ring from a client to a server, or back. With that memory as descriptor.
     MemoryInfo {
         /// The number of the question.
         request: u32,
         /// The publisher, client or server.
         owner: PortId,
     },
-    /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if `memory` is set.
+    /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if
+    /// `memory` is set.
     DatasetInfo {
         /// The number of the question.
         request: u32,

@@ -64,8 +64,9 @@ impl NodeId {
         Ok(Self((Self::mark(uid) << Self::RANDOM_BITS) | (random()? % (1 << Self::RANDOM_BITS))))
     }
 
-    /// Whether a node of that user may have this number. The numbers of one user's nodes are none of another's: who comes back
-    /// to another broker is known by its number, and must not be taken for somebody else.
+    /// Whether a node of that user may have this number. The numbers of one user's nodes are none of
+    /// another's: who comes back to another broker is known by its number, and must not be taken for somebody
+    /// else.
     pub fn is_of_user(self, uid: u32) -> bool {
         self.0 >> Self::RANDOM_BITS == Self::mark(uid)
     }

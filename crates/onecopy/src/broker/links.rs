@@ -1,5 +1,5 @@
-//! How far each publisher and each subscriber of a topic have come with each other. The tie between the two (a *link*) is
-//! kept in one place, at the subscriber, so the two sides can't disagree.
+//! How far each publisher and each subscriber of a topic have come with each other. The tie between the two
+//! (a *link*) is kept in one place, at the subscriber, so the two sides can't disagree.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,8 +96,8 @@ impl Topics {
     }
 
     /// The subscriber's first step. Like every word from one side to the other it may cross the other's end, so it is
-    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side alone could have
-    /// brought that about, by closing its port and opening it again.
+    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side
+    /// alone could have brought that about, by closing its port and opening it again.
     pub(super) fn attach(
         &mut self,
         route: Route,

@@ -133,9 +133,10 @@ impl Server {
         is_said
     }
 
-    /// Stays until the successor has made the kernel say that it is the one who listens: whoever connects and finds that the
-    /// process which listens has ended would take the place for abandoned. So this process must not end before, and
-    /// nobody's connection, as they come back at once. The successor closes its connection then, or by its death.
+    /// Stays until the successor has made the kernel say that it is the one who listens: whoever connects and
+    /// finds that the process which listens has ended would take the place for abandoned. So this process
+    /// must not end before, and nobody's connection, as they come back at once. The successor closes its
+    /// connection then, or by its death.
     fn wait_until_taken(&self, successor: PeerId) {
         let Some(connection) = self.connections.get(&successor) else { return };
         loop {

@@ -294,8 +294,8 @@ impl Quota {
         self.peers.get(&peer).is_some_and(|record| record.user.limits_growth())
     }
 
-    /// Counts what an open port is about to grow by, in place of what was reserved for it before. A port that is not open
-    /// will not grow.
+    /// Counts what an open port is about to grow by, in place of what was reserved for it before. A port that
+    /// is not open will not grow.
     pub(super) fn reserve(
         &mut self,
         peer: PeerId,
@@ -377,7 +377,8 @@ impl Quota {
         charges.segments.extend(charge.map(|charge| (index, charge)));
     }
 
-    /// Counts the charge as that of the memory that a participant has given to its region, in place of what it gave before.
+    /// Counts the charge as that of the memory that a participant has given to its region, in place of what
+    /// it gave before.
     pub(super) fn keep_offered(&mut self, peer: PeerId, port: PortId, charge: Option<Charge>) {
         if let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&port)) {
             (charges.reserved, charges.offered) = (None, charge);

@@ -1,4 +1,5 @@
-//! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more costs the node.
+//! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more
+//! costs the node.
 
 use std::sync::Arc;
 

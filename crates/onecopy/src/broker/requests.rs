@@ -222,8 +222,8 @@ pub enum Request {
         /// With what there is of memory as descriptors, for looking at.
         rings: bool,
     },
-    /// For those who look at what there is: my reader state is there, with what I count. With that memory as descriptor. In
-    /// place of what I showed before.
+    /// For those who look at what there is: my reader state is there, with what I count. With that memory as
+    /// descriptor. In place of what I showed before.
     ShowReaders,
 }
 

@@ -1,6 +1,7 @@
-//! Whether a broker's socket is still where newcomers look for it. Somebody may remove it (a job that clears `/tmp`), or put
-//! another one there (systemd, when a socket unit is started): then nobody finds the broker any more, while its lock keeps
-//! everybody from taking its place. So it ends, and whoever was there meets at the place that there is.
+//! Whether a broker's socket is still where newcomers look for it. Somebody may remove it (a job that clears
+//! `/tmp`), or put another one there (systemd, when a socket unit is started): then nobody finds the broker
+//! any more, while its lock keeps everybody from taking its place. So it ends, and whoever was there meets at
+//! the place that there is.
 //!
 //! The kernel tells of changes in the directory; nobody polls. But it is slow to close what it tells them by: that waits until
 //! no processor can be looking at it any more, which takes 4 ms, and on a busy machine up to seconds. So long would a killed

@@ -284,8 +284,8 @@ impl PacketSocket {
         event_of(self.receive()?)
     }
 
-    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none. If this process could not
-    /// take in the descriptor that came with it, the event comes without.
+    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none. If this
+    /// process could not take in the descriptor that came with it, the event comes without.
     ///
     /// # Errors
     ///

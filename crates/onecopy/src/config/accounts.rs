@@ -1,5 +1,6 @@
-//! The names of users and groups, from `/etc/passwd` and `/etc/group`. Directories behind the name service (LDAP and the like)
-//! are not asked: that takes the C library's plug-ins. Whoever is only known there is written as a number.
+//! The names of users and groups, from `/etc/passwd` and `/etc/group`. Directories behind the name service
+//! (LDAP and the like) are not asked: that takes the C library's plug-ins. Whoever is only known there is
+//! written as a number.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! How much a user may take, as the configuration file says it. What the broker makes of it is told in `broker/quota.rs`.
+//! How much a user may take, as the configuration file says it. What the broker makes of it is told in
+//! `broker/quota.rs`.
 
 use super::rules::{Subjects, Who};
 

@@ -1,5 +1,5 @@
-//! What may be done, to what, by whom: rules, and what they decide. A rule that denies outweighs every rule that allows, so
-//! the order of rules in the file does not matter; what no rule allows is refused.
+//! What may be done, to what, by whom: rules, and what they decide. A rule that denies outweighs every rule
+//! that allows, so the order of rules in the file does not matter; what no rule allows is refused.
 
 use std::fmt;
 

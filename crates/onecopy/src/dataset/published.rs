@@ -10,8 +10,8 @@ use super::publishing::Dataset;
 use crate::node::datasets::OpenedDataset;
 use crate::node::handle::NodeHandle;
 
-/// A version of a dataset that this process published. Dropped, the dataset stays as long as anybody else has it open, or
-/// it is kept ([`crate::Node::keep_dataset`]).
+/// A version of a dataset that this process published. Dropped, the dataset stays as long as anybody else has
+/// it open, or it is kept ([`crate::Node::keep_dataset`]).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -166,8 +166,8 @@ impl DatasetView {
     ///
     /// # Errors
     ///
-    /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the content is a file
-    /// that could change.
+    /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the
+    /// content is a file that could change.
     pub fn section<T: PlainData>(&self, name: &str) -> Result<&[T], DatasetError> {
         let section = self.find_of::<T>(name)?;
         let bytes = self.bytes_of(section)?;
@@ -187,8 +187,8 @@ impl DatasetView {
     ///
     /// # Errors
     ///
-    /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was when it was
-    /// published, and then what was copied is worth nothing; [`DatasetError::File`].
+    /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was
+    /// when it was published, and then what was copied is worth nothing; [`DatasetError::File`].
     pub fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), DatasetError> {
         self.source.read_at(offset_bytes, buffer)
     }
@@ -214,8 +214,8 @@ impl DatasetView {
         self.source.read_at(section.offset + offset, bytes)
     }
 
-    /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file, looks whether it
-    /// is the same.
+    /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file,
+    /// looks whether it is the same.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A publisher's doorbell, at the subscriber that it wakes: handed out over the broker, taken back when nobody can ring it.
+//! A publisher's doorbell, at the subscriber that it wakes: handed out over the broker, taken back when
+//! nobody can ring it.
 
 use std::os::fd::AsFd;
 
@@ -10,8 +11,8 @@ use crate::error::WaitError;
 use crate::node::handle::NodeHandle;
 use crate::readiness::Readiness;
 
-/// Doorbells that one publisher is sent. One gets lost with a broker that ends, at most two in a row: the one that it was
-/// about to pass on, and the one in its socket.
+/// Doorbells that one publisher is sent. One gets lost with a broker that ends, at most two in a row: the one
+/// that it was about to pass on, and the one in its socket.
 const DOORBELLS_MAX: u8 = 3;
 
 /// How one publisher wakes its subscriber.

@@ -25,8 +25,8 @@ impl Feeds {
         Ok(self.is_ready())
     }
 
-    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop. With `look`, the
-    /// descriptor becomes readable in any case.
+    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop.
+    /// With `look`, the descriptor becomes readable in any case.
     #[inline]
     pub(crate) fn keep_armed(&mut self, look: bool) -> Result<(), ReceiveError> {
         let came = !self.is_armed() && self.arm()?;

@@ -1,4 +1,5 @@
-//! Publishers that cost themselves their place: what a reader found in the ring is no message, or nothing more is to come.
+//! Publishers that cost themselves their place: what a reader found in the ring is no message, or nothing
+//! more is to come.
 
 use onecopy_memory::ring::{Received, RingFault};
 

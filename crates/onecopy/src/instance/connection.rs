@@ -1,5 +1,5 @@
-//! A connection to the broker of an instance, if one is there. Whoever else may listen is told from it here: an orphan of a
-//! process that was killed, and another user.
+//! A connection to the broker of an instance, if one is there. Whoever else may listen is told from it here:
+//! an orphan of a process that was killed, and another user.
 
 use rustix::event::Timespec;
 use rustix::io::{Errno, retry_on_intr};
@@ -84,8 +84,8 @@ impl Instance {
     }
 }
 
-/// The broker's process. A newcomer that has no descriptor left for it makes do without: then it learns of a death while
-/// it waits from the socket only, or not before its time is up.
+/// The broker's process. A newcomer that has no descriptor left for it makes do without: then it learns of a
+/// death while it waits from the socket only, or not before its time is up.
 pub(super) fn broker_behind(socket: &PacketSocket) -> Process {
     Process::behind(socket).unwrap_or(Process::Unknown)
 }

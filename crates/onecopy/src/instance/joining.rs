@@ -69,7 +69,8 @@ impl Instance {
         loop {
             attempts_left -= 1;
             let Found { socket, server } = match returns_from {
-                // Others wait for the last one who comes back. The broker's thread, which may follow, has its own preference.
+                // Others wait for the last one who comes back. The broker's thread, which may follow, has its
+                // own preference.
                 Some(_) => {
                     let _preference = Preference::by_nice(GATHERING_NICE);
                     self.connect_or_serve()?

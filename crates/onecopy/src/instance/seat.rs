@@ -228,8 +228,8 @@ impl Drop for Seat {
     }
 }
 
-/// The broker's lock, and the file that it took the place of, if it had to. The directory is locked, so nobody else takes the
-/// old file for the broker's, or the new one before it is locked.
+/// The broker's lock, and the file that it took the place of, if it had to. The directory is locked, so
+/// nobody else takes the old file for the broker's, or the new one before it is locked.
 fn claim(
     instance: &Instance,
     directory: &impl AsFd,
@@ -255,7 +255,8 @@ fn claim(
                 tracing::warn!("a process of another user keeps the lock file locked; it gets a new one");
             }
         }
-        // A child of a broker that was killed has the lock, or a guest that means harm: both keep it as long as they like.
+        // A child of a broker that was killed has the lock, or a guest that means harm: both keep it as long
+        // as they like.
         replaced = Some(presence::open(instance)?);
         unlinkat(directory, &name, AtFlags::empty()).map_err(failed)?;
     }

@@ -89,8 +89,8 @@ impl Instance {
         self.serve_instead(true)
     }
 
-    /// Becomes the broker on a socket that somebody else listens on already (systemd, say) and keeps afterwards. It must be
-    /// of type `SOCK_SEQPACKET`, at [`Self::socket_path`].
+    /// Becomes the broker on a socket that somebody else listens on already (systemd, say) and keeps
+    /// afterwards. It must be of type `SOCK_SEQPACKET`, at [`Self::socket_path`].
     ///
     /// # Errors
     ///

@@ -25,8 +25,8 @@ enum Inhabitants {
 }
 
 impl Instance {
-    /// A connection to the broker, or `None` if nobody is there. If the last broker has ended, and nodes of it are there, this
-    /// waits for the next one. Nothing is created.
+    /// A connection to the broker, or `None` if nobody is there. If the last broker has ended, and nodes of
+    /// it are there, this waits for the next one. Nothing is created.
     ///
     /// # Errors
     ///

@@ -32,8 +32,8 @@ use crate::instance::Welcome;
 use crate::limits::{CONTROL_SLICE, IN_FLIGHT_RETRY};
 use crate::payload_type::PayloadType;
 
-/// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests wait for room
-/// in the socket, and when the node ends.
+/// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests
+/// wait for room in the socket, and when the node ends.
 pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership: Membership) {
     if let Err(error) = scheduling::shorten(CONTROL_SLICE) {
         tracing::debug!(%error, "on a busy machine, whoever this node meets waits for longer");

@@ -1,5 +1,5 @@
-//! What all handles, publishers and subscribers of a node share: the session, the control thread, and the broker if this
-//! node runs it.
+//! What all handles, publishers and subscribers of a node share: the session, the control thread, and the
+//! broker if this node runs it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -144,8 +144,8 @@ impl NodeHandle {
         self.session.was_refused()
     }
 
-    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait for locks that
-    /// other threads of its parent may have held.
+    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait
+    /// for locks that other threads of its parent may have held.
     pub(crate) fn new_port(&self) -> PortId {
         if self.is_forked() {
             return PortId { node: self.session.node, serial: 0 };
@@ -171,12 +171,13 @@ impl NodeHandle {
         self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
     }
 
-    /// Has the broker count memory that a port is about to show, in place of a publisher's segments in `replaced`. Only where this node's user is limited is there anything to wait for.
+    /// Has the broker count memory that a port is about to show, in place of a publisher's segments in
+    /// `replaced`. Only where this node's user is limited is there anything to wait for.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Refused`] says which rule has it that there is no room. [`OpenError::BrokerSilent`] if that could not be
-    /// found out within `timeout`.
+    /// [`OpenError::Refused`] says which rule has it that there is no room. [`OpenError::BrokerSilent`] if
+    /// that could not be found out within `timeout`.
     pub(crate) fn reserve(
         &self,
         port: PortId,
@@ -441,7 +442,8 @@ impl Drop for NodeHandle {
             return;
         }
         let outbox = &self.session.conversation.outbox;
-        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
+        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It
+        // ends by itself.
         let control =
             self.control.take().filter(|control| control.thread().id() != std::thread::current().id());
         if control.is_some() && !self.session.is_over() {

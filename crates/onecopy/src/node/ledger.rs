@@ -1,8 +1,8 @@
-//! What a node has open and what that is tied to: everything that another broker has to be told. Plain books, changed with
-//! every packet, from which an announcement can be written at any moment.
+//! What a node has open and what that is tied to: everything that another broker has to be told. Plain books,
+//! changed with every packet, from which an announcement can be written at any moment.
 //!
-//! Also what a packet of the broker means depends on what is in here: a publisher that is shown again is one that was being
-//! attached when the last broker ended.
+//! Also what a packet of the broker means depends on what is in here: a publisher that is shown again is one
+//! that was being attached when the last broker ended.
 
 use std::collections::BTreeMap;
 
@@ -284,7 +284,8 @@ impl Ledger {
         }
     }
 
-    /// The memory of a shared region: from the broker or to succeed another, or else offered by us, in case there is none.
+    /// The memory of a shared region: from the broker or to succeed another, or else offered by us, in case
+    /// there is none.
     pub(crate) fn share(&mut self, port: PortId, descriptor: Descriptor, is_confirmed: bool) {
         if let Some(participant) = self.participants.get_mut(&port)
             && (is_confirmed || participant.memory.is_none())

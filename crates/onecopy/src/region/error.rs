@@ -112,7 +112,8 @@ pub enum RegionError {
     /// What came of the region's memory was refused, or this node was.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// The value has not the size or alignment of the region's type, though the region says that it has: a broken writer.
+    /// The value has not the size or alignment of the region's type, though the region says that it has: a
+    /// broken writer.
     #[error(
         "version {version} of the region is {} long, which is no value of its type: its writer is broken",
         counted(*bytes, "byte")

@@ -1,5 +1,5 @@
-//! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
-//! it; the broker has given each a seat, and tells the others when somebody dies.
+//! A region that several may write, as each of them has it open. All have the memory writable, and take turns
+//! by a lock in it; the broker has given each a seat, and tells the others when somebody dies.
 //!
 //! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the
 //! further memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved.
@@ -384,7 +384,8 @@ impl Sharing {
         }
     }
 
-    /// The same where the kernel can't wait for two words, the region's and that of news, which come from two processes.
+    /// The same where the kernel can't wait for two words, the region's and that of news, which come from two
+    /// processes.
     fn poll_for_change(&self, version: u64, deadline: Option<Instant>) -> Result<bool, RegionError> {
         let readiness = self.readiness()?;
         let moved = loop {
@@ -416,8 +417,8 @@ fn unless_broker_gone(asked: Result<(), OpenError>) -> Result<(), OpenError> {
 impl Drop for Sharing {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            // Others take a closed port's seat for dead, and with it what was held. Memory from before the last resize needs no
-            // such care: nobody writes it any more.
+            // Others take a closed port's seat for dead, and with it what was held. Memory from before the
+            // last resize needs no such care: nobody writes it any more.
             self.region.borrow().leave(Box::new(open));
         }
     }

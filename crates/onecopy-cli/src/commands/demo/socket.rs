@@ -1,4 +1,5 @@
-//! The same measurements over Unix stream sockets, one connection a subscriber, as programs without shared memory do it.
+//! The same measurements over Unix stream sockets, one connection a subscriber, as programs without shared
+//! memory do it.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -252,7 +252,8 @@ pub(super) fn tell(request: &BytesRequest, responded: Result<(), RespondError>) 
     }
 }
 
-/// In a process group of its own: a Ctrl-C is for this command to deal with, and killing it must reach all that it starts.
+/// In a process group of its own: a Ctrl-C is for this command to deal with, and killing it must reach all
+/// that it starts.
 fn spawn(command: &[OsString]) -> io::Result<(Child, OwnedFd)> {
     let mut command = command_for(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);

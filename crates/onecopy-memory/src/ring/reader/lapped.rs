@@ -21,8 +21,8 @@ impl RingReader {
     /// Moves to the oldest message that is still there, or past all that are gone.
     #[cold]
     pub(super) fn resync(&mut self) -> Result<(), RingFault> {
-        // Pairs with the release in `raise_floor` and the release fence in `open_slot`: whatever told us that our message
-        // is gone came after the head that counts it.
+        // Pairs with the release in `raise_floor` and the release fence in `open_slot`: whatever told us that
+        // our message is gone came after the head that counts it.
         fence(Ordering::Acquire);
         let head = load_acquire(&self.ring.header().head);
         // The slot of our next message has a later sequence, so the writer has long published ours.
