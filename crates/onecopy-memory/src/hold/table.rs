@@ -60,6 +60,7 @@ impl ReaderTable {
     }
 
     /// Whether this process got the table by `fork`. Then it is the parent's: what ends here has not ended there.
+    #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         self.fork.as_ref().is_some_and(ForkGuard::is_child)
     }
