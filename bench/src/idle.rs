@@ -1,7 +1,8 @@
 //! What processors do while nobody has work for them. Left alone, a virtual machine's processor is handed back to the
 //! host, and whoever wakes it waits for the host: tens of microseconds that hide every difference between the peers. So
-//! the measurements ask the kernel to let idle processors poll, through the interface made for that (`/dev/cpu_dma_latency`,
-//! see `Documentation/power/pm_qos_interface.rst` in the kernel's source), for as long as they run.
+//! the measurements ask the kernel to let idle processors poll, through the interface made for that
+//! (`/dev/cpu_dma_latency`, see `Documentation/power/pm_qos_interface.rst` in the kernel's source), for as
+//! long as they run.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! `latency-spin`, `latency-wait` and `watch-wake`: a message goes to the other process and the next one, of the same
-//! size, comes back; half of that is the time one way. In `latency-spin` both sides poll. In the others both sleep until
-//! they are woken, so that each is asleep, or on the way to it, when its message comes; in `watch-wake` the message is a
-//! region's new value, and there is a region for each direction.
+//! size, comes back; half of that is the time one way. In `latency-spin` both sides poll. In the others both
+//! sleep until they are woken, so that each is asleep, or on the way to it, when its message comes; in
+//! `watch-wake` the message is a region's new value, and there is a region for each direction.
 //!
 //! Groups of round trips timed together give the mean, round trips timed one by one, in between, the percentiles: these
 //! hold half a reading of the clock each, and what waiting for all stores before it does to a message of one line. So

@@ -26,8 +26,8 @@ impl Received {
 pub(crate) const TORN: u64 = u64::MAX;
 
 impl Received {
-    /// The first word of a message of `words`, or [`TORN`]. A register holds it, whoever passes it on: what goes through
-    /// memory costs more or less with where the stack happens to be.
+    /// The first word of a message of `words`, or [`TORN`]. A register holds it, whoever passes it on: what
+    /// goes through memory costs more or less with where the stack happens to be.
     #[inline(always)]
     pub(crate) fn first_if_whole(self, words: usize) -> u64 {
         if self.sum == sum(self.first, words) { self.first } else { TORN }

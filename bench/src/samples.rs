@@ -57,8 +57,8 @@ impl Samples {
         (self.total, self.count) = (value, 1.0);
     }
 
-    /// Where the other side's work is the point of the row, and other programs may have kept it from that: how much of it
-    /// was done, in per cent.
+    /// Where the other side's work is the point of the row, and other programs may have kept it from that:
+    /// how much of it was done, in per cent.
     pub(crate) fn set_share(&mut self, percent: u64) {
         self.share = percent;
     }

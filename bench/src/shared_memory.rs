@@ -86,10 +86,11 @@ impl SharedMemory {
     }
 }
 
-/// Large messages back and forth, one process at a time: whose turn it is writes its buffer and sets its flag, in a line
-/// of its own. Taking turns is what makes plain, vectorised access to the buffers sound. Each side has a buffer of its
-/// own, as a channel of messages has to have. One buffer for both would make this ping-pong faster by half, since the
-/// side that writes has just read the very lines; but then the answer overwrites the question.
+/// Large messages back and forth, one process at a time: whose turn it is writes its buffer and sets its
+/// flag, in a line of its own. Taking turns is what makes plain, vectorised access to the buffers sound. Each
+/// side has a buffer of its own, as a channel of messages has to have. One buffer for both would make this
+/// ping-pong faster by half, since the side that writes has just read the very lines; but then the answer
+/// overwrites the question.
 pub(crate) struct Turns {
     memory: SharedMemory,
     /// Words of a message of side 0 and of side 1
@@ -119,9 +120,10 @@ impl Turns {
     #[inline]
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut [u64])) {
         assert!(self.is_own_turn, "wrote twice in a row");
-        // SAFETY: the buffers are inside the mapping and aligned (`buffer`, `new`), and any bytes make a u64. It is this
-        // side's turn: the other side has seen none of this turn's flags, so by the same assertion over there it
-        // does not touch it until the store below; what it did before happened before its own release.
+        // SAFETY: the buffers are inside the mapping and aligned (`buffer`, `new`), and any bytes make a u64.
+        // It is this side's turn: the other side has seen none of this turn's flags, so by the same assertion
+        // over there it does not touch it until the store below; what it did before happened before its own
+        // release.
         write(unsafe { slice::from_raw_parts_mut(self.memory.buffer(self.own), self.words[self.own]) });
         self.turn += 1;
         self.is_own_turn = false;

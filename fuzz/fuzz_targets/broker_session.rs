@@ -17,7 +17,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use onecopy::Delivery;
 use onecopy::broker::protocol::{
-    Address, BrokerId, Event, NodeId, PortId, Refusal, Request, Role, Route, ServiceType, Tie,
+    Address, BrokerId, Event, NodeId, PortId, Refusal, Request, Role, Route, SegmentSet, ServiceType, Tie,
 };
 use onecopy::broker::state::{Broker, Output};
 use onecopy::broker::transport::Credentials;
@@ -243,7 +243,7 @@ impl Session {
             26..=28 => (port.node, any_dataset_request(port, input)?),
             29 => (port.node, Request::ShowReaders),
             30 => {
-                let (request, bytes, replaced) = (1, input.arbitrary()?, input.arbitrary()?);
+                let (request, bytes, replaced) = (1, input.arbitrary()?, any_segments(input)?);
                 (port.node, Request::Reserve { request, port, bytes, replaced })
             }
             5 => (
@@ -251,7 +251,7 @@ impl Session {
                 Request::AddSegment {
                     publisher: port,
                     index: input.int_in_range(0..=7)?,
-                    replaced: input.arbitrary()?,
+                    replaced: any_segments(input)?,
                 },
             ),
             6 | 7 => {
@@ -302,7 +302,7 @@ impl Session {
             0 => Tie::Reader(self.any_route(input)?),
             1 => {
                 let (route, attached) = (self.any_route(input)?, input.arbitrary()?);
-                Tie::Source { route, attached, segments: input.arbitrary()? }
+                Tie::Source { route, attached, segments: any_segments(input)? }
             }
             2 => Tie::Met { port, peer: any_port(input)? },
             _ => Tie::Seat { port, other: any_port(input)?, seat: input.int_in_range(0..=70)? },
@@ -379,6 +379,10 @@ fn any_node(input: &mut Unstructured<'_>) -> Result<NodeId> {
 
 fn any_port(input: &mut Unstructured<'_>) -> Result<PortId> {
     Ok(PortId { node: any_node(input)?, serial: input.int_in_range(1..=SERIALS)? })
+}
+
+fn any_segments(input: &mut Unstructured<'_>) -> Result<SegmentSet> {
+    Ok(SegmentSet::from_bits(input.arbitrary()?))
 }
 
 /// A name of a topic or of a node.

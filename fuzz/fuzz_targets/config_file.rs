@@ -1,5 +1,6 @@
-//! Texts that claim to be a configuration. Whatever is read decides about everybody and every name without a panic, and what
-//! it decides follows its own rules: who is not admitted may nothing, and a rule that allows has a line of the file.
+//! Texts that claim to be a configuration. Whatever is read decides about everybody and every name without a
+//! panic, and what it decides follows its own rules: who is not admitted may nothing, and a rule that allows
+//! has a line of the file.
 
 #![no_main]
 #![forbid(unsafe_code)]

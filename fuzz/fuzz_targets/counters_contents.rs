@@ -1,5 +1,5 @@
-//! The counters of a node that somebody scribbled over, as observers look at them: they may show any numbers, but looking
-//! must end, and never panic.
+//! The counters of a node that somebody scribbled over, as observers look at them: they may show any numbers,
+//! but looking must end, and never panic.
 
 #![no_main]
 #![forbid(unsafe_code)]

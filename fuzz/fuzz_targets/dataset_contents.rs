@@ -1,5 +1,5 @@
-//! A dataset whose header, sections and names somebody chose: it is refused, or everything that it says of itself holds,
-//! and all of it can be read.
+//! A dataset whose header, sections and names somebody chose: it is refused, or everything that it says of
+//! itself holds, and all of it can be read.
 
 #![no_main]
 #![forbid(unsafe_code)]

@@ -1,5 +1,5 @@
-//! Bytes that claim to be an index of read names and the table beside it. Whatever opens answers every question with records
-//! within bounds, or with an error.
+//! Bytes that claim to be an index of read names and the table beside it. Whatever opens answers every
+//! question with records within bounds, or with an error.
 
 #![no_main]
 #![forbid(unsafe_code)]

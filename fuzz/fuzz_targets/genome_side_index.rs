@@ -1,5 +1,5 @@
-//! Bytes that claim to be an index beside a genome file: of bases (.fai), of coordinates (.bai, .csi); made up, or a true one
-//! that somebody changed. The conversion that uses it ends, with a result or an error.
+//! Bytes that claim to be an index beside a genome file: of bases (.fai), of coordinates (.bai, .csi); made
+//! up, or a true one that somebody changed. The conversion that uses it ends, with a result or an error.
 
 #![no_main]
 #![forbid(unsafe_code)]

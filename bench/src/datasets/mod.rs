@@ -1,5 +1,5 @@
-//! Bytes that are loaded once and read by many: the rows, and who offers which. The second process publishes; the first one,
-//! which is measured, opens and reads. How a row is measured is told in the peer's file.
+//! Bytes that are loaded once and read by many: the rows, and who offers which. The second process publishes;
+//! the first one, which is measured, opens and reads. How a row is measured is told in the peer's file.
 
 mod onecopy;
 mod raw;

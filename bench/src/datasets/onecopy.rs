@@ -1,6 +1,7 @@
-//! This project's datasets. `open`: from the name to the first byte, and closing again, of a dataset that another process
-//! published, by a node that is there. `read` and `read-huge`: 16 bytes at random places, in pages of 4 KiB and of 2 MiB;
-//! `read-file`: the same where the content is a file on a disk that can be written, all of it in the page cache.
+//! This project's datasets. `open`: from the name to the first byte, and closing again, of a dataset that
+//! another process published, by a node that is there. `read` and `read-huge`: 16 bytes at random places, in
+//! pages of 4 KiB and of 2 MiB; `read-file`: the same where the content is a file on a disk that can be
+//! written, all of it in the page cache.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! Bytes that nobody shares: `read` and `read-huge` in memory of this process alone, which is what each job has that loads its
-//! own copy; `read-file` in a file, by the system call alone.
+//! Bytes that nobody shares: `read` and `read-huge` in memory of this process alone, which is what each job
+//! has that loads its own copy; `read-file` in a file, by the system call alone.
 
 use std::os::unix::fs::FileExt;
 

@@ -1,5 +1,6 @@
-//! The data: an assembly of eight million bases, a second one that differs from it in known places, and reads of the first
-//! aligned to both. Made once, with wgsim, minimap2 and samtools, which `cargo xtask bench genome` installs.
+//! The data: an assembly of eight million bases, a second one that differs from it in known places, and reads
+//! of the first aligned to both. Made once, with wgsim, minimap2 and samtools, which `cargo xtask bench
+//! genome` installs.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,5 +1,6 @@
 //! Reads by name and positions of one assembly in another. Unlike the other subjects there are no two processes that
-//! take turns on two cores: what counts is the time of whole operations with all cores, and what processes cost together.
+//! take turns on two cores: what counts is the time of whole operations with all cores, and what processes
+//! cost together.
 //!
 //! | row | what it is |
 //! |---|---|

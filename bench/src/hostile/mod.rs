@@ -1,10 +1,10 @@
-//! How long a node takes to join while a process that may connect does what it can against it: `join-quiet` and one row for
-//! each [attack](attack::Attack), in turns with the quiet one. The broker is a process of its own, and its memory is told on
-//! standard error: before, at its most, and after.
+//! How long a node takes to join while a process that may connect does what it can against it: `join-quiet`
+//! and one row for each [attack](attack::Attack), in turns with the quiet one. The broker is a process of its
+//! own, and its memory is told on standard error: before, at its most, and after.
 //!
-//! The goal is that the slowest hundredth of joins takes at most three times as long as in peace. What that takes on a machine
-//! whose processors are all busy with something else is the row `join-busy`: the attacker keeps one processor busy, and the
-//! broker another one, so with two processors no join can be faster.
+//! The goal is that the slowest hundredth of joins takes at most three times as long as in peace. What that
+//! takes on a machine whose processors are all busy with something else is the row `join-busy`: the attacker
+//! keeps one processor busy, and the broker another one, so with two processors no join can be faster.
 
 mod attack;
 

@@ -1,5 +1,5 @@
-//! A process under load: it does one thing as fast as it can, and tells, when it is asked, how long it once had to wait for the
-//! next time.
+//! A process under load: it does one thing as fast as it can, and tells, when it is asked, how long it once
+//! had to wait for the next time.
 
 use std::io::{Read, Write};
 use std::path::Path;

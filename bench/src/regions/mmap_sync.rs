@@ -2,9 +2,10 @@
 //! faster of its ways on either side: bytes that need no serialising, and reading without the check of their form,
 //! which has nothing to check in numbers. It offers no way to wait for a change.
 //!
-//! A writer that meets a reader in the copy that it wants next sleeps, by default for a second. That would be a pause in
-//! the writer's work and no comparison, so it is told to sleep as little as it may: not at all where each process
-//! has a processor, and a microsecond where a reader that it waits for may need its processor.
+//! A writer that meets a reader in the copy that it wants next sleeps, by default for a second. That would be
+//! a pause in the writer's work and no comparison, so it is told to sleep as little as it may: not at all
+//! where each process has a processor, and a microsecond where a reader that it waits for may need its
+//! processor.
 //!
 //! Its reader looks up the latest copy, and then counts itself in. A writer that is twice through in between does not
 //! see the reader, and writes where it reads: so values may be torn, and the run tells how many were.

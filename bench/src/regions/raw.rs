@@ -19,8 +19,8 @@ use crate::shared_memory::SharedMemory;
 
 /// Sums that are added up side by side.
 const LANES: usize = 4;
-/// Copies of the value. With two, a writer without pause overtakes its reader again and again; with many, the reader has
-/// few of them in its cache.
+/// Copies of the value. With two, a writer without pause overtakes its reader again and again; with many, the
+/// reader has few of them in its cache.
 const COPIES: u64 = 8;
 /// Where the copies are, in words from the version: on lines of their own, as lines are fetched in pairs.
 const COPIES_AT: usize = 16;

@@ -1,7 +1,7 @@
-//! `write`: what it costs the writer to make a new value the latest one, written in full, without pause. A reader in the
-//! other process has the region open; with no readers in the row, it has read one value and sleeps, with one, it reads
-//! without pause. Everything is timed in groups, as the clock would cost more than the thing itself: the percentiles are
-//! of the groups' means. The mean is of the writing thread's own time.
+//! `write`: what it costs the writer to make a new value the latest one, written in full, without pause. A
+//! reader in the other process has the region open; with no readers in the row, it has read one value and
+//! sleeps, with one, it reads without pause. Everything is timed in groups, as the clock would cost more than
+//! the thing itself: the percentiles are of the groups' means. The mean is of the writing thread's own time.
 
 use std::time::Instant;
 

@@ -56,8 +56,8 @@ pub(super) fn receive<S>(
 }
 
 fn shared_bytes() -> anyhow::Result<u64> {
-    // The kernel counts per processor and sums now and then; reading this file makes it do so. Only root may: for others
-    // the numbers are off by up to 500 kB a processor, in either direction.
+    // The kernel counts per processor and sums now and then; reading this file makes it do so. Only root may:
+    // for others the numbers are off by up to 500 kB a processor, in either direction.
     let _ = std::fs::read("/proc/sys/vm/stat_refresh");
     let path = "/proc/meminfo";
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;

@@ -44,7 +44,8 @@ fn parent(link: &mut Link, batch: u64) -> anyhow::Result<ByteStream> {
     let (their_reader, own_writer) = new_pipe()?;
     link.tell(their_reader.as_raw_fd() as u64)?;
     link.tell(their_writer.as_raw_fd() as u64)?;
-    // The child opens its ends anew; this process closes its own copies of them, so that either side sees the other end.
+    // The child opens its ends anew; this process closes its own copies of them, so that either side sees the
+    // other end.
     link.meet()?;
     Ok(ByteStream::new(own_reader, own_writer, Sizes::both(link.job.words(), batch)))
 }

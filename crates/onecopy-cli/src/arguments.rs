@@ -53,8 +53,9 @@ Exit codes:
 
 /// One copy of your data, shared by every process that needs it.
 ///
-/// onecopy moves messages, requests, responses, shared values and datasets between processes of one machine through shared
-/// memory. Each is written once, where all who get it read it. Memory belongs to the kernel: whatever is killed, nothing is left behind.
+/// onecopy moves messages, requests, responses, shared values and datasets between processes of one machine
+/// through shared memory. Each is written once, where all who get it read it. Memory belongs to the kernel:
+/// whatever is killed, nothing is left behind.
 #[derive(Debug, Parser)]
 #[command(name = "onecopy", version, styles = STYLES, after_long_help = AFTER_LONG_HELP, max_term_width = 120)]
 pub(crate) struct Arguments {

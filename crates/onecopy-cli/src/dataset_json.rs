@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::inventory_json::unknown;
 use crate::units::{count, process};
+use onecopy::counted;
 
 /// A dataset in a list.
 #[derive(Debug, Serialize)]
@@ -170,7 +171,7 @@ impl SectionDetails {
             self.elements.to_string(),
             self.bytes.to_string(),
             self.offset_bytes.to_string(),
-            format!("{type_name} ({element_bytes} bytes, aligned to {align_bytes})"),
+            format!("{type_name} ({}, aligned to {align_bytes})", counted(*element_bytes, "byte")),
         ]
     }
 }

@@ -10,6 +10,7 @@ use onecopy::region::RegionError;
 use onecopy::service::CallError;
 
 use crate::recording::RecordingError;
+use onecopy::counted;
 
 /// The end of a command that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub(crate) enum Failure {
     #[error("no {what} came within {seconds} s")]
     Timeout { what: &'static str, seconds: f64 },
     /// What is to be asked can't be a request of the service.
-    #[error("standard input has {bytes} bytes, and a request of service {name:?} is {expected}")]
+    #[error("standard input has {}, and a request of service {name:?} is {expected}", counted(*bytes, "byte"))]
     RequestSize { name: String, bytes: usize, expected: String },
     /// A call without a complete answer.
     #[error(transparent)]
@@ -53,18 +54,19 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Region(#[from] RegionError),
     /// What is to be written can't be a value of the region.
-    #[error("the value has {bytes} bytes, and a value of region {name:?} is {expected}")]
+    #[error("the value has {}, and a value of region {name:?} is {expected}", counted(*bytes, "byte"))]
     ValueSize { name: String, bytes: usize, expected: String },
     /// What is to be written has no room.
     #[error(
-        "the value has {bytes} bytes, and region {name:?} has room for {capacity_bytes}: make more with `onecopy region resize {name} {bytes}`"
+        "the value has {}, and region {name:?} has room for {capacity_bytes}: make more with `onecopy region resize {name} {bytes}`",
+        counted(*bytes, "byte")
     )]
     ValueTooLarge { name: String, bytes: usize, capacity_bytes: usize },
     /// The region's values all have one size.
     #[error("values of region {name:?} are {payload}: their size is fixed")]
     FixedSize { name: String, payload: String },
     /// Something on this machine should be mended. What, is on standard output.
-    #[error("{findings} {} to mend", if *.findings == 1 { "thing" } else { "things" })]
+    #[error("{} to mend", counted(*findings, "thing"))]
     Unhealthy { findings: usize },
     /// There is nothing to draw on, or no keyboard.
     #[error(

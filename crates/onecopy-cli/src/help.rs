@@ -1,5 +1,5 @@
-//! Help texts at any width. In the source they are broken into lines like everything else there; shown, a paragraph is one line
-//! that clap breaks where the terminal ends.
+//! Help texts at any width. In the source they are broken into lines like everything else there; shown, a
+//! paragraph is one line that clap breaks where the terminal ends.
 
 use clap::Command;
 

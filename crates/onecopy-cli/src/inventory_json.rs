@@ -1,4 +1,5 @@
-//! What `--json` prints of topics, and of types: the field names here are part of the command's interface, and told in its help.
+//! What `--json` prints of topics, and of types: the field names here are part of the command's interface,
+//! and told in its help.
 
 use onecopy::payload_type::{PayloadKind, PayloadType, TypeDescription};
 use onecopy::{NodeEntry, PublisherEntry, SubscriberEntry, TopicEntry};

@@ -1,5 +1,5 @@
-//! Payloads on standard output: as they are, in hexadecimal, or in JSON. The forms are the same for messages, answers and
-//! values of regions.
+//! Payloads on standard output: as they are, in hexadecimal, or in JSON. The forms are the same for messages,
+//! answers and values of regions.
 
 use std::fmt::Write;
 

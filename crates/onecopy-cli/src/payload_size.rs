@@ -1,4 +1,5 @@
-//! Whether bytes can be a payload of a type, as far as their number tells: what is wrong is better said before it is sent.
+//! Whether bytes can be a payload of a type, as far as their number tells: what is wrong is better said
+//! before it is sent.
 
 use onecopy::payload_type::{PayloadKind, PayloadType};
 

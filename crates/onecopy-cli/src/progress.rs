@@ -42,7 +42,7 @@ impl Counter {
     pub(crate) fn new(of: &'static str) -> Result<Self, Failure> {
         let bar = indicatif::ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let style =
-            ProgressStyle::with_template("{human_pos} {msg}  {per_sec}").map_err(std::io::Error::other);
+            ProgressStyle::with_template("{msg}: {human_pos}  {per_sec}").map_err(std::io::Error::other);
         bar.set_style(style.map_err(Failure::system("lay out a progress bar"))?);
         bar.set_message(of);
         Ok(Self { bar })

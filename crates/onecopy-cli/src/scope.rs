@@ -50,7 +50,8 @@ impl Scope {
         self.visit_as("onecopy")
     }
 
-    /// Joins the instance if it runs, with or without a broker just now: looking at nothing must not make something. `name` is what `onecopy status` shows.
+    /// Joins the instance if it runs, with or without a broker just now: looking at nothing must not make
+    /// something. `name` is what `onecopy status` shows.
     pub(crate) fn visit_as(&self, name: &str) -> Result<Visit, Failure> {
         let instance = self.instance()?;
         let absent = || Failure::NoBroker {
@@ -63,7 +64,8 @@ impl Scope {
     }
 }
 
-/// Lets this program have as many files open as it may. What it could have before is remembered for programs that it starts.
+/// Lets this program have as many files open as it may. What it could have before is remembered for programs
+/// that it starts.
 pub(crate) fn raise_open_files() {
     match onecopy::open_files::raise_limit() {
         Ok(before) => drop(OPEN_FILES_BEFORE.set(before)),

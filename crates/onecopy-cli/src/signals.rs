@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM, as something a command waits for beside its input and its messages, so that it ends in order: its
-//! buffers written, its broker's socket removed.
+//! SIGINT and SIGTERM, as something a command waits for beside its input and its messages, so that it ends in
+//! order: its buffers written, its broker's socket removed.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,5 +1,5 @@
-//! What systemd hands to a service that it starts, and what it likes to be told: `LISTEN_FDS` and `sd_notify`. Both are a few
-//! lines of environment and one datagram, so there is no library for it here.
+//! What systemd hands to a service that it starts, and what it likes to be told: `LISTEN_FDS` and
+//! `sd_notify`. Both are a few lines of environment and one datagram, so there is no library for it here.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,4 +1,5 @@
-//! The demo, with little to stream: what it claims is checked by itself, so here it is only made to fail and to succeed.
+//! The demo, with little to stream: what it claims is checked by itself, so here it is only made to fail and
+//! to succeed.
 
 mod common;
 

@@ -253,7 +253,11 @@ fn only_sharers_in_the_background_are_ended_by_others() {
     let mut stdin = job.stdin.take().unwrap();
     let stderr = wait_for(&mut job, "uses the shared index");
     let (code, _, said) = run(&world, &["unshare", path(&bam)]);
-    assert_eq!((code, said.contains("1 others have it open until they end")), (Some(0), true), "{said}");
+    assert_eq!(
+        (code, said.contains("still open in 1 other place, until closed there")),
+        (Some(0), true),
+        "{said}"
+    );
     let (code, _, said) = run(&world, &["unshare", path(&bam)]);
     assert_eq!((code, said.contains("nobody shares the index of")), (Some(3), true), "{said}");
     std::io::Write::write_all(&mut stdin, b"read:199\n").unwrap();

@@ -63,6 +63,24 @@ fn a_recording_is_replayed_with_types_headers_and_delivery() {
 }
 
 #[test]
+fn one_message_is_not_called_messages() {
+    let world = World::new();
+    let path = world.path().join("one.mcap");
+    let path = path.to_str().unwrap();
+    let node = world.node();
+    let mut publisher = node.topic::<u8>("byte").unwrap().publisher().reliable().open().unwrap();
+    let recording = record(&world, &[path, "byte", "--count", "1"]);
+    publisher.publish(&7).unwrap();
+    let (code, _, said) = recording.finish();
+    assert!(code == Some(0) && said.contains("onecopy: 1 message in "), "{said}");
+    let info = world.run(&["topic", "info", "byte"]);
+    assert!(text(&info.stdout).contains("u8 (1 byte, aligned to 1)"), "{}", text(&info.stdout));
+    drop(publisher);
+    let replayed = world.run(&["topic", "replay", path, "--rate", "inf"]);
+    assert!(text(&replayed.stderr).contains("1 message on 1 topic in "), "{}", text(&replayed.stderr));
+}
+
+#[test]
 fn a_signal_ends_a_recording_and_a_kill_leaves_whole_chunks() {
     let world = World::new();
     let node = world.node();

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use onecopy::counted;
+
 /// A failure of this crate. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,7 +140,7 @@ pub enum GenomeError {
 #[non_exhaustive]
 pub enum IndexFault {
     /// Not even the header.
-    #[error("its {bytes} bytes are less than a header")]
+    #[error("it has {}, which is less than a header", counted(*bytes, "byte"))]
     NoHeader {
         /// Its size.
         bytes: u64,
@@ -151,7 +153,8 @@ pub enum IndexFault {
     },
     /// Its parts don't add up to its size.
     #[error(
-        "its header promises {names_bytes} bytes of names and {records} records, and it has {bytes} bytes"
+        "its header promises {} of names and {}, and it has {}",
+        counted(*names_bytes, "byte"), counted(*records, "record"), counted(*bytes, "byte")
     )]
     Size {
         /// Bytes of names, as the header says.
@@ -165,7 +168,7 @@ pub enum IndexFault {
     #[error("its last name has no end")]
     Unterminated,
     /// A record points behind the names.
-    #[error("record {record} has its name at {offset}, and there are {names_bytes} bytes of names")]
+    #[error("record {record} has its name at {offset}, and the names end at {names_bytes}")]
     NameOffset {
         /// Which record, from 0.
         record: u64,
@@ -175,7 +178,7 @@ pub enum IndexFault {
         names_bytes: u64,
     },
     /// A record points behind the alignments.
-    #[error("it has an alignment at byte {offset}, and the BAM file has {file_bytes} bytes")]
+    #[error("it has an alignment at byte {offset}, and the BAM file has {}", counted(*file_bytes, "byte"))]
     AlignmentOffset {
         /// The place of its block.
         offset: u64,

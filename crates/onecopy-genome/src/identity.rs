@@ -1,7 +1,7 @@
-//! Which file an index belongs to. Files of many gigabytes can't be hashed whenever a job starts, so the identity is the
-//! file's size and a hash of parts of it: its beginning (which holds a BAM file's header), its end, and samples spread
-//! evenly between. Files that differ have other compressed blocks from the difference on, and so another identity; a
-//! copy, or a file that was only touched, has the same.
+//! Which file an index belongs to. Files of many gigabytes can't be hashed whenever a job starts, so the
+//! identity is the file's size and a hash of parts of it: its beginning (which holds a BAM file's header),
+//! its end, and samples spread evenly between. Files that differ have other compressed blocks from the
+//! difference on, and so another identity; a copy, or a file that was only touched, has the same.
 
 use std::fmt;
 use std::fs::File;

@@ -2,8 +2,8 @@
 //! thousand that share one index.
 //!
 //! [`bri::BuildOptions`] writes an index of read names in the public format "bri"; [`share`] publishes it as a dataset;
-//! [`NameIndex`] opens either and makes sure whose it is; [`Reads`] gives the alignments of a name; [`Convert`] converts
-//! positions.
+//! [`NameIndex`] opens either and makes sure whose it is; [`Reads`] gives the alignments of a name;
+//! [`Convert`] converts positions.
 //!
 //! ```no_run
 //! use std::path::Path;

@@ -1,5 +1,5 @@
-//! An index as it is shared: laid out so that a name is found, with all that is known of it, by two looks at memory. The
-//! public format needs two for every doubling of its size: it is made for files.
+//! An index as it is shared: laid out so that a name is found, with all that is known of it, by two looks at
+//! memory. The public format needs two for every doubling of its size: it is made for files.
 //!
 //! *Entries*, one for each name, in the order of the names:
 //!
@@ -182,7 +182,8 @@ impl<'a> Lookup<'a> {
         let mut reach = reach(self.bucket(number)).min(REACH_MAX);
         loop {
             let bucket = self.bucket(number);
-            // No branch depends on which slot it is: the processor would guess wrong, and begin the look that follows late.
+            // No branch depends on which slot it is: the processor would guess wrong, and begin the look that
+            // follows late.
             let mut alike = alike(bucket, hash);
             while alike != 0 {
                 let entry = self.entries.get(offset(bucket, slot_of(alike))..).unwrap_or_default();
@@ -295,8 +296,9 @@ fn fingerprint(hash: u64) -> u16 {
     (hash as u16).max(1)
 }
 
-/// The slots of a bucket that hold this part of the hash, each as the highest bit of its part of the first bytes. The lowest
-/// that is set is right; a higher one can be wrong, and is found out when its name is compared.
+/// The slots of a bucket that hold this part of the hash, each as the highest bit of its part of the first
+/// bytes. The lowest that is set is right; a higher one can be wrong, and is found out when its name is
+/// compared.
 #[inline]
 fn alike(bucket: &[u8; BUCKET_BYTES], hash: u64) -> u128 {
     let parts = u128::from_le_bytes(*bucket.first_chunk().expect("a bucket has 64 bytes"));

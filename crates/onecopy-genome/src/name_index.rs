@@ -36,9 +36,9 @@ pub fn default_index_path(bam: &Path) -> PathBuf {
 }
 
 impl NameIndex {
-    /// Opens the index of `bam` in the file `index`, and makes sure that it is of this BAM file: by the identity that was
-    /// noted when it was made; if nothing was noted, because another program made it, by comparing alignments from all
-    /// over the file with the names that the index has for them.
+    /// Opens the index of `bam` in the file `index`, and makes sure that it is of this BAM file: by the
+    /// identity that was noted when it was made; if nothing was noted, because another program made it, by
+    /// comparing alignments from all over the file with the names that the index has for them.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! Work done by several threads, whose results come in the order in which the work was taken. A fixed amount is under way at
-//! any time, so memory does not depend on how much there is; and an error is the first one in that order, so it is the
-//! same for any number of threads.
+//! Work done by several threads, whose results come in the order in which the work was taken. A fixed amount
+//! is under way at any time, so memory does not depend on how much there is; and an error is the first one in
+//! that order, so it is the same for any number of threads.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -11,8 +11,8 @@ use crate::error::GenomeError;
 /// Pieces of work under way for each thread: enough that a slow one does not stop the others at once.
 const PIECES_PER_THREAD: u64 = 8;
 
-/// Takes work until there is none, has `work` done on all of the threads, each with what `start` gave it, and consumes the
-/// results on this one, which is one of the threads.
+/// Takes work until there is none, has `work` done on all of the threads, each with what `start` gave it, and
+/// consumes the results on this one, which is one of the threads.
 pub(crate) fn run<Piece: Send, Done: Send, Worker>(
     threads: NonZero<usize>,
     take: impl FnMut() -> Result<Option<Piece>, GenomeError> + Send,

@@ -25,8 +25,8 @@ pub(crate) fn record(index: &Path, bam: &FileIdentity) -> Result<(), GenomeError
     files::write_whole(&path_of(index), line.as_bytes())
 }
 
-/// The BAM file the index is of, if that was noted for this very index. An index from elsewhere has no note, and one that was
-/// replaced from elsewhere has one that speaks of another.
+/// The BAM file the index is of, if that was noted for this very index. An index from elsewhere has no note,
+/// and one that was replaced from elsewhere has one that speaks of another.
 fn noted(index: &Path) -> Result<Option<FileIdentity>, GenomeError> {
     let Ok(line) = std::fs::read_to_string(path_of(index)) else { return Ok(None) };
     let Some((bam, this)) = line.trim_end().split_once(' ') else { return Ok(None) };

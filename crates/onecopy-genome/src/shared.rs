@@ -1,5 +1,5 @@
-//! An index that all processes of a machine share: a dataset with the names and what finds them. It is found by the identity of
-//! the BAM file, so whoever has that file, by whatever path, finds it.
+//! An index that all processes of a machine share: a dataset with the names and what finds them. It is found
+//! by the identity of the BAM file, so whoever has that file, by whatever path, finds it.
 
 use std::fmt;
 use std::path::Path;

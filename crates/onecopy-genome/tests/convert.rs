@@ -203,7 +203,8 @@ fn only_certain_whole_primary_reads_vote_and_each_with_its_own_end() {
     let files = small(&folder, &first, &second);
     let convert = Convert { has_evidence: true, ..convert(&files, &folder, "sq0:15\n") };
     run(&convert).unwrap();
-    // The first end, the last end and the one of unknown quality: three places with a vote each; the first in order wins.
+    // The first end, the last end and the one of unknown quality: three places with a vote each; the first in
+    // order wins.
     let rows = table(&folder, "out.txt");
     assert_eq!(rows[1], ["sq0", "15", "A", "sq0", "39", "A", "0", "1", "3", "sq0", "40", "1"]);
 }

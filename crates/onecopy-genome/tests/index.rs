@@ -1,5 +1,5 @@
-//! Indexes of read names: what is written, told by a reader that shares nothing with the one under test; and what is made of
-//! files that are not what they should be.
+//! Indexes of read names: what is written, told by a reader that shares nothing with the one under test; and
+//! what is made of files that are not what they should be.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;

@@ -62,8 +62,8 @@ impl ForkGuard {
         }
     }
 
-    /// A number that changes with [`Self::move_mark`], and is another one in a child: one look tells who remembers it that
-    /// neither has happened.
+    /// A number that changes with [`Self::move_mark`], and is another one in a child: one look tells who
+    /// remembers it that neither has happened.
     #[inline]
     pub fn mark(&self) -> u64 {
         self.word().load(Ordering::Acquire)

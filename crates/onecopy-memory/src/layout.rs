@@ -254,8 +254,8 @@ pub struct CountersHeader {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct ReaderCounters {
-    /// Number of the subscriber within its node; 0 while the line is nobody's. The others count only while it is the same
-    /// before and after.
+    /// Number of the subscriber within its node; 0 while the line is nobody's. The others count only while it
+    /// is the same before and after.
     pub reader: AtomicU64,
     /// Node of the writer.
     pub writer_node: AtomicU64,

@@ -21,6 +21,7 @@
 //! | [`wait`] | sleeping on futexes, and doorbells for event loops |
 //! | [`range_lock`] | a register of the living that the kernel keeps |
 //! | [`peer_groups`] | the groups of a process at the other end of a socket |
+//! | [`counted`] | numbers of things in sentences |
 //! | [`kernel`] | what this kernel offers, and the fall-backs where it does not |
 //! | [`sync`] | atomics and barriers, swapped for loom's when a model is checked |
 //!
@@ -29,6 +30,7 @@
 
 pub mod board;
 mod collapse;
+pub mod counted;
 pub mod counters;
 pub mod dataset;
 pub mod fork;

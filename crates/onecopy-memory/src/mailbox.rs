@@ -31,8 +31,8 @@ impl<T> Mailbox<T> {
         {
             let mut posts = lock(&self.posts);
             posts.push(post);
-            // Release: pairs with the acquire in `has_news`. Inside the lock, so that who sees the version and takes the
-            // lock finds the post.
+            // Release: pairs with the acquire in `has_news`. Inside the lock, so that who sees the version
+            // and takes the lock finds the post.
             self.version.fetch_add(1, Ordering::Release);
         }
         self.posted.bump_and_wake();

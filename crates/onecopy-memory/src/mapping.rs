@@ -87,8 +87,9 @@ impl Mapping {
     /// Tells the kernel how the mapping is used.
     pub(crate) fn advise(&self, advice: Advice) -> Result<(), rustix::io::Errno> {
         debug_assert_eq!(advice, Advice::LinuxDontFork, "others may change what the memory holds");
-        // SAFETY: the range is this mapping's own. A child that does not inherit it has nothing there that it could refer
-        // to: references into the mapping are its owner's, and no thread of the owner runs in the child's memory.
+        // SAFETY: the range is this mapping's own. A child that does not inherit it has nothing there that it
+        // could refer to: references into the mapping are its owner's, and no thread of the owner runs in the
+        // child's memory.
         unsafe { rustix::mm::madvise(self.base.as_ptr(), self.len, advice) }
     }
 

@@ -1,6 +1,6 @@
-//! Who is at the other end of a Unix socket (`SO_PEERCRED`). Our crate for system calls has this option, but takes a process
-//! number of 0 for impossible; yet that is what the kernel says of a process in another PID name space, as a container's
-//! program sees the host's.
+//! Who is at the other end of a Unix socket (`SO_PEERCRED`). Our crate for system calls has this option, but
+//! takes a process number of 0 for impossible; yet that is what the kernel says of a process in another PID
+//! name space, as a container's program sees the host's.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -24,8 +24,8 @@ pub struct PeerCredentials {
 const BYTES: u32 = 12;
 const _: () = assert!(size_of::<PeerCredentials>() == BYTES as usize);
 
-// SAFETY: this is the declaration of the C library's `getsockopt` for every target of this crate (`socklen_t` is 32 bits wide
-// on Linux).
+// SAFETY: this is the declaration of the C library's `getsockopt` for every target of this crate (`socklen_t`
+// is 32 bits wide on Linux).
 unsafe extern "C" {
     fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int;
 }
@@ -44,8 +44,8 @@ unsafe extern "C" {
 /// ```
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
     let (mut peer, mut length) = (PeerCredentials::default(), BYTES);
-    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many (asserted above), and how many it wrote to
-    // `length`; any bytes make valid numbers. The descriptor is borrowed, so it is open.
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many (asserted above), and
+    // how many it wrote to `length`; any bytes make valid numbers. The descriptor is borrowed, so it is open.
     let result = unsafe {
         getsockopt(
             socket.as_fd().as_raw_fd(),

@@ -1,5 +1,5 @@
-//! The groups of the process at the other end of a Unix socket (`SO_PEERGROUPS`, Linux 4.13). No crate of ours wraps this
-//! option, whose value has any length.
+//! The groups of the process at the other end of a Unix socket (`SO_PEERGROUPS`, Linux 4.13). No crate of
+//! ours wraps this option, whose value has any length.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -12,8 +12,8 @@ const GROUPS_MAX: usize = 65_536;
 /// Enough for nearly every process, so that one call does.
 const GROUPS_USUAL: usize = 32;
 
-// SAFETY: this is the declaration of the C library's `getsockopt` for every target of this crate (`socklen_t` is 32 bits wide
-// on Linux).
+// SAFETY: this is the declaration of the C library's `getsockopt` for every target of this crate (`socklen_t`
+// is 32 bits wide on Linux).
 unsafe extern "C" {
     fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int;
 }
@@ -35,9 +35,9 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     loop {
         let room_bytes = size_of_val(groups.as_slice());
         let mut length = u32::try_from(room_bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has that many, and the number that it wrote
-        // or would need to `length`; both outlive the call, and any bytes make valid numbers. The descriptor is borrowed, so
-        // it is open.
+        // SAFETY: the kernel writes at most `length` bytes to `groups`, which has that many, and the number
+        // that it wrote or would need to `length`; both outlive the call, and any bytes make valid numbers.
+        // The descriptor is borrowed, so it is open.
         let result = unsafe {
             getsockopt(
                 socket.as_fd().as_raw_fd(),

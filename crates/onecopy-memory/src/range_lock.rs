@@ -1,5 +1,6 @@
-//! Locks on single bytes of a file that belong to an open file and end with it (`F_OFD_SETLK`). The kernel lists whoever
-//! holds one, so a file in which everybody locks a byte of its own is a register of the living that nobody has to keep.
+//! Locks on single bytes of a file that belong to an open file and end with it (`F_OFD_SETLK`). The kernel
+//! lists whoever holds one, so a file in which everybody locks a byte of its own is a register of the living
+//! that nobody has to keep.
 //!
 //! The only system call here that no crate of ours wraps.
 
@@ -38,8 +39,8 @@ unsafe extern "C" {
 
 fn call(file: impl AsFd, command: c_int, mut lock: Flock) -> io::Result<Flock> {
     loop {
-        // SAFETY: both commands take a pointer to one `struct flock`, which is what `lock` is (asserted above), and which
-        // outlives the call; the descriptor is borrowed, so it is open.
+        // SAFETY: both commands take a pointer to one `struct flock`, which is what `lock` is (asserted
+        // above), and which outlives the call; the descriptor is borrowed, so it is open.
         let result = unsafe { fcntl(file.as_fd().as_raw_fd(), command, std::ptr::from_mut(&mut lock)) };
         if result != -1 {
             return Ok(lock);
@@ -57,8 +58,8 @@ fn byte(at: u64, kind: i16) -> io::Result<Flock> {
     Ok(Flock { kind, whence: SEEK_SET, start, length: 1, pid: 0 })
 }
 
-/// Locks one byte, which need not exist, for `file` as it is open here and wherever else it was passed to. Others may lock
-/// the same byte. A file that is open for reading will do.
+/// Locks one byte, which need not exist, for `file` as it is open here and wherever else it was passed to.
+/// Others may lock the same byte. A file that is open for reading will do.
 ///
 /// # Errors
 ///
@@ -102,11 +103,25 @@ pub fn lock_byte_alone(file: impl AsFd, at: u64) -> io::Result<bool> {
     }
 }
 
-/// Who has that byte locked through another open file than this one. Who may only read the file can't pass for an owner.
+/// Who has that byte locked through another open file than this one. Who may only read the file can't pass
+/// for an owner.
 ///
 /// # Errors
 ///
 /// As for [`lock_byte`].
+///
+/// ```
+/// use onecopy_memory::range_lock::{Holder, holder_of, lock_byte, lock_byte_alone};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("lab.lock");
+/// let owner = std::fs::File::create(&path)?;
+/// let (one, other) = (std::fs::File::open(&path)?, std::fs::File::open(&path)?);
+/// assert!(lock_byte_alone(&owner, 7)?);
+/// lock_byte(&one, 8)?;
+/// assert_eq!((holder_of(&other, 7)?, holder_of(&other, 8)?), (Holder::Owner, Holder::Sharers));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn holder_of(file: impl AsFd, at: u64) -> io::Result<Holder> {
     Ok(match call(file, F_OFD_GETLK, byte(at, F_WRLCK)?)?.kind {
         F_UNLCK => Holder::Nobody,
@@ -124,8 +139,9 @@ pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
     Ok(holder_of(file, at)? != Holder::Nobody)
 }
 
-/// All bytes of `range` that others have locked, in no particular order; at most `most`. Of a lock on more than one byte, which
-/// is none of [`lock_byte`]'s, the first is told: nobody can hide the end of the list behind it, or make it endless.
+/// All bytes of `range` that others have locked, in no particular order; at most `most`. Of a lock on more
+/// than one byte, which is none of [`lock_byte`]'s, the first is told: nobody can hide the end of the list
+/// behind it, or make it endless.
 ///
 /// # Errors
 ///

@@ -1,8 +1,9 @@
 //! How soon a thread that others wait for has its turn on a machine where all processors are busy.
 //!
-//! Short time slices take no privilege: the scheduler lets a thread that asks for them have its turn sooner, and have no more of
-//! the processor for it (EEVDF, Linux 6.12); so whoever waits for such a thread does not wait for everybody else's slices to
-//! end. More of the processor is a matter of the nice value, which only the privileged may lower.
+//! Short time slices take no privilege: the scheduler lets a thread that asks for them have its turn sooner,
+//! and have no more of the processor for it (EEVDF, Linux 6.12); so whoever waits for such a thread does not
+//! wait for everybody else's slices to end. More of the processor is a matter of the nice value, which only
+//! the privileged may lower.
 //!
 //! Two system calls that no crate of ours wraps.
 
@@ -47,8 +48,9 @@ unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
 }
 
-/// Asks for slices of this length, from 0.1 to 100 ms, for the calling thread, and those that it starts later. A kernel that
-/// does not know them changes nothing, and neither does this where an administrator has chosen a policy without slices.
+/// Asks for slices of this length, from 0.1 to 100 ms, for the calling thread, and those that it starts
+/// later. A kernel that does not know them changes nothing, and neither does this where an administrator has
+/// chosen a policy without slices.
 ///
 /// # Errors
 ///
@@ -69,14 +71,16 @@ pub struct Preference {
 }
 
 impl Preference {
-    /// As [`shorten`], for a thread that is somebody else's: for as long as it waits for something that takes others next to
-    /// nothing. `None` where that changes nothing: the slices are as short already, the kernel does not know them, or may not.
+    /// As [`shorten`], for a thread that is somebody else's: for as long as it waits for something that takes
+    /// others next to nothing. `None` where that changes nothing: the slices are as short already, the kernel
+    /// does not know them, or may not.
     pub fn by_slice(slice: Duration) -> Option<Self> {
         exchange(slice).ok().flatten().map(Self::of)
     }
 
-    /// More of the processor, for a piece of work that all wait for: the nice value, unless it is as low already. `None` where
-    /// that changes nothing, or the process has no right to (`CAP_SYS_NICE`, or `ulimit -e` of 20 less the value).
+    /// More of the processor, for a piece of work that all wait for: the nice value, unless it is as low
+    /// already. `None` where that changes nothing, or the process has no right to (`CAP_SYS_NICE`, or `ulimit
+    /// -e` of 20 less the value).
     pub fn by_nice(nice: i32) -> Option<Self> {
         let before = attributes().ok()?;
         if !has_slices(&before) || before.nice <= nice {
@@ -121,7 +125,8 @@ fn set_attributes(attributes: &Attributes) -> io::Result<()> {
 
 fn attributes() -> io::Result<Attributes> {
     let mut attributes = Attributes::default();
-    // SAFETY: number 0 is the calling thread; the kernel writes at most `SIZE` bytes, which `attributes` has (asserted above).
+    // SAFETY: number 0 is the calling thread; the kernel writes at most `SIZE` bytes, which `attributes` has
+    // (asserted above).
     check(unsafe { syscall(SCHED_GETATTR, 0_i32, std::ptr::from_mut(&mut attributes), SIZE, 0_u32) })?;
     Ok(attributes)
 }

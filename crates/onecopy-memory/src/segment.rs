@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::ProtFlags;
 
+use crate::counted::counted;
 use crate::layout::{FORMAT_VERSION, HEADER_BYTES, MAGIC, SegmentHeader, SegmentKind};
 use crate::mapping::Mapping;
 use crate::sync::{Arc, Ordering};
@@ -33,7 +34,8 @@ pub enum SegmentError {
     TooManyDescriptors(#[source] io::Error),
     /// The kernel has no memory, or no address space, for it.
     #[error(
-        "no memory for a segment of {bytes} bytes: lower the byte budget, or raise the memory limit (cgroup, `ulimit -v`, vm.max_map_count)"
+        "no memory for a segment of {}: lower the byte budget, or raise the memory limit (cgroup, `ulimit -v`, vm.max_map_count)",
+        counted(*bytes, "byte")
     )]
     OutOfMemory {
         /// Size that was asked for.
@@ -76,7 +78,7 @@ pub enum SegmentError {
         theirs: u64,
     },
     /// The header claims another size than the memory has.
-    #[error("segment header says {claimed} bytes, the memory has {actual}")]
+    #[error("segment header says {}, the memory has {actual}", counted(*claimed, "byte"))]
     Size {
         /// Size in the header.
         claimed: u64,
@@ -101,7 +103,9 @@ pub enum SegmentError {
     },
     /// The sizes inside a region's header contradict each other.
     #[error(
-        "region geometry is impossible: values of {capacity_bytes} bytes aligned to {alignment_bytes}, flags {flags:#x}, in {total_bytes} bytes"
+        "region geometry is impossible: values of {} aligned to {alignment_bytes}, flags {flags:#x}, in {}",
+        counted(*capacity_bytes, "byte"),
+        counted(*total_bytes, "byte")
     )]
     RegionGeometry {
         /// Largest value in the header.
@@ -115,7 +119,10 @@ pub enum SegmentError {
     },
     /// The sizes inside a ring's header contradict each other.
     #[error(
-        "ring geometry is impossible: {capacity} slots of {slot_bytes} bytes, history {history}, in {total_bytes} bytes"
+        "ring geometry is impossible: {} of {}, history {history}, in {}",
+        counted(*capacity, "slot"),
+        counted(*slot_bytes, "byte"),
+        counted(*total_bytes, "byte")
     )]
     Geometry {
         /// Number of slots in the header.
@@ -185,6 +192,18 @@ impl Segment {
 }
 
 /// Somebody else's segment, mapped read-only, its header checked.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::segment::{Segment, SegmentError, View};
+///
+/// let segment = Segment::create(SegmentKind::Pool, 1 << 16, 0)?;
+/// let received = || segment.descriptor().try_clone_to_owned();
+/// assert_eq!(View::open(received()?, SegmentKind::Pool)?.total_bytes(), 1 << 16);
+/// // Nothing that comes from another process is believed.
+/// assert!(matches!(View::open(received()?, SegmentKind::Ring), Err(SegmentError::Kind { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct View {
     mapping: Arc<Mapping>,
@@ -203,8 +222,8 @@ impl View {
         Ok(Self { mapping, layout_hash })
     }
 
-    /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says whether it is
-    /// one.
+    /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
+    /// whether it is one.
     ///
     /// # Errors
     ///

@@ -106,8 +106,8 @@ mod futex {
             value
         }
 
-        /// Changes the value and wakes everyone who sleeps on it. Only threads of the process that owns the word may call
-        /// this.
+        /// Changes the value and wakes everyone who sleeps on it. Only threads of the process that owns the
+        /// word may call this.
         pub fn bump_and_wake(&self) {
             self.0.fetch_add(1, Ordering::Release);
             self.wake();

@@ -36,6 +36,14 @@ impl Woken {
 pub const FUTEXES_MAX: usize = 128;
 
 /// Time left until a deadline; `None` waits for ever.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let soon = Instant::now() + Duration::from_secs(9);
+/// assert!(onecopy_memory::wait::remaining(Some(soon)) > Some(Duration::from_secs(1)));
+/// assert_eq!(onecopy_memory::wait::remaining(None), None);
+/// ```
 pub fn remaining(deadline: Option<Instant>) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
@@ -123,6 +131,19 @@ pub struct Doorbell {
 }
 
 /// What [`Doorbell::listen`] found.
+///
+/// ```
+/// use onecopy_memory::wait::Doorbell;
+///
+/// let (doorbell, ringer) = Doorbell::pair()?;
+/// ringer.ring();
+/// let heard = doorbell.listen();
+/// assert!(heard.rung && !heard.is_broken);
+/// drop(ringer);
+/// // Nobody can ring it any more, and it stays readable for ever.
+/// assert!(doorbell.listen().is_broken);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     /// It was rung.
@@ -133,11 +154,13 @@ pub struct Heard {
 
 /// Rings taken back by one call of the kernel.
 const RINGS_AT_ONCE: usize = 256;
-/// How often the kernel is called for them: somebody who rings without end must not keep us listening. A socket's buffer
-/// has room for less.
+/// How often the kernel is called for them: somebody who rings without end must not keep us listening. A
+/// socket's buffer has room for less.
 const READS_MAX: usize = 8;
 
 /// The ringing half of a doorbell; given to the process that is to ring.
+///
+/// See [`Doorbell`] for an example.
 #[derive(Debug)]
 pub struct Ringer {
     socket: OwnedFd,

@@ -47,9 +47,9 @@ fn load_rest(words: &[AtomicU64], bytes: &mut [u8]) {
 #[inline(always)]
 fn load_pair(words: &[AtomicU64; 2]) -> [u8; 16] {
     let pair: std::arch::x86_64::__m128i;
-    // SAFETY: reads the 16 bytes of `words`, which are mapped for as long as they are borrowed; the instruction asks for no
-    // alignment. That another process may be writing them is no race to the compiler, which does not look into it. Of a
-    // vector's 16 bytes any are valid as bytes.
+    // SAFETY: reads the 16 bytes of `words`, which are mapped for as long as they are borrowed; the
+    // instruction asks for no alignment. That another process may be writing them is no race to the compiler,
+    // which does not look into it. Of a vector's 16 bytes any are valid as bytes.
     unsafe {
         std::arch::asm!(
             "movdqu {pair}, [{words}]",
@@ -107,7 +107,8 @@ fn load_pair(words: &[AtomicU64; 2]) -> [u8; 16] {
 #[inline(always)]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
-    // By words, not by more: what the user just wrote as words could not be loaded as more before it has reached the cache.
+    // By words, not by more: what the user just wrote as words could not be loaded as more before it has
+    // reached the cache.
     for (word, bytes) in words[..whole.len()].iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }

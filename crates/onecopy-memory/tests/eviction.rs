@@ -1,5 +1,5 @@
-//! A reliable writer that goes on without readers that do not move: what it may overwrite then, and what not; and how they
-//! find out, or never need to.
+//! A reliable writer that goes on without readers that do not move: what it may overwrite then, and what not;
+//! and how they find out, or never need to.
 
 mod pair;
 

@@ -1,5 +1,5 @@
-//! Models of a reliable writer that goes on without a reader: whatever the moment, that reader gets whole messages in order,
-//! and then either all the others or the news that they are gone.
+//! Models of a reliable writer that goes on without a reader: whatever the moment, that reader gets whole
+//! messages in order, and then either all the others or the news that they are gone.
 #![cfg(loom)]
 
 mod model;

@@ -1,5 +1,5 @@
-//! Models of what ends in a shared region: its lock for good, a lock that is handed on as it was found, and a seat that is
-//! given up while something is held.
+//! Models of what ends in a shared region: its lock for good, a lock that is handed on as it was found, and a
+//! seat that is given up while something is held.
 #![cfg(loom)]
 
 mod model;
@@ -12,8 +12,8 @@ fn region(bytes: usize, value: &[u8]) -> SharedRegion {
     SharedRegion::heap(RegionGeometry::new(bytes, 8).expect("possible sizes"), value)
 }
 
-/// The value moves to another region. Who comes for the old lock, or sleeps on it, gets it before that or is told, and then
-/// knows what the one who moved it has done.
+/// The value moves to another region. Who comes for the old lock, or sleeps on it, gets it before that or is
+/// told, and then knows what the one who moved it has done.
 #[test]
 fn a_lock_that_is_retired_while_others_want_it() {
     model::check(3, || {
@@ -39,7 +39,8 @@ fn a_lock_that_is_retired_while_others_want_it() {
     });
 }
 
-/// The first survivor finds the lock abandoned and can't do what has to be done about it; the second is told all the same.
+/// The first survivor finds the lock abandoned and can't do what has to be done about it; the second is told
+/// all the same.
 #[test]
 fn an_abandoned_lock_that_is_passed_on() {
     model::check(3, || {

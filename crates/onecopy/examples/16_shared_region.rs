@@ -1,4 +1,5 @@
-//! A region that several processes write, by turns: whole updates, none of them lost, and a file that keeps the last one.
+//! A region that several processes write, by turns: whole updates, none of them lost, and a file that keeps
+//! the last one.
 //!
 //! Run it with `cargo run -p onecopy --example 16_shared_region`.
 

@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(view.bytes()?, b"hello");
     println!("version {} of {:?}: BLAKE3 {}", view.version(), view.name(), view.verify()?);
 
-    // Named sections, typed and aligned, written where they will be read. Offsets, not pointers, lead from one to another.
+    // Named sections, typed and aligned, written where they will be read. Offsets, not pointers, lead from
+    // one to another.
     let names = ["Bern", "Oslo", "Quito"];
     let text: String = names.concat();
     let mut draft = loader

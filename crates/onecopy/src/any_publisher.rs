@@ -17,6 +17,22 @@ use crate::publisher::PublisherBuilder;
 use crate::sender::Sender;
 
 /// How an untyped publisher is to be set up; from [`crate::AnyTopic::publisher`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::Delivery;
+/// use onecopy::payload_type::PayloadType;
+///
+/// let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
+/// // As the topic was when it was recorded, say.
+/// let topic = node.any_topic("counter")?;
+/// let builder = topic.publisher(PayloadType::value::<u64>()).delivery(Delivery::Reliable);
+/// builder.open()?.publish(&7_u64.to_ne_bytes(), &[])?;
+/// assert_eq!(subscriber.receive()?.as_deref(), Some(&7));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until open()"]
 pub struct AnyPublisherBuilder {
@@ -188,8 +204,8 @@ impl AnyPublisher {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once if no subscriber can
-    /// change it; else as for [`Self::publish`].
+    /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once
+    /// if no subscriber can change it; else as for [`Self::publish`].
     pub fn publish_within(&mut self, payload: &[u8], header: &[u8], timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now().checked_add(timeout);
         let bytes = self.sizes.chunk_header_bytes() + payload.len();

@@ -94,7 +94,8 @@ impl<H: PlainData> Content<H> {
         P::from_bytes(self.bytes()).expect("length and alignment were checked when the message was received")
     }
 
-    /// Makes what is held the message, whose payload begins at `offset`, behind the header; `false` if it is too short for that.
+    /// Makes what is held the message, whose payload begins at `offset`, behind the header; `false` if it is
+    /// too short for that.
     #[inline]
     pub(crate) fn open_chunk(&mut self, offset: usize) -> bool {
         let Some(chunk) = self.held.as_ref().filter(|chunk| chunk.bytes().len() >= offset) else {

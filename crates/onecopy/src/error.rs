@@ -1,6 +1,7 @@
 //! What can go wrong, apart by who has to act: each operation has its own small error, and all of them convert into
 //! [`Error`] for callers that only pass them on.
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::hold::HoldError;
 use onecopy_memory::ring::BudgetExhausted;
 use onecopy_memory::segment::SegmentError;
@@ -12,6 +13,15 @@ use crate::payload_type::TypeDescriptionError;
 use crate::topic_name::TopicNameError;
 
 /// Any error of this library.
+///
+/// ```
+/// # use std::time::Duration;
+/// /// Opening, and waiting, each with an error of its own.
+/// fn newest(node: &onecopy::Node) -> Result<u64, onecopy::Error> {
+///     let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
+///     Ok(*subscriber.wait(Duration::from_secs(1))?)
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,7 +41,10 @@ pub enum Error {
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
     /// Bytes that are no message of the topic's type.
-    #[error("{payload_bytes} bytes with a header of {header_bytes} are no message of the topic's type")]
+    #[error(
+        "a payload of {} with a header of {header_bytes} is no message of the topic's type",
+        counted(*payload_bytes, "byte")
+    )]
     Misfit {
         /// Of the payload.
         payload_bytes: usize,
@@ -138,7 +151,8 @@ pub enum LoanError {
     /// The broker has let go of this node, so subscribers can't be given further memory, and what they have is not
     /// enough.
     #[error(
-        "{requested_bytes} bytes do not fit into what is free of this publisher's {memory_bytes}, which cannot grow because the broker has let go of this node: open a new node and publisher"
+        "a message of {} does not fit into what is free of this publisher's {memory_bytes}, which cannot grow because the broker has let go of this node: open a new node and publisher",
+        counted(*requested_bytes, "byte")
     )]
     BrokerGone {
         /// Size of the message.
@@ -166,7 +180,7 @@ pub enum LoanError {
         most: usize,
     },
     /// Only part of a list of messages could be published.
-    #[error("published {published} messages, then: {cause}")]
+    #[error("published {}, then: {cause}", counted(*published, "message"))]
     Partial {
         /// How many are out.
         published: usize,
@@ -175,7 +189,10 @@ pub enum LoanError {
         cause: Box<LoanError>,
     },
     /// More bytes than memory has addresses.
-    #[error("a message of {elements} elements of {element_bytes} bytes is larger than any memory")]
+    #[error(
+        "a message of {} of {} is larger than any memory",
+        counted(*elements, "element"), counted(*element_bytes, "byte")
+    )]
     TooLong {
         /// How many elements.
         elements: usize,
@@ -208,6 +225,24 @@ impl LoanError {
 }
 
 /// Why no message was received, other than that there is none.
+///
+/// ```
+/// use onecopy::{ReceiveError, Subscriber};
+///
+/// fn drain(subscriber: &mut Subscriber<u64>) -> Result<(), ReceiveError> {
+///     loop {
+///         match subscriber.receive() {
+///             Ok(Some(number)) => println!("{}", *number),
+///             Ok(None) => return Ok(()),
+///             // One publisher less; the others go on.
+///             Err(error @ (ReceiveError::Publisher { .. } | ReceiveError::EvictedByPublisher { .. })) => {
+///                 eprintln!("{error}");
+///             }
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
@@ -223,7 +258,8 @@ pub enum ReceiveError {
     /// ([`evict_after`](crate::PublisherBuilder::evict_after)), and went on without it. The publisher is not heard any more;
     /// what is held stays as it is, and other publishers are heard.
     #[error(
-        "publisher {publisher} waited {after:?} for this subscriber to receive a message and went on without it; {missed} messages so far are missing: open another subscriber to hear it again, or let it wait for longer (evict_after)"
+        "publisher {publisher} waited {after:?} for this subscriber to receive a message and went on without it ({} missing so far): open another subscriber to hear it again, or let it wait for longer (evict_after)",
+        counted(*missed, "message")
     )]
     EvictedByPublisher {
         /// Which one, as `onecopy topic info` shows it.
@@ -253,6 +289,8 @@ pub enum ReceiveError {
 }
 
 /// Why waiting ended without a message.
+///
+/// See [`crate::Subscriber::wait`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use onecopy_memory::fork::ForkGuard;
 use onecopy_memory::mailbox::Mailbox;
+use onecopy_memory::pool::SegmentSet;
 use onecopy_memory::region::RegionReader;
 use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::wait::Ringer;
@@ -17,8 +18,8 @@ use crate::error::ReceiveError;
 pub(crate) enum News {
     /// A publisher attached the reader.
     Attached(NewFeed),
-    /// A publisher has a further segment, which replaces those whose bits are set in `replaced`.
-    Segment { publisher: PortId, index: u32, replaced: u64, descriptor: OwnedFd },
+    /// A publisher has a further segment, which takes the place of those in `replaced`.
+    Segment { publisher: PortId, index: u32, replaced: SegmentSet, descriptor: OwnedFd },
     /// A publisher has a further segment, and this process could not take it in.
     MemoryLost { publisher: PortId, reason: String },
     /// A publisher ended. What it published before is still to be received.

@@ -1,5 +1,5 @@
-//! Who is there: nodes, topics, services and regions of an instance, as its broker knows them, with what each counts in its
-//! own memory. No process is asked but the broker.
+//! Who is there: nodes, topics, services and regions of an instance, as its broker knows them, with what each
+//! counts in its own memory. No process is asked but the broker.
 //!
 //! An entry goes on showing what its owner counts as of the moment it is asked, without a further word to anybody.
 
@@ -20,6 +20,21 @@ use crate::observation::{ClientCounters, Feed, PublisherCounters, SubscriberCoun
 use crate::payload_type::PayloadType;
 
 /// Everything in an instance at one moment; from [`Node::inventory`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+/// let inventory = node.inventory()?;
+/// for topic in &inventory.topics {
+///     println!("{}: {} publishing, {} subscribed", topic.name, topic.publishers.len(), topic.subscribers.len());
+/// }
+/// // An entry goes on showing what its owner counts.
+/// publisher.publish(&1)?;
+/// assert_eq!(inventory.topics[0].publishers[0].messages(), Some(1));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// All nodes, in no particular order.
@@ -35,6 +50,16 @@ pub struct Inventory {
 }
 
 /// A node, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let inventory = node.inventory()?;
+/// let own = inventory.nodes.iter().find(|entry| entry.pid == std::process::id()).ok_or("we are there")?;
+/// println!("{} ({}) runs {:?} and takes {} bytes", own.name, own.id, own.version, own.memory_bytes);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEntry {
     /// Number that no other node has.
@@ -47,12 +72,24 @@ pub struct NodeEntry {
     pub uid: u32,
     /// Version of the library that it runs: major, minor, patch. `None` if its memory could not be looked at.
     pub version: Option<[u16; 3]>,
-    /// Bytes of shared memory that it has made and touched, wherever they are used: what its publishers, servers, clients
-    /// and regions take, and its own state. As of the moment of the inventory.
+    /// Bytes of shared memory that it has made and touched, wherever they are used: what its publishers,
+    /// servers, clients and regions take, and its own state. As of the moment of the inventory.
     pub memory_bytes: u64,
 }
 
 /// A topic, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let _publisher = node.topic::<u64>("counter")?.publisher().reliable().open()?;
+/// let entry = node.topic_entry("counter")?.ok_or("we have it open")?;
+/// let payload = entry.payload.ok_or("its publisher said so")?;
+/// assert_eq!(payload.to_string(), "u64 (8 bytes, aligned to 8)");
+/// assert_eq!(entry.delivery, Some(onecopy::Delivery::Reliable));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct TopicEntry {
     /// Its name.
@@ -68,6 +105,20 @@ pub struct TopicEntry {
 }
 
 /// A publisher, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut publisher, _subscriber) = (topic.publisher().reliable().depth(4).open()?, topic.subscriber().open()?);
+/// let entry = node.topic_entry("counter")?.ok_or("we have it open")?;
+/// let seen = &entry.publishers[0];
+/// while publisher.publish(&7).is_ok() {}
+/// // Its only subscriber receives nothing, so a reliable publisher is as far as it gets.
+/// assert_eq!(seen.messages(), seen.depth());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct PublisherEntry {
     /// Number that no other publisher has.
@@ -104,14 +155,29 @@ impl PublisherEntry {
 }
 
 /// A subscriber, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut publisher, _subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// for number in 1..=3 {
+///     publisher.publish(&number)?;
+/// }
+/// let inventory = node.inventory()?;
+/// let counters = inventory.topics[0].subscribers[0].counters();
+/// assert_eq!((counters.received, counters.lag, counters.lost), (0, 3, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct SubscriberEntry {
     /// Number that no other subscriber has.
     pub id: String,
     /// What people call its node.
     pub node: String,
-    /// The publishers that it hears, with what it counts of each. Empty in [`Node::topic_entry`], which does not look at
-    /// nodes.
+    /// The publishers that it hears, with what it counts of each. Empty in [`Node::topic_entry`], which does
+    /// not look at nodes.
     pub feeds: Vec<Feed>,
 }
 
@@ -126,6 +192,18 @@ impl SubscriberEntry {
 }
 
 /// A service, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (_server, _client) = (service.server().open()?, service.client().open()?);
+/// let entry = node.service_entry("square")?.ok_or("we have it open")?;
+/// assert_eq!((entry.servers.len(), entry.clients.len()), (1, 1));
+/// assert_eq!(entry.servers[0].pid, std::process::id());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEntry {
     /// Its name.
@@ -139,6 +217,8 @@ pub struct ServiceEntry {
 }
 
 /// A client or a server, as others see it.
+///
+/// See [`ClientCounters`] for what a client's entry shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePortEntry {
     /// Number that no other client or server has.
@@ -150,12 +230,14 @@ pub struct ServicePortEntry {
     /// Of a client: what it had counted at the moment of the inventory. `None` for a server, and if the client's memory
     /// could not be looked at, as in [`Node::service_entry`], which does not look at nodes.
     pub calls: Option<ClientCounters>,
-    /// Of a server: the requests that it had received at the moment of the inventory, from clients that are still there.
-    /// `None` for a client, and as for `calls`.
+    /// Of a server: the requests that it had received at the moment of the inventory, from clients that are
+    /// still there. `None` for a client, and as for `calls`.
     pub requests: Option<u64>,
 }
 
 /// A region, as others see it.
+///
+/// See [`Node::region_entry`] for an example.
 #[derive(Debug)]
 pub struct RegionEntry {
     /// Its name.
@@ -188,7 +270,8 @@ impl RegionEntry {
         self.observer.as_ref().filter(|_| self.is_shared).map(RegionObserver::lock_waits)
     }
 
-    /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it has ended.
+    /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it
+    /// has ended.
     pub fn lock_holder_pid(&self) -> Option<u32> {
         self.contended_lock().map(|(_, pid)| pid)
     }
@@ -206,6 +289,17 @@ impl RegionEntry {
 }
 
 /// A dataset, as others see it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let _published = node.dataset("table")?.publish_bytes(b"bytes")?;
+/// let entry = node.dataset_entry("table")?.ok_or("we have published it")?;
+/// assert_eq!((entry.version, entry.viewers), (Some(1), 0));
+/// assert_eq!(entry.catalog.map(|catalog| catalog.content_bytes), Some(5));
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct DatasetEntry {
     /// Its name.

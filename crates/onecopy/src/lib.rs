@@ -51,6 +51,7 @@ pub mod dataset;
 mod draft;
 mod error;
 mod feed;
+mod feeds;
 mod inbox;
 pub mod instance;
 mod inventory;
@@ -81,6 +82,7 @@ pub use any_publisher::{AnyPublisher, AnyPublisherBuilder};
 #[cfg(feature = "tokio")]
 pub use async_subscriber::AsyncSubscriber;
 pub use broker::protocol::{Delivery, ServiceType};
+// For the programs of this project, which talk as the errors do.
 pub use error::{Error, LoanError, OpenError, ReceiveError, WaitError};
 pub use inventory::{
     DatasetEntry, Inventory, NodeEntry, PublisherEntry, RegionEntry, ServiceEntry, ServicePortEntry,
@@ -89,6 +91,8 @@ pub use inventory::{
 pub use loan::{Batch, Loan};
 pub use message::{KeptMessage, Message};
 pub use node::{Node, NodeBuilder};
+#[doc(hidden)]
+pub use onecopy_memory::counted::counted;
 pub use payload::{Payload, PlainData};
 pub use publisher::{Publisher, PublisherBuilder};
 pub use readiness::Readiness;

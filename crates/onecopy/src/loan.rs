@@ -83,7 +83,8 @@ impl<P: Payload + ?Sized, H: PlainData> Drop for Loan<'_, P, H> {
     }
 }
 
-/// Several messages being written: derefs to a slice of them. Dropped without [`Batch::publish`], they were never there.
+/// Several messages being written: derefs to a slice of them. Dropped without [`Batch::publish`], they were
+/// never there.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

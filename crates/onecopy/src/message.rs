@@ -57,8 +57,9 @@ impl<'s, P: Payload + ?Sized, H: PlainData> Message<'s, P, H> {
         self.content.held.is_some()
     }
 
-    /// Makes the message independent of its subscriber. Nothing large is copied: it stays held in its publisher's memory,
-    /// where it counts against the publisher's byte budget until the kept message is dropped.
+    /// Makes the message independent of its subscriber. Nothing large is copied: it stays held in its
+    /// publisher's memory, where it counts against the publisher's byte budget until the kept message is
+    /// dropped.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), onecopy::Error> {

@@ -1,8 +1,8 @@
 //! What publishers, subscribers and clients count, as their entries in an [`crate::Inventory`] show it.
 //!
-//! Each process counts in memory of its own, which whoever looks has mapped read-only: to be observed costs nothing, and
-//! one that is stopped or stuck shows just as well. What follows from positions is not counted at all: a message costs
-//! the same whether or not anybody looks.
+//! Each process counts in memory of its own, which whoever looks has mapped read-only: to be observed costs
+//! nothing, and one that is stopped or stuck shows just as well. What follows from positions is not counted
+//! at all: a message costs the same whether or not anybody looks.
 
 use std::ops::Add;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ pub use onecopy_memory::counters::{Latencies, bucket_bounds_ns};
 pub use onecopy_memory::ring::WriterCounters as PublisherCounters;
 
 /// What a subscriber counts at one moment, of one publisher or of all that it hears.
+///
+/// See [`crate::SubscriberEntry`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscriberCounters {
-    /// Messages received. A subscriber that works through many tells its place once in 64 of them (more often if its publisher's
-    /// ring is short), so this and `lag` may be so much behind; when it has nothing more to receive they
-    /// are exact.
+    /// Messages received. A subscriber that works through many tells its place once in 64 of them (more often
+    /// if its publisher's ring is short), so this and `lag` may be so much behind; when it has nothing more
+    /// to receive they are exact.
     pub received: u64,
     /// Messages that were overwritten before it got to them.
     pub lost: u64,
     /// Messages that are published and that it has not received yet, those included that are overwritten meanwhile.
     pub lag: u64,
-    /// The part of the ring that the lag takes, of the publisher where that is most; 1 and more means that the publisher waits
-    /// or messages get lost.
+    /// The part of the ring that the lag takes, of the publisher where that is most; 1 and more means that
+    /// the publisher waits or messages get lost.
     pub lag_permille: u64,
     /// How often it went to sleep for want of messages, modulo 2³¹.
     pub sleeps: u64,
@@ -74,6 +76,8 @@ impl Add for SubscriberCounters {
 }
 
 /// A publisher as one subscriber hears it.
+///
+/// They are in [`crate::SubscriberEntry::feeds`].
 #[derive(Debug)]
 pub struct Feed {
     /// The publisher's number, as in [`crate::PublisherEntry::id`].
@@ -94,6 +98,24 @@ impl Feed {
 }
 
 /// What a client counts at one moment. Calls that ended one way or the other, and those under way, add up to `calls`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use std::time::Duration;
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let nine = client.call(&3)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&(*request * *request))?;
+/// nine.wait(Duration::from_secs(1))?;
+/// let inventory = node.inventory()?;
+/// let counters = inventory.services[0].clients[0].calls.as_ref().ok_or("our memory can be looked at")?;
+/// assert_eq!((counters.calls, counters.answered, counters.errors()), (1, 1, 0));
+/// println!("median {:?} ns", counters.latencies.quantile_ns(0.5));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientCounters {
     /// Calls made.
@@ -110,8 +132,8 @@ pub struct ClientCounters {
     pub late: u64,
     /// Calls given up before they were answered in full.
     pub cancelled: u64,
-    /// Calls by the time from sending to the first answer, as the client saw it. While calls take less than 10 µs, one in 16
-    /// is timed and stands for all of them.
+    /// Calls by the time from sending to the first answer, as the client saw it. While calls take less than
+    /// 10 µs, one in 16 is timed and stands for all of them.
     pub latencies: Latencies,
 }
 

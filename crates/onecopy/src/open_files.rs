@@ -14,11 +14,13 @@ pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Lets this process have as many files open as the system allows without further rights, and returns the limit that was
-/// in force before. Call it before opening a node, in a program that is the broker of many or opens thousands of topics.
+/// Lets this process have as many files open as the system allows without further rights, and returns the
+/// limit that was in force before. Call it before opening a node, in a program that is the broker of many or
+/// opens thousands of topics.
 ///
-/// The library does not do so by itself: the limit is the whole program's and is inherited by the programs that it starts,
-/// of which old ones that use `select(2)` break when a descriptor is 1024 or more. Set theirs back with [`set_limit`].
+/// The library does not do so by itself: the limit is the whole program's and is inherited by the programs
+/// that it starts, of which old ones that use `select(2)` break when a descriptor is 1024 or more. Set theirs
+/// back with [`set_limit`].
 ///
 /// ```
 /// let before = onecopy::open_files::raise_limit()?;
@@ -59,7 +61,7 @@ pub fn set_limit(files: u64) -> io::Result<()> {
 pub(crate) fn is_short(any: impl AsFd) -> bool {
     let Ok(limit) = i32::try_from(limit()) else { return false };
     let first_reserved = limit - limit / RESERVED_DESCRIPTORS_DIVISOR;
-    // The kernel gives the lowest number that is free, so a reserved one is given only when no other is left. None at all is
-    // left when the limit was lowered below what is open.
+    // The kernel gives the lowest number that is free, so a reserved one is given only when no other is left.
+    // None at all is left when the limit was lowered below what is open.
     fcntl_dupfd_cloexec(any, 0).map_or(true, |copy| copy.as_raw_fd() >= first_reserved)
 }

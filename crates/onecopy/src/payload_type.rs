@@ -1,11 +1,12 @@
 //! The description of what a topic carries, by which two programs find out that they mean the same bytes.
 //!
 //! Two programs that were compiled apart share no compiler's idea of a type, so they compare a description: the
-//! type's name without its modules (the same type may live in different modules of two programs), its size and its alignment.
-//! A hash of it lies in the header of every segment.
+//! type's name without its modules (the same type may live in different modules of two programs), its size
+//! and its alignment. A hash of it lies in the header of every segment.
 
 use std::fmt;
 
+use onecopy_memory::counted::counted;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -23,11 +24,19 @@ pub struct TypeDescription {
 }
 
 /// What is wrong with a description that came from outside.
+///
+/// ```
+/// use onecopy::payload_type::{TypeDescription, TypeDescriptionError};
+///
+/// let told = TypeDescription { name: "Pose".to_owned(), size_bytes: 24, align_bytes: 3 };
+/// assert!(matches!(told.validate(), Err(TypeDescriptionError::Align { align_bytes: 3, .. })));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TypeDescriptionError {
     /// The name is empty, too long, or has control characters.
     #[error(
-        "the name of a type must have 1 to {MAX_TYPE_NAME_BYTES} bytes and no control characters, and has {bytes} bytes"
+        "the name of a type must have 1 to {MAX_TYPE_NAME_BYTES} bytes and no control characters, and has {}",
+        counted(*bytes, "byte")
     )]
     Name {
         /// Its length in bytes.
@@ -35,7 +44,8 @@ pub enum TypeDescriptionError {
     },
     /// The alignment is no power of two, or more than [`MAX_ALIGN_BYTES`].
     #[error(
-        "type {name:?} claims an alignment of {align_bytes} bytes; it must be a power of two of at most {MAX_ALIGN_BYTES}"
+        "type {name:?} claims an alignment of {}; it must be a power of two of at most {MAX_ALIGN_BYTES}",
+        counted(*align_bytes, "byte")
     )]
     Align {
         /// The type.
@@ -45,7 +55,8 @@ pub enum TypeDescriptionError {
     },
     /// The size is no multiple of the alignment, or more than [`MAX_ELEMENT_BYTES`].
     #[error(
-        "type {name:?} claims a size of {size_bytes} bytes; it must be a multiple of its alignment and at most {MAX_ELEMENT_BYTES}"
+        "type {name:?} claims a size of {}; it must be a multiple of its alignment and at most {MAX_ELEMENT_BYTES}",
+        counted(*size_bytes, "byte")
     )]
     Size {
         /// The type.
@@ -138,6 +149,16 @@ pub enum PayloadKind {
 }
 
 /// What a topic carries: its messages, and the user's header of each.
+///
+/// ```
+/// use onecopy::payload_type::PayloadType;
+///
+/// // Two programs mean the same if both describe it in the same words.
+/// let (one, other) = (PayloadType::value::<[f32; 3]>(), PayloadType::value::<[f64; 3]>());
+/// assert_eq!(one.to_string(), "[f32; 3] (12 bytes, aligned to 4)");
+/// assert_ne!(one.layout_hash(), other.layout_hash());
+/// assert_ne!(one.layout_hash(), one.clone().with_header::<u64>().layout_hash());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PayloadType {
     /// One element a message or many.
@@ -208,7 +229,9 @@ impl fmt::Display for PayloadType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TypeDescription { name, size_bytes, align_bytes } = &self.element;
         match self.kind {
-            PayloadKind::Value => write!(formatter, "{name} ({size_bytes} bytes, aligned to {align_bytes}")?,
+            PayloadKind::Value => {
+                write!(formatter, "{name} ({}, aligned to {align_bytes}", counted(*size_bytes, "byte"))?;
+            }
             PayloadKind::Slice => {
                 write!(
                     formatter,
@@ -218,7 +241,8 @@ impl fmt::Display for PayloadType {
         }
         if self.header != TypeDescription::of::<()>() {
             let TypeDescription { name, size_bytes, align_bytes } = &self.header;
-            write!(formatter, "; header {name} of {size_bytes} bytes, aligned to {align_bytes}")?;
+            let size = counted(*size_bytes, "byte");
+            write!(formatter, "; header {name} of {size}, aligned to {align_bytes}")?;
         }
         formatter.write_str(")")
     }
@@ -290,6 +314,10 @@ mod tests {
     #[test]
     fn displays_what_a_person_needs() {
         assert_eq!(PayloadType::value::<inner::Bar>().to_string(), "Bar (0 bytes, aligned to 1)");
+        assert_eq!(
+            PayloadType::value::<u8>().with_header::<bool>().to_string(),
+            "u8 (1 byte, aligned to 1; header bool of 1 byte, aligned to 1)"
+        );
         assert_eq!(
             PayloadType::slice::<u16>().with_header::<u64>().to_string(),
             "[u16] (slices of 2-byte elements, aligned to 2; header u64 of 8 bytes, aligned to 8)"

@@ -80,8 +80,8 @@ impl<P: Payload + ?Sized, H: PlainData> PublisherBuilder<P, H> {
     }
 
     /// Nothing is lost: if a subscriber lags by the whole ring, [`Publisher::loan`] says [`LoanError::Full`]. All
-    /// publishers of a topic must agree on this. The default is to overwrite: who lags loses the oldest messages, and is
-    /// told how many.
+    /// publishers of a topic must agree on this. The default is to overwrite: who lags loses the oldest
+    /// messages, and is told how many.
     pub fn reliable(mut self) -> Self {
         self.delivery = Delivery::Reliable;
         self

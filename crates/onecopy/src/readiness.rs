@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::epoll;
 
-/// Readable when its [`crate::Subscriber`] may have messages; from [`crate::Subscriber::readiness`]. Regions and datasets
-/// have them as well.
+/// Readable when its [`crate::Subscriber`] may have messages; from [`crate::Subscriber::readiness`]. Regions
+/// and datasets have them as well.
 ///
 /// It only ever says "look": after it became readable, call [`crate::Subscriber::receive`] until that returns `None`.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use onecopy_memory::layout::SegmentKind;
-use onecopy_memory::pool::{Chunk, Pool};
+use onecopy_memory::pool::{Chunk, Pool, SegmentSet};
 use onecopy_memory::ring::{Allocation, BudgetExhausted, RingWriter};
 use onecopy_memory::segment::Segment;
 use onecopy_memory::wait::Woken;
@@ -37,8 +37,9 @@ impl Sender {
         if self.writer.has_room(count) { Ok(()) } else { Err(LoanError::Full) }
     }
 
-    /// Puts memory for a message of `length` bytes, header included, into `place`: not returned, for a chunk that is moved
-    /// just after it was made costs more than all else here (docs/decisions/store-forwarding.md).
+    /// Puts memory for a message of `length` bytes, header included, into `place`: not returned, for a chunk
+    /// that is moved just after it was made costs more than all else here
+    /// (docs/decisions/store-forwarding.md).
     #[inline]
     pub(crate) fn chunk_into(&mut self, place: &mut Option<Chunk>, length: usize) -> Result<(), LoanError> {
         *place = self.pool.allocate_recent(length);
@@ -87,7 +88,7 @@ impl Sender {
     }
 
     /// Has the segment counted, where somebody counts.
-    fn reserve(&self, segment: &Segment, replaced: u64) -> Result<(), LoanError> {
+    fn reserve(&self, segment: &Segment, replaced: SegmentSet) -> Result<(), LoanError> {
         let reserved = self.node.reserve(self.port, segment.descriptor(), replaced, GROWTH_TIMEOUT);
         reserved.map_err(LoanError::from_growth)
     }
@@ -111,8 +112,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Waits for readers to make it possible that a message finds room, and `chunk_bytes` of memory if it takes a chunk:
-    /// what it found none for before is `cause`.
+    /// Waits for readers to make it possible that a message finds room, and `chunk_bytes` of memory if it
+    /// takes a chunk: what it found none for before is `cause`.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Processes that are alive and do not go on: stopped (`SIGSTOP`, a debugger), or in the way of others that wait for
-//! them. Nobody sends heartbeats: whoever wants to know looks twice, at the kernel's word for a process's state and at the
-//! counters in shared memory, and what has not changed in between for long enough is stuck. So a node that is not looked
-//! at pays nothing, and one that is looked at neither.
+//! them. Nobody sends heartbeats: whoever wants to know looks twice, at the kernel's word for a process's
+//! state and at the counters in shared memory, and what has not changed in between for long enough is stuck.
+//! So a node that is not looked at pays nothing, and one that is looked at neither.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,6 +34,19 @@ pub struct StuckWatch {
 }
 
 /// A node that has not gone on for long enough.
+///
+/// ```
+/// use onecopy::stuck::{Blocked, StuckNode};
+///
+/// fn advice(stuck: &StuckNode) -> String {
+///     match &stuck.blocks[..] {
+///         _ if stuck.is_stopped => format!("kill -CONT {}", stuck.pid),
+///         [Blocked::Lock { region }, ..] => format!("have it let go of {region}"),
+///         [Blocked::Publisher { topic, .. }, ..] => format!("have it receive from {topic}, or end it"),
+///         [] => "look what it does".to_owned(),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StuckNode {
     /// Its number, as in [`NodeEntry::id`].
@@ -53,7 +66,8 @@ pub struct StuckNode {
 /// Somebody who can't go on because of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
-    /// A publisher whose message finds no room or no memory, for which the node has not received or not let go of others.
+    /// A publisher whose message finds no room or no memory, for which the node has not received or not let
+    /// go of others.
     Publisher {
         /// The topic's name.
         topic: String,

@@ -12,7 +12,8 @@ use crate::broker::protocol::Address;
 use crate::content::Content;
 use crate::draft::chunk_header_bytes;
 use crate::error::{OpenError, ReceiveError, WaitError};
-use crate::feed::{Feed, Feeds};
+use crate::feed::Feed;
+use crate::feeds::Feeds;
 use crate::message::Message;
 use crate::node::handle::NodeHandle;
 use crate::payload::{Carries, Payload, PlainData, describe};
@@ -63,8 +64,8 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
         self
     }
 
-    /// Opens the subscriber. When it returns, it hears every publisher that was there, beginning with their history (one
-    /// that is stopped or stuck is waited for a second, and heard when it runs again).
+    /// Opens the subscriber. When it returns, it hears every publisher that was there, beginning with their
+    /// history (one that is stopped or stuck is waited for a second, and heard when it runs again).
     ///
     /// # Errors
     ///
@@ -303,8 +304,8 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
         self.batch.is_some()
     }
 
-    /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are given out one
-    /// by one from now on.
+    /// Checks that a chunk holds one `P`, and makes it the content; `false` if it holds several, which are
+    /// given out one by one from now on.
     fn open_chunk(&mut self, count: u64, skip: u64) -> Result<bool, ReceiveError> {
         let Some(chunk) = &self.content.held else { return Ok(false) };
         let offset = match self.feeds.current() {

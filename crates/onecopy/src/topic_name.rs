@@ -8,6 +8,15 @@ use thiserror::Error;
 use crate::limits::MAX_TOPIC_NAME_BYTES;
 
 /// What is wrong with the name of a topic.
+///
+/// ```
+/// use onecopy::topic_name::{TopicNameError, check};
+///
+/// match check("/robot/arm") {
+///     Err(TopicNameError::OuterSlash { suggestion, .. }) => assert_eq!(suggestion, "robot/arm"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TopicNameError {
     /// There is no character in it.

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
-use onecopy::broker::protocol::{Event, NodeId, OpenError as Refused, Refusal, Request};
+use onecopy::broker::protocol::{Event, NodeId, OpenError as Refused, Refusal, Request, SegmentSet};
 use onecopy::instance::InstanceError;
 use onecopy::open_files::raise_limit;
 use onecopy::{Node, OpenError};
@@ -23,7 +23,7 @@ fn come_and_go(world: &World, ring: &OwnedFd) {
     let (one, other) = (world.node(1), world.node(2));
     open_subscriber(&other, port(2, 1));
     open_publisher(&one, port(1, 1), ring);
-    let request = Request::AddSegment { publisher: port(1, 1), index: 0, replaced: 0 };
+    let request = Request::AddSegment { publisher: port(1, 1), index: 0, replaced: SegmentSet::EMPTY };
     one.send_request(&request, Some(ring.as_fd())).unwrap();
     // A garbled packet with a descriptor, and a sound one with one too many.
     one.send(b"garbage", Some(ring.as_fd())).unwrap();

@@ -7,7 +7,9 @@ mod broker_common;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
-use onecopy::broker::protocol::{Address, Event, NodeId, PROTOCOL_VERSION, Refusal, Request, Route};
+use onecopy::broker::protocol::{
+    Address, Event, NodeId, PROTOCOL_VERSION, Refusal, Request, Route, SegmentSet,
+};
 use onecopy::broker::transport::{PacketSocket, TransportError};
 use onecopy::instance::Instance;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -67,7 +69,10 @@ fn descriptors_that_do_not_belong_are_refused() {
     }
     let socket = world.node(2);
     socket
-        .send(&Request::AddSegment { publisher: port(2, 1), index: 1, replaced: 0 }.encode(), None)
+        .send(
+            &Request::AddSegment { publisher: port(2, 1), index: 1, replaced: SegmentSet::EMPTY }.encode(),
+            None,
+        )
         .unwrap();
     assert_eq!(last_event(&socket), Some(Event::Refused { reason: Refusal::DescriptorMissing }));
     assert_served(&bystander);
@@ -241,11 +246,11 @@ fn what_was_sent_before_the_broker_stops_is_passed_on() {
         });
         open_subscriber(&listener, port(2, 1));
         open_publisher(&speaker, port(1, 1), &ring);
-        let added = Request::AddSegment { publisher: port(1, 1), index: 1, replaced: 0 };
+        let added = Request::AddSegment { publisher: port(1, 1), index: 1, replaced: SegmentSet::EMPTY };
         speaker.send_request(&added, Some(segment.as_fd())).unwrap();
         sockets.extend([listener, speaker]);
     });
     let last = last_event(&sockets[0]);
     let route = Route { publisher: port(1, 1), subscriber: port(2, 1) };
-    assert_eq!(last, Some(Event::Segment { route, index: 1, replaced: 0 }));
+    assert_eq!(last, Some(Event::Segment { route, index: 1, replaced: SegmentSet::EMPTY }));
 }

@@ -1,9 +1,9 @@
-//! Processes that publish, subscribe, serve, call, share regions and datasets, while some are killed, stopped and set going
-//! again at random, the broker among them. Every message carries a checksum and a number. At the end nothing is left of
-//! them, and one that was there all the time has no more than at its start.
+//! Processes that publish, subscribe, serve, call, share regions and datasets, while some are killed, stopped
+//! and set going again at random, the broker among them. Every message carries a checksum and a number. At
+//! the end nothing is left of them, and one that was there all the time has no more than at its start.
 //!
-//! `cargo xtask chaos --seed S --seconds N` runs it for longer; a failure prints its seed and what was done last. The same
-//! seed makes the same choices, though not at the same instants.
+//! `cargo xtask chaos --seed S --seconds N` runs it for longer; a failure prints its seed and what was done
+//! last. The same seed makes the same choices, though not at the same instants.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -152,8 +152,8 @@ impl Chaos<'_> {
         }
     }
 
-    /// Nobody is stopped for long: a stopped broker keeps others from joining until it goes on, which they wait for with a
-    /// limit.
+    /// Nobody is stopped for long: a stopped broker keeps others from joining until it goes on, which they
+    /// wait for with a limit.
     fn continue_longest_stopped(&mut self) {
         let stopped = self.actors.iter().enumerate().filter(|(_, actor)| actor.stopped.is_some());
         if let Some((index, _)) = stopped.min_by_key(|(_, actor)| actor.stopped) {
@@ -229,8 +229,8 @@ fn beyond(before: &[String], mut now: Vec<String>) -> Vec<String> {
     now
 }
 
-/// Processes that were started for a run, whoever started them: all have its directory in their environment. When none of
-/// them is left, nobody has memory of the run but this process.
+/// Processes that were started for a run, whoever started them: all have its directory in their environment.
+/// When none of them is left, nobody has memory of the run but this process.
 fn processes_of(directory: &Path) -> Vec<String> {
     let mark = format!("{DIRECTORY}={}\0", directory.display()).into_bytes();
     let has_mark = |path: &Path| {

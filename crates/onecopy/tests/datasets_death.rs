@@ -1,5 +1,5 @@
-//! Datasets of processes that are killed, and files that change while they are read: whoever lives on has whole versions
-//! only, and the memory goes with the last who looks at it.
+//! Datasets of processes that are killed, and files that change while they are read: whoever lives on has
+//! whole versions only, and the memory goes with the last who looks at it.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

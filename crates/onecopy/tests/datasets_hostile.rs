@@ -1,5 +1,5 @@
-//! Publishers that are broken or hostile: what they publish costs whoever opens it an error that says what is wrong, and
-//! nothing else.
+//! Publishers that are broken or hostile: what they publish costs whoever opens it an error that says what is
+//! wrong, and nothing else.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

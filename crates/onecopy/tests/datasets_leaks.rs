@@ -1,5 +1,5 @@
-//! Datasets take memory as long as somebody looks at them, and leave nothing behind. The only test of its binary, since it
-//! counts what the whole process has.
+//! Datasets take memory as long as somebody looks at them, and leave nothing behind. The only test of its
+//! binary, since it counts what the whole process has.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -1,5 +1,5 @@
-//! The claim of datasets: one copy, however many processes read it. The only test of its binary, since others would take
-//! their share of the machine's memory and time.
+//! The claim of datasets: one copy, however many processes read it. The only test of its binary, since others
+//! would take their share of the machine's memory and time.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -1,5 +1,5 @@
-//! Datasets when the broker ends, alone or with their publisher: views stay, the newest version that anybody has is found, and
-//! the next one is told to all.
+//! Datasets when the broker ends, alone or with their publisher: views stay, the newest version that anybody
+//! has is found, and the next one is told to all.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -182,8 +182,8 @@ fn a_subscriber_may_begin_to_sleep_when_the_broker_is_gone() {
     echo.expect("ready");
     let mut answers = node.topic::<u64>("answer").unwrap().subscriber().open().unwrap();
     broker.kill();
-    // Neither has slept before, so neither was announced as a sleeper. Where sleeping needs a doorbell, the next broker hands
-    // it over.
+    // Neither has slept before, so neither was announced as a sleeper. Where sleeping needs a doorbell, the
+    // next broker hands it over.
     for value in 0..1000 {
         echo.tell("publish");
         assert_eq!(*answers.wait(LONG).unwrap(), value);

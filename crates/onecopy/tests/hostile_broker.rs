@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use broker_common::{World, assert_served, last_event, memory, open_publisher, open_subscriber, port};
 use common::{Child, LONG, Stage, directory, node_in};
-use onecopy::broker::protocol::{Address, Event, NodeId, OpenError, Refusal, Request, Resource, Route};
+use onecopy::broker::protocol::{
+    Address, Event, NodeId, OpenError, Refusal, Request, Resource, Route, SegmentSet,
+};
 use onecopy::broker::transport::{PacketSocket, TransportError};
 use onecopy::instance::Instance;
 use onecopy::limits::{PORTS_PER_PEER_AND_NAME_MAX, PORTS_PER_PEER_MAX};
@@ -247,7 +249,7 @@ fn a_segment_has_a_number_that_pools_have() {
     let world = World::new();
     let (hoarder, bystander) = (world.node(1), world.node(2));
     open_publisher(&hoarder, port(1, 1), &memory());
-    let request = Request::AddSegment { publisher: port(1, 1), index: 64, replaced: 0 };
+    let request = Request::AddSegment { publisher: port(1, 1), index: 64, replaced: SegmentSet::EMPTY };
     hoarder.send_request(&request, Some(memory().as_fd())).unwrap();
     let reason = Refusal::SegmentOutOfRange { publisher: port(1, 1), index: 64 };
     assert_eq!(last_event(&hoarder), Some(Event::Refused { reason }));

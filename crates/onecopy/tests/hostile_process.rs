@@ -1,5 +1,5 @@
-//! A process that may connect and means harm: whatever it does, the broker serves the others, and its memory stays as it is.
-//! How fast it serves them meanwhile is measured by `bench hostile`.
+//! A process that may connect and means harm: whatever it does, the broker serves the others, and its memory
+//! stays as it is. How fast it serves them meanwhile is measured by `bench hostile`.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -12,15 +12,15 @@ use std::path::Path;
 
 use broker_common::{last_event, memory};
 use common::{Child, LONG, Stage, directory, node_in, pattern};
-use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Resource};
+use onecopy::broker::protocol::{Address, Event, NodeId, PortId, Refusal, Request, Resource, SegmentSet};
 use onecopy::broker::transport::PacketSocket;
 use onecopy::instance::{Instance, InstanceError};
 use onecopy::payload_type::PayloadType;
 use onecopy::{Delivery, Node, WaitError};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// What the broker's memory may grow by at most, whatever is done to it here: some of it is for connections that are allowed,
-/// and most for answers that nobody reads.
+/// What the broker's memory may grow by at most, whatever is done to it here: some of it is for connections
+/// that are allowed, and most for answers that nobody reads.
 const GROWTH_KIBIBYTES: u64 = 64 << 10;
 const ROUNDS: usize = 1000;
 const CROWD: usize = 10_000;
@@ -122,7 +122,7 @@ fn unsealed_memory(instance: &Instance, number: usize) {
         let request = open_publisher(node, PayloadType::value::<u64>());
         socket.send_request(&request, Some(ring.as_fd())).unwrap();
         let publisher = PortId { node, serial: 1 };
-        let request = Request::AddSegment { publisher, index: 1, replaced: 0 };
+        let request = Request::AddSegment { publisher, index: 1, replaced: SegmentSet::EMPTY };
         socket.send_request(&request, Some(unsealed.as_fd())).unwrap();
     }
     assert_refused_for_its_descriptor(&socket);
@@ -136,7 +136,7 @@ fn lie_about_sizes(instance: &Instance, number: usize) {
     socket.send_request(&request, Some(empty.as_fd())).unwrap();
     let publisher = PortId { node, serial: 1 };
     let index = if number.is_multiple_of(2) { 63 } else { u32::MAX };
-    let request = Request::AddSegment { publisher, index, replaced: u64::MAX };
+    let request = Request::AddSegment { publisher, index, replaced: SegmentSet::from_bits(u64::MAX) };
     socket.send_request(&request, Some(empty.as_fd())).unwrap();
     // It is answered, or let go of for the number that no pool has.
     socket.set_timeout(Some(LONG)).unwrap();

@@ -1,5 +1,5 @@
-//! Opening, using and closing leaves nothing behind in a process that lives on: descriptors, threads, mappings, memory. The
-//! only test of its binary, since it counts what the whole process has.
+//! Opening, using and closing leaves nothing behind in a process that lives on: descriptors, threads,
+//! mappings, memory. The only test of its binary, since it counts what the whole process has.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

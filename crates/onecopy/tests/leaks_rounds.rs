@@ -19,8 +19,8 @@ const FIRST_ROUNDS: usize = 5;
 /// The order matters: who creates something comes first.
 const SURVIVORS: [&str; 7] = ["publish", "subscribe", "serve", "call", "write", "read", "view"];
 
-/// A sleeper that needs descriptors for it, as one without `futex_waitv` does, keeps them from its first sleep on. Every
-/// survivor sleeps once in vain before it is looked at; whether it sleeps again is chance.
+/// A sleeper that needs descriptors for it, as one without `futex_waitv` does, keeps them from its first
+/// sleep on. Every survivor sleeps once in vain before it is looked at; whether it sleeps again is chance.
 const IN_VAIN: Duration = Duration::from_millis(1);
 
 /// Says that everything that came has been taken in.

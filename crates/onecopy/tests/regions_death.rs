@@ -1,5 +1,5 @@
-//! Processes that are killed at any point of what they do to a region: those who are left see whole values, versions that
-//! never fall, every update that was committed, and a lock that is free at once.
+//! Processes that are killed at any point of what they do to a region: those who are left see whole values,
+//! versions that never fall, every update that was committed, and a lock that is free at once.
 //!
 //! `ONECOPY_CHAOS_ROUNDS` is how many processes each test kills; without it, some dozens.
 

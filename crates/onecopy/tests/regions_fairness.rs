@@ -14,9 +14,10 @@ use onecopy::region::RegionBuilder;
 const PROCESSES: usize = 16;
 /// What each must come to while all others go on.
 const SHARE: u64 = 100;
-/// How often a holder may take the lock back from under one who waits for it. The lock is reserved for who was woken four
-/// times in vain. From outside one only sees that the waiter goes to sleep, which it also does to be told what to do, or for a
-/// page on a busy machine: hence so many more. A lock that always goes to the quickest would never end.
+/// How often a holder may take the lock back from under one who waits for it. The lock is reserved for who
+/// was woken four times in vain. From outside one only sees that the waiter goes to sleep, which it also does
+/// to be told what to do, or for a page on a busy machine: hence so many more. A lock that always goes to the
+/// quickest would never end.
 const TAKEN_BACK_MAX: usize = 100;
 
 /// How often each process wrote, and how often all did.

@@ -1,5 +1,5 @@
-//! A file has what was committed, and nothing else: neither a value that was refused, nor one whose writer died before it
-//! was current.
+//! A file has what was committed, and nothing else: neither a value that was refused, nor one whose writer
+//! died before it was current.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -1,6 +1,6 @@
-//! A process that takes part in a shared region and scribbles over its memory costs the others that region: they get errors,
-//! or values that make no sense, but they end no call with a panic, a crash or a hang. Of a region with a single writer nobody
-//! else can write a byte.
+//! A process that takes part in a shared region and scribbles over its memory costs the others that region:
+//! they get errors, or values that make no sense, but they end no call with a panic, a crash or a hang. Of a
+//! region with a single writer nobody else can write a byte.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -23,8 +23,8 @@ use rustix::io::Errno;
 
 const CALLS: u64 = 1500;
 const TIMEOUT: Duration = Duration::from_millis(2);
-/// Where a segment's own header ends, and the region's part of the first page: geometry, current copy, lock, watchers, and
-/// the first seats.
+/// Where a segment's own header ends, and the region's part of the first page: geometry, current copy, lock,
+/// watchers, and the first seats.
 const REGION_BEGIN: u64 = 512;
 const REGION_END: u64 = 4096;
 

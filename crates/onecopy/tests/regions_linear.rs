@@ -1,5 +1,5 @@
-//! Several processes use one region at once and note what they asked for, when, and what they got: there must be one order
-//! of it all that a region in a single place could have gone through.
+//! Several processes use one region at once and note what they asked for, when, and what they got: there must
+//! be one order of it all that a region in a single place could have gone through.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

@@ -1,4 +1,5 @@
-//! A region whose writer is stopped: nobody takes it for gone, whatever brokers and other readers come and go meanwhile.
+//! A region whose writer is stopped: nobody takes it for gone, whatever brokers and other readers come and go
+//! meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

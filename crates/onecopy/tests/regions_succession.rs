@@ -1,4 +1,5 @@
-//! Regions that are opened, and not created, while one broker follows the other: whoever has the region is there, so it is found.
+//! Regions that are opened, and not created, while one broker follows the other: whoever has the region is
+//! there, so it is found.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

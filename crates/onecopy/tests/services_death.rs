@@ -1,5 +1,5 @@
-//! Servers and clients in processes that are killed at any point: calls end at once or go to another server, requests of
-//! the dead are seen to be cancelled, memory comes back, and every answer that arrives is whole.
+//! Servers and clients in processes that are killed at any point: calls end at once or go to another server,
+//! requests of the dead are seen to be cancelled, memory comes back, and every answer that arrives is whole.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

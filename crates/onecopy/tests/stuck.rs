@@ -1,5 +1,5 @@
-//! Subscribers that are stopped while a reliable publisher wants to go on: it waits for them, or goes on without them, and
-//! they find out which when they run again.
+//! Subscribers that are stopped while a reliable publisher wants to go on: it waits for them, or goes on
+//! without them, and they find out which when they run again.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

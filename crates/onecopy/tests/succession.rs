@@ -1,5 +1,5 @@
-//! The broker ends, in every way it can, while others publish, call, read and wait. They go on, another one takes its place,
-//! and what comes later finds everything as it was.
+//! The broker ends, in every way it can, while others publish, call, read and wait. They go on, another one
+//! takes its place, and what comes later finds everything as it was.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

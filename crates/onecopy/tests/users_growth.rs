@@ -1,5 +1,5 @@
-//! Memory that grows while it is in use, where a quota bounds what its user may have: what does not fit is refused by itself,
-//! and everything else goes on.
+//! Memory that grows while it is in use, where a quota bounds what its user may have: what does not fit is
+//! refused by itself, and everything else goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
@@ -93,7 +93,8 @@ fn rules(memory_mib: usize) -> String {
     )
 }
 
-/// An instance with a broker that runs on its own, a process of its owner, and one of a guest who may have so much memory.
+/// An instance with a broker that runs on its own, a process of its owner, and one of a guest who may have so
+/// much memory.
 fn staffed(memory_mib: usize) -> (World, Child, Child, Child) {
     let world = World::new(&rules(memory_mib));
     let broker = world.broker();

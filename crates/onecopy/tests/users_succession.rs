@@ -147,7 +147,8 @@ fn rules_that_have_changed_hold_from_the_next_broker_on() {
     world
         .configure(&format!("{RULES}[[deny]]\nusers = [{GUEST}]\nrights = [\"publish\"]\nnames = [\"b\"]\n"));
     does(&mut owner, "replace");
-    // The replacement has ended at once, and the owner's node is the broker. The guest may not come back with what it has.
+    // The replacement has ended at once, and the owner's node is the broker. The guest may not come back with
+    // what it has.
     let told = fails(&mut guest, "subscribe c");
     assert!(told.contains("the rule in line 7"), "{told}");
     let mut again = world.actor(GUEST);

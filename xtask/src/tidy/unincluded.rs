@@ -1,4 +1,5 @@
-//! Every source belongs to something: a module that no file names is not compiled, and nobody notices that it does not hold.
+//! Every source belongs to something: a module that no file names is not compiled, and nobody notices that it
+//! does not hold.
 
 use std::collections::BTreeSet;
 

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
 use crate::units::bytes;
+use onecopy::broker::protocol::Resource;
 
 const CHECK_HELP: &str = "\
 Without FILE it is the one that programs of the instance read: $ONECOPY_CONFIG, else $XDG_CONFIG_HOME/onecopy/NAME.toml
@@ -297,9 +298,9 @@ fn sentence(document: &MayDocument, action: Action<'_>) -> String {
 fn quota_sentence(quota: &QuotaDocument) -> Option<String> {
     let parts = [
         quota.memory_bytes.map(|memory| format!("{} of shared memory", bytes(memory))),
-        quota.descriptors.map(|count| format!("{count} open files of the broker")),
-        quota.nodes.map(|count| format!("{count} nodes")),
-        quota.topics.map(|count| format!("{count} topics, services, regions and datasets")),
+        quota.descriptors.map(|count| format!("{} of the broker", Resource::Descriptors.counted(count))),
+        quota.nodes.map(|count| Resource::Nodes.counted(count).to_string()),
+        quota.topics.map(|count| Resource::Topics.counted(count).to_string()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     quota.line.map(|line| format!("its quota, in line {line}: {}", parts.join(", ")))

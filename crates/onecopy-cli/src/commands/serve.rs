@@ -76,8 +76,8 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A broker that obeys the configuration as it is now, and has taken this process's place as it would another one's: so what
-/// everybody has open is asked about again.
+/// A broker that obeys the configuration as it is now, and has taken this process's place as it would another
+/// one's: so what everybody has open is asked about again.
 fn read_again(scope: &Scope) -> Result<Server, Failure> {
     Ok(scope.instance()?.replace()?)
 }

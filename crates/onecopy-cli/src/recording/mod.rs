@@ -1,5 +1,5 @@
-//! Recordings of topics: MCAP files (<https://mcap.dev>) whose messages are bytes as they travelled. Why MCAP, and what a
-//! file holds, is told in docs/decisions/recording.md.
+//! Recordings of topics: MCAP files (<https://mcap.dev>) whose messages are bytes as they travelled. Why
+//! MCAP, and what a file holds, is told in docs/decisions/recording.md.
 //!
 //! | MCAP | here |
 //! |---|---|
@@ -19,6 +19,8 @@ use std::io;
 
 use onecopy::Delivery;
 use onecopy::payload_type::PayloadType;
+
+use onecopy::counted;
 
 pub(crate) use self::reader::{Recorded, RecordingReader};
 pub(crate) use self::writer::RecordingWriter;
@@ -51,7 +53,7 @@ pub(crate) enum RecordingError {
         source: io::Error,
     },
     /// Some of it is not as it was written.
-    #[error("{path} is damaged after {messages} messages, which are whole")]
+    #[error("{path} is damaged after {}; up to there it is whole", counted(*messages, "message"))]
     Damaged {
         path: String,
         messages: u64,

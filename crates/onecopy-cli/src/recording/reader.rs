@@ -1,4 +1,5 @@
-//! Reading a recording from its beginning, chunk by chunk. The end may be missing: then it ends with the last whole chunk.
+//! Reading a recording from its beginning, chunk by chunk. The end may be missing: then it ends with the last
+//! whole chunk.
 
 use std::collections::HashMap;
 use std::fs::File;

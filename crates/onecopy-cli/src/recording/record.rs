@@ -1,5 +1,6 @@
-//! One record of a recording. Its parser sets memory aside for as many bytes as a text claims to have, up to 4 GiB, before it
-//! looks for them; so what is claimed is compared with what is there first, and what says nothing to us is not parsed.
+//! One record of a recording. Its parser sets memory aside for as many bytes as a text claims to have, up to
+//! 4 GiB, before it looks for them; so what is claimed is compared with what is there first, and what says
+//! nothing to us is not parsed.
 
 use mcap::McapError;
 use mcap::records::{Record, op};

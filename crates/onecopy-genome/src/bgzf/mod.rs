@@ -1,5 +1,6 @@
-//! The blocks of a BGZF file, on which BAM is built: each is a small gzip member that says how long it is and holds at most
-//! 64 KiB. A *virtual offset* names a byte in it: the block's place in the file, and the byte within the block.
+//! The blocks of a BGZF file, on which BAM is built: each is a small gzip member that says how long it is and
+//! holds at most 64 KiB. A *virtual offset* names a byte in it: the block's place in the file, and the byte
+//! within the block.
 //!
 //! Headers are read with noodles; this module does what takes the time when all names are read or single reads are
 //! fetched.

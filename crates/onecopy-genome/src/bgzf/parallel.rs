@@ -1,8 +1,9 @@
 //! All blocks of a file, inflated by several threads and handed to one, in the file's order.
 //!
-//! Whoever is idle takes the next run of blocks off the file, inflates it and does what can be done without knowing what
-//! came before; the caller's thread then gets the runs one after the other. Runs are small enough for a processor's own
-//! cache, and only a fixed number of them is under way, so memory does not depend on the file.
+//! Whoever is idle takes the next run of blocks off the file, inflates it and does what can be done without
+//! knowing what came before; the caller's thread then gets the runs one after the other. Runs are small
+//! enough for a processor's own cache, and only a fixed number of them is under way, so memory does not
+//! depend on the file.
 
 use std::fs::File;
 use std::num::NonZero;
@@ -36,8 +37,9 @@ pub(crate) struct Batch<T> {
 }
 
 impl<T> Batch<T> {
-    /// Gives the virtual offsets of bytes of `content`, or of its end, one after the other, which only go forward. Counts as
-    /// htslib does: what follows a block's last byte is at the next block, even if that one is empty.
+    /// Gives the virtual offsets of bytes of `content`, or of its end, one after the other, which only go
+    /// forward. Counts as htslib does: what follows a block's last byte is at the next block, even if that
+    /// one is empty.
     pub(crate) fn virtual_offsets(&self) -> impl FnMut(usize) -> u64 {
         // Blocks that begin before the place that was asked for last.
         let mut before = 0;

@@ -50,8 +50,8 @@ struct Supposed {
 }
 
 impl BuildOptions {
-    /// Writes the index of `bam` to `path`, whole or not at all, and beside it whose index it is. `progress` is called with
-    /// the bytes of the BAM file that are done, and their sum.
+    /// Writes the index of `bam` to `path`, whole or not at all, and beside it whose index it is. `progress`
+    /// is called with the bytes of the BAM file that are done, and their sum.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! An index as a file, read where it is: nothing is loaded, the kernel's page cache is the one copy. A file can be cut short
-//! at any time, which a mapping of it would not survive; reads of it do.
+//! An index as a file, read where it is: nothing is loaded, the kernel's page cache is the one copy. A file
+//! can be cut short at any time, which a mapping of it would not survive; reads of it do.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
-//! The names and places of the records in a piece of a BAM file's inflated content. A record may begin in one piece and end in
-//! the next; whoever reads a piece without knowing the one before assumes that it begins with a record, and is believed
-//! only if it turns out so.
+//! The names and places of the records in a piece of a BAM file's inflated content. A record may begin in one
+//! piece and end in the next; whoever reads a piece without knowing the one before assumes that it begins
+//! with a record, and is believed only if it turns out so.
 
 use std::ffi::CStr;
 
@@ -96,8 +96,8 @@ impl Walk {
         self.skip == 0 && self.head.is_empty()
     }
 
-    /// Adds the records that begin in `content`, or whose name ends there. `offset_at` gives virtual offsets, of places that
-    /// only go forward.
+    /// Adds the records that begin in `content`, or whose name ends there. `offset_at` gives virtual offsets,
+    /// of places that only go forward.
     pub(super) fn over(
         &mut self,
         content: &[u8],

@@ -1,6 +1,7 @@
-//! Names in memory, and how they get in order. What is sorted are not the names but sixteen bytes for each, of which eight
-//! are the name's first behind what all names begin with; only names that have those in common are looked at again. Names
-//! that are in order for long stretches, as in a file sorted by name, are hardly sorted at all.
+//! Names in memory, and how they get in order. What is sorted are not the names but sixteen bytes for each,
+//! of which eight are the name's first behind what all names begin with; only names that have those in common
+//! are looked at again. Names that are in order for long stretches, as in a file sorted by name, are hardly
+//! sorted at all.
 
 use std::num::NonZero;
 
@@ -159,7 +160,8 @@ fn number(place: Place) -> u32 {
     place as u32
 }
 
-/// The first eight bytes as a number with the order of the text; shorter texts as if NULs followed, which no name holds.
+/// The first eight bytes as a number with the order of the text; shorter texts as if NULs followed, which no
+/// name holds.
 fn key(text: &[u8]) -> u64 {
     if let Some(bytes) = text.first_chunk() {
         return u64::from_be_bytes(*bytes);

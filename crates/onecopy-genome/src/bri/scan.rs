@@ -29,13 +29,13 @@ impl BriFile {
         Ok(size)
     }
 
-    /// Calls `consume` with all names in their order, each with its alignments, and `progress` with the bytes of the index that
-    /// are done.
+    /// Calls `consume` with all names in their order, each with its alignments, and `progress` with the bytes
+    /// of the index that are done.
     ///
     /// # Errors
     ///
-    /// The first record that breaks a rule: names in order, end to end, nothing outside of the index or of a BAM file of
-    /// `file_bytes`; or the error of `consume`.
+    /// The first record that breaks a rule: names in order, end to end, nothing outside of the index or of a
+    /// BAM file of `file_bytes`; or the error of `consume`.
     pub(crate) fn scan(
         &self,
         file_bytes: u64,

@@ -1,5 +1,5 @@
-//! Names in order, however many: they are gathered up to a budget of memory, sorted, and put aside in a temporary file when
-//! there are more. In the end all that was put aside is merged.
+//! Names in order, however many: they are gathered up to a budget of memory, sorted, and put aside in a
+//! temporary file when there are more. In the end all that was put aside is merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

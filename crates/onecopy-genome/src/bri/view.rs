@@ -1,4 +1,5 @@
-//! An index as it lies in memory: checked as a whole in constant time when opened, and wherever it is read from then on.
+//! An index as it lies in memory: checked as a whole in constant time when opened, and wherever it is read
+//! from then on.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -116,8 +116,8 @@ fn header(names_bytes: u64, records: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Takes the room on the disk. A disk that is full says so before anything is written; and where room has been taken, ext4
-/// lets a file replace another without writing all of it out at that moment.
+/// Takes the room on the disk. A disk that is full says so before anything is written; and where room has
+/// been taken, ext4 lets a file replace another without writing all of it out at that moment.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::NOSPC) => Err(Errno::NOSPC.into()),

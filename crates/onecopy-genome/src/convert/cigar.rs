@@ -1,7 +1,8 @@
 //! Which base of a read lies on which position of the reference.
 //!
-//! Bases are numbered as the sequencer read them, from 0, with those that a hard clip took away: so a base has the same number
-//! in every alignment of the read, whichever strand it is on and however much of it was kept.
+//! Bases are numbered as the sequencer read them, from 0, with those that a hard clip took away: so a base
+//! has the same number in every alignment of the read, whichever strand it is on and however much of it was
+//! kept.
 
 use noodles_sam::alignment::record::cigar::op::{Kind, Op};
 

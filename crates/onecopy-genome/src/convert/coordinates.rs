@@ -70,7 +70,8 @@ fn read(path: &Path) -> io::Result<noodles_bam::Index> {
 struct Promises<Source>(Source);
 
 impl<Source: Read> Promises<Source> {
-    /// Fails unless all that the index promises is there, and its bins can be. What else is wrong with it, noodles tells.
+    /// Fails unless all that the index promises is there, and its bins can be. What else is wrong with it,
+    /// noodles tells.
     fn check_bai(&mut self) -> io::Result<()> {
         self.skip(4)?;
         for _ in 0..self.number()? {

@@ -11,7 +11,8 @@ use noodles_bgzf as bgzf;
 use crate::bgzf::END_MARKER;
 use crate::error::GenomeError;
 
-/// Bytes of a line at most: a variant with the genotypes of half a million people, each as long as a hundred bytes, fits.
+/// Bytes of a line at most: a variant with the genotypes of half a million people, each as long as a hundred
+/// bytes, fits.
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// What files begin with that gzip or bgzip made.
 const GZIP_BEGIN: &[u8] = &[0x1f, 0x8b];

@@ -1,5 +1,5 @@
-//! Positions of one assembly in another, by the reads that were aligned to both: where the base of a read that lies on a
-//! position of the first reference lies in the second.
+//! Positions of one assembly in another, by the reads that were aligned to both: where the base of a read
+//! that lies on a position of the first reference lies in the second.
 //!
 //! Positions are put in the order of the first file. A batch of them passes three stations: the first file, the second
 //! file, and the vote. Each position is decided by itself, so threads and batches change nothing in the result.

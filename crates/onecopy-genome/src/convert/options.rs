@@ -103,8 +103,8 @@ impl Convert {
     ///
     /// # Errors
     ///
-    /// If a file can't be read, is damaged, does not fit the others or changes meanwhile, or a line of the positions makes no
-    /// sense. Positions that have no place are no error: they are listed with the reason.
+    /// If a file can't be read, is damaged, does not fit the others or changes meanwhile, or a line of the
+    /// positions makes no sense. Positions that have no place are no error: they are listed with the reason.
     pub fn run(&self, index: NameIndex, mut progress: impl FnMut(u64)) -> Result<ConvertReport, GenomeError> {
         let unchanged = [&self.first, &self.second, &self.first_reference, &self.second_reference]
             .map(|path| Unchanged::now(path));

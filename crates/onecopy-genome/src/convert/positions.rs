@@ -49,7 +49,8 @@ impl Positions {
         Ok(Self { lines: Lines::open(path)?, format, interval: None, sequences: HashSet::new() })
     }
 
-    /// The next positions, at most so many, and with hardly more bytes of names and alleles than that. Empty at the end.
+    /// The next positions, at most so many, and with hardly more bytes of names and alleles than that. Empty
+    /// at the end.
     pub(super) fn take(&mut self, count: usize, text_bytes: usize) -> Result<Vec<Query>, GenomeError> {
         self.sequences.clear();
         let (mut queries, mut bytes) = (Vec::new(), 0);

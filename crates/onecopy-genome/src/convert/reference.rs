@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use noodles_fasta::fai;
 use noodles_sam::Header;
+use onecopy::counted;
 
 use crate::error::GenomeError;
 use crate::files;
@@ -65,7 +66,8 @@ impl Reference {
         Err(GenomeError::Truncated { path: self.path.clone(), what })
     }
 
-    /// Whether every sequence begins with a line, and lines have room for their ends: an index of another file hardly does.
+    /// Whether every sequence begins with a line, and lines have room for their ends: an index of another
+    /// file hardly does.
     fn check_begins(&self, index_path: &Path) -> Result<(), GenomeError> {
         for record in self.index.as_ref().iter().filter(|record| record.length() > 0) {
             let mut before = [0];
@@ -119,7 +121,7 @@ impl Reference {
         for (name, sequence) in header.reference_sequences() {
             let aligned = sequence.length().get() as u64;
             if let Some(length) = self.length(name).filter(|&length| length != aligned) {
-                let what = format!("{name} has {length} bases there, and {aligned} here");
+                let what = format!("{name} has {} there, and {aligned} here", counted(length, "base"));
                 return Err(GenomeError::ForeignReference {
                     reference: self.path.clone(),
                     alignments: alignments.to_owned(),

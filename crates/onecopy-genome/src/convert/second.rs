@@ -24,8 +24,8 @@ impl<'a> SecondReader<'a> {
         Ok(Self { header, index, alignments: AlignmentReader::open(path)? })
     }
 
-    /// Gives the votes of the reads for each position, and notes how far they came. Alignments are read in the order of the
-    /// file, so that each block is inflated once for the whole batch.
+    /// Gives the votes of the reads for each position, and notes how far they came. Alignments are read in
+    /// the order of the file, so that each block is inflated once for the whole batch.
     pub(super) fn votes(&mut self, found: &mut Found) -> Result<Vec<Vec<Vote>>, GenomeError> {
         let mut votes = vec![Vec::new(); found.reasons.len()];
         let mut is_settled = vec![false; found.bases.len()];
@@ -60,7 +60,8 @@ impl<'a> SecondReader<'a> {
         Ok(votes)
     }
 
-    /// Places of all alignments that have the names of the bases, with the numbers of the bases, in the order of the file.
+    /// Places of all alignments that have the names of the bases, with the numbers of the bases, in the order
+    /// of the file.
     fn alignments_of(&mut self, found: &Found) -> Result<Vec<(u64, u32)>, GenomeError> {
         let mut places = Vec::with_capacity(2 * found.bases.len());
         let mut alignments = Vec::new();

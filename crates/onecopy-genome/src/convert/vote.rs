@@ -32,8 +32,8 @@ pub(super) struct RunnerUp {
     pub(super) support: u64,
 }
 
-/// The place with the most reads. Of those with as many, the one that comes first in the second reference, in the order of the
-/// file's header.
+/// The place with the most reads. Of those with as many, the one that comes first in the second reference, in
+/// the order of the file's header.
 pub(super) fn decide(votes: &mut [Vote]) -> Option<Winner> {
     votes.sort_unstable();
     let mut places: Vec<&[Vote]> = votes

@@ -1,5 +1,5 @@
-//! How what finds names is written: first it is counted how much there will be, then entries are written into memory of that
-//! size, then the buckets are filled.
+//! How what finds names is written: first it is counted how much there will be, then entries are written into
+//! memory of that size, then the buckets are filled.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -28,8 +28,8 @@ impl LookupSize {
         self.add_many(1, name.len() as u64, alignments as u64, u64::from(alignments >= usize::from(MANY)));
     }
 
-    /// Some names more: the bytes of all without their ends, their alignments, and how many names have 255 alignments or
-    /// more.
+    /// Some names more: the bytes of all without their ends, their alignments, and how many names have 255
+    /// alignments or more.
     pub(crate) fn add_many(&mut self, names: u64, bytes: u64, alignments: u64, crowded: u64) {
         self.names += names;
         self.entries_bytes += names * ENTRY_HEAD_BYTES as u64 + bytes + 8 * (alignments + crowded);
@@ -89,8 +89,8 @@ impl<'a> LookupWriter<'a> {
     ///
     /// # Errors
     ///
-    /// If entries were announced that were not added, if there are more names than there is room for, or more than 256 TiB of
-    /// them.
+    /// If entries were announced that were not added, if there are more names than there is room for, or more
+    /// than 256 TiB of them.
     pub fn finish(self, buckets: &mut [u8]) -> Result<(), IndexFault> {
         if self.end != self.entries.len() {
             return Err(IndexFault::Table("it has fewer names than were announced"));

@@ -1,5 +1,5 @@
-//! Two assemblies that are known base by base, and reads that lie on both. The alignments are made from what is known, so
-//! whatever a conversion gets wrong is its own fault.
+//! Two assemblies that are known base by base, and reads that lie on both. The alignments are made from what
+//! is known, so whatever a conversion gets wrong is its own fault.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -52,7 +52,7 @@ impl ClientTally {
     /// that there is no room.
     pub fn new(table: &Arc<ReaderTable>, client: u32) -> Option<Self> {
         let index = table.counters.take_client()?;
-        let counters = &table.counters.clients[index as usize];
+        let counters = table.counters.client(index);
         for word in counters.events.iter().chain(&counters.latencies) {
             word.store(0, Ordering::Relaxed);
         }
@@ -62,7 +62,7 @@ impl ClientTally {
     }
 
     fn counters(&self) -> &ClientCounters {
-        &self.table.counters.clients[self.index as usize]
+        self.table.counters.client(self.index)
     }
 
     /// Counts one event; not in a child made by `fork`, whose events are not the parent's.

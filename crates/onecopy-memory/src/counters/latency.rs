@@ -22,6 +22,16 @@ pub(super) fn bucket(nanoseconds: u64) -> usize {
 }
 
 /// Shortest latency of a bucket, and the shortest of the next.
+///
+/// ```
+/// use onecopy_memory::counters::bucket_bounds_ns;
+///
+/// assert_eq!(bucket_bounds_ns(0), (0, 1));
+/// // Each begins where the one before ends, and is an eighth as wide as it is long at most.
+/// let ((_, end), (least, next)) = (bucket_bounds_ns(79), bucket_bounds_ns(80));
+/// assert_eq!(end, least);
+/// assert!((next - least) * 8 <= least);
+/// ```
 pub fn bucket_bounds_ns(bucket: usize) -> (u64, u64) {
     let bucket = bucket as u64;
     if bucket < STEPS {
@@ -55,8 +65,8 @@ impl Latencies {
         &self.buckets
     }
 
-    /// The latency that the part `quantile` (0 to 1) of all calls did not exceed, in nanoseconds, rounded up to the end of
-    /// its bucket; `None` without calls.
+    /// The latency that the part `quantile` (0 to 1) of all calls did not exceed, in nanoseconds, rounded up
+    /// to the end of its bucket; `None` without calls.
     ///
     /// ```
     /// use onecopy_memory::counters::Latencies;

@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{CallEvent, Latencies};
+use super::client::CallEvent;
+use super::latency::Latencies;
 use crate::hold::PeerReader;
 use crate::layout::{
     BLOCKS_MAX, CLIENT_EVENTS, CLIENTS_MAX, CLIENTS_OFFSET, COUNTERS_OFFSET, ClientCounters, CountersHeader,
@@ -12,11 +13,13 @@ use crate::segment::{SegmentError, View};
 use crate::sync::{Ordering, fence, load_acquire};
 use crate::window::Window;
 
-/// Most blocks that are looked at: as many as a node may have ports. Looking gives memory to what had none, and a node that
-/// lies about its blocks must not make its observers take more than 4 MiB.
+/// Most blocks that are looked at: as many as a node may have ports. Looking gives memory to what had none,
+/// and a node that lies about its blocks must not make its observers take more than 4 MiB.
 const BLOCKS_OBSERVED_MAX: u64 = 65_536;
 
 /// Sees the counters of a node, and is seen by nobody.
+///
+/// See [`super::ClientTally`] for an example.
 #[derive(Debug)]
 pub struct NodeObserver {
     view: View,
@@ -90,8 +93,8 @@ impl NodeObserver {
         [(packed >> 32) as u16, (packed >> 16) as u16, packed as u16]
     }
 
-    /// The readers that there are now, each with the number of its subscriber within the node, and the node and number of
-    /// its writer.
+    /// The readers that there are now, each with the number of its subscriber within the node, and the node
+    /// and number of its writer.
     pub fn readers(&self) -> Vec<(u32, (u64, u32), ReaderProbe)> {
         let end = self.header[0].blocks_end.load(Ordering::Relaxed).min(BLOCKS_OBSERVED_MAX) as usize;
         let lines = self.readers.iter().take(end).enumerate();

@@ -1,5 +1,5 @@
-//! A dataset being filled. Nobody else has its memory yet, so whoever fills it may do so through plain references; then it
-//! is sealed, which the kernel grants only when nobody can write it any more.
+//! A dataset being filled. Nobody else has its memory yet, so whoever fills it may do so through plain
+//! references; then it is sealed, which the kernel grants only when nobody can write it any more.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,6 +17,8 @@ use crate::mapping::Mapping;
 use crate::segment::{self, SegmentError};
 
 /// Memory for a dataset, to be filled and then [sealed](Self::seal). Dropped before, it never was.
+///
+/// See [`crate::dataset`] for an example.
 #[derive(Debug)]
 pub struct DatasetDraft {
     descriptor: OwnedFd,

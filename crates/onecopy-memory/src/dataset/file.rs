@@ -1,4 +1,5 @@
-//! A file that is the content of a dataset, read where it is. Nothing is loaded: the kernel's page cache is the one copy.
+//! A file that is the content of a dataset, read where it is. Nothing is loaded: the kernel's page cache is
+//! the one copy.
 //!
 //! A file belongs to its owner, who may change it or cut it short at any time. A mapping of it would then change under
 //! its readers' references, or kill them with SIGBUS, and no check in front of an access can prevent that. So a file is
@@ -13,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 
+use crate::counted::counted;
 use crate::mapping::Mapping;
 
 /// File systems to which nobody can write, as `fstatfs` calls them: squashfs, EROFS, ISO 9660, cramfs.
@@ -61,7 +63,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// There is nothing there in the content.
-    #[error("{bytes} bytes at {offset} are not in the dataset, which has {content_bytes}")]
+    #[error("a part of {} at {offset} is not in the dataset, which has {content_bytes}", counted(*bytes, "byte"))]
     OutOfRange {
         /// Where the read was to start.
         offset: u64,
@@ -84,6 +86,22 @@ pub enum FileError {
 }
 
 /// A file opened to be read as the content of a dataset.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetFile, FileError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("reference.fa");
+/// std::fs::write(&path, "ACGT")?;
+/// let file = DatasetFile::open(&path)?;
+/// let mut bases = [0; 2];
+/// file.read_at(1, &mut bases)?;
+/// assert_eq!(&bases, b"CG");
+/// // Whoever has it open sees that it is not what it was.
+/// std::fs::write(&path, "ACGTN")?;
+/// assert!(matches!(file.check(), Err(FileError::Stale { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct DatasetFile {
     descriptor: OwnedFd,
@@ -142,9 +160,9 @@ impl DatasetFile {
     pub fn content(&self) -> Option<&[u8]> {
         let mapping = self.mapping.as_ref()?;
         let base = mapping.range(0, mapping.len())?;
-        // SAFETY: the bytes are the whole mapping, which lives as long as the reference. The kernel lets nobody write the
-        // file or cut it short: that was asked (`cannot_change`) of the descriptor that is mapped, and is
-        // never withdrawn from a file.
+        // SAFETY: the bytes are the whole mapping, which lives as long as the reference. The kernel lets
+        // nobody write the file or cut it short: that was asked (`cannot_change`) of the descriptor that is
+        // mapped, and is never withdrawn from a file.
         Some(unsafe { std::slice::from_raw_parts(base.as_ptr(), mapping.len()) })
     }
 
@@ -152,8 +170,8 @@ impl DatasetFile {
     ///
     /// # Errors
     ///
-    /// [`FileError::Stale`] if the file is not what it was when it was published; what was copied is then worth nothing.
-    /// [`FileError::OutOfRange`], [`FileError::System`].
+    /// [`FileError::Stale`] if the file is not what it was when it was published; what was copied is then
+    /// worth nothing. [`FileError::OutOfRange`], [`FileError::System`].
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         let content_bytes = self.reference.identity.bytes;
         let bytes = buffer.len();

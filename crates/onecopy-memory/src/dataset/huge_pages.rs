@@ -1,11 +1,11 @@
-//! Larger pages behind a dataset: a table of pages that is 512 times smaller, which is felt when reads jump about in more
-//! memory than the processor has translations for.
+//! Larger pages behind a dataset: a table of pages that is 512 times smaller, which is felt when reads jump
+//! about in more memory than the processor has translations for.
 //!
-//! Pages that an administrator would have to set aside (`MFD_HUGETLB`) are not used: there are none on most machines, and
-//! a reader that touches one when they have run out dies of it. What is used is `MADV_COLLAPSE` (Linux 6.1), which turns
-//! ordinary pages that are filled already into a huge one, whatever the policy for shared memory says
-//! (`shmem_enabled`, which is "never" nearly everywhere). Where there is none, `MADV_HUGEPAGE` before filling would help
-//! only under a policy that few have, so it is not tried.
+//! Pages that an administrator would have to set aside (`MFD_HUGETLB`) are not used: there are none on most
+//! machines, and a reader that touches one when they have run out dies of it. What is used is `MADV_COLLAPSE`
+//! (Linux 6.1), which turns ordinary pages that are filled already into a huge one, whatever the policy for
+//! shared memory says (`shmem_enabled`, which is "never" nearly everywhere). Where there is none,
+//! `MADV_HUGEPAGE` before filling would help only under a policy that few have, so it is not tried.
 
 use std::io;
 

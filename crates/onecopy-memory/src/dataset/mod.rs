@@ -41,6 +41,7 @@ pub use huge_pages::HugePagesError;
 pub use sealed::SealedDataset;
 pub use sections::{Section, SectionSpec, Sections};
 
+use crate::counted::counted;
 use crate::segment::SegmentError;
 
 /// Why a dataset could not be made, or one that was offered was refused.
@@ -72,7 +73,8 @@ pub enum DatasetError {
     },
     /// There is not so much memory.
     #[error(
-        "there is no memory for a dataset of {bytes} bytes: free some, raise the limit of the control group, or leave the bytes in a file"
+        "there is no memory for a dataset of {}: free some, raise the limit of the control group, or leave the bytes in a file",
+        counted(*bytes, "byte")
     )]
     NoRoom {
         /// What was asked for.
@@ -80,7 +82,8 @@ pub enum DatasetError {
     },
     /// The memory could not be locked.
     #[error(
-        "{bytes} bytes can't be locked in memory: raise the limit (`ulimit -l`, or LimitMEMLOCK= in a systemd unit), or do without"
+        "{} can't be locked in memory: raise the limit (`ulimit -l`, or LimitMEMLOCK= in a systemd unit), or do without",
+        counted(*bytes, "byte")
     )]
     Lock {
         /// How much.

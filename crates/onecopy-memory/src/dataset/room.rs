@@ -1,5 +1,5 @@
-//! Whether there is memory for a dataset. The kernel gives out shared memory until there is none left, and then ends some
-//! process, any process; so it is asked first what is there.
+//! Whether there is memory for a dataset. The kernel gives out shared memory until there is none left, and
+//! then ends some process, any process; so it is asked first what is there.
 
 use std::path::{Path, PathBuf};
 

@@ -20,6 +20,8 @@ pub(super) const REQUIRED_SEALS: SealFlags =
 const BLOCK_BYTES: u64 = 512;
 
 /// A dataset of this process or another, sealed and checked.
+///
+/// See [`crate::dataset`] for an example.
 #[derive(Debug)]
 pub struct SealedDataset {
     descriptor: Arc<OwnedFd>,
@@ -86,8 +88,8 @@ impl SealedDataset {
     }
 }
 
-/// Refuses memory with holes: reading one would allocate it, for which there may be no memory when it is too late for an
-/// error. Sealed memory gets no further holes.
+/// Refuses memory with holes: reading one would allocate it, for which there may be no memory when it is too
+/// late for an error. Sealed memory gets no further holes.
 fn check_filled(descriptor: &OwnedFd, total_bytes: usize) -> Result<(), DatasetError> {
     let stat =
         rustix::fs::fstat(descriptor).map_err(|error| SegmentError::system("fstat", total_bytes, error))?;

@@ -1,5 +1,5 @@
-//! The parts of a dataset's content: names, types, and where they lie. Offsets are found here when a dataset is made, and
-//! checked here when one was received.
+//! The parts of a dataset's content: names, types, and where they lie. Offsets are found here when a dataset
+//! is made, and checked here when one was received.
 
 use super::DatasetError;
 use crate::layout::{CONTENT_ALIGNMENT, CONTENT_BYTES_MAX, LINE_BYTES, SECTION_TEXT_BYTES_MAX, SECTIONS_MAX};
@@ -58,6 +58,24 @@ pub struct SectionSpec {
 }
 
 /// All parts of a content, in the order in which they lie there. Whatever is in it has been checked.
+///
+/// ```
+/// use onecopy_memory::dataset::{SectionSpec, Sections};
+///
+/// let spec = |name: &str, element_bytes, len| SectionSpec {
+///     name: name.to_owned(),
+///     type_name: "bytes".to_owned(),
+///     element_bytes,
+///     alignment_bytes: 8,
+///     layout_hash: 1,
+///     len,
+/// };
+/// let sections = Sections::lay_out(&[spec("keys", 8, 3), spec("values", 16, 3)])?;
+/// // Each starts at a cache line.
+/// assert_eq!(sections.find("values").map(|section| section.offset), Some(64));
+/// assert_eq!(sections.content_bytes(), 64 + 48);
+/// # Ok::<(), onecopy_memory::dataset::DatasetError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sections {
     list: Vec<Section>,

@@ -8,11 +8,13 @@
 //! still in the cache. Only when a class is empty do the coalescing `ranges` come into play.
 
 mod ranges;
+mod segment_set;
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 use ranges::FreeRanges;
+pub use segment_set::SegmentSet;
 
 use crate::layout::{HEADER_BYTES, LINE_BYTES, SEGMENTS_MAX};
 use crate::mapping::Mapping;
@@ -26,8 +28,8 @@ const FIRST_SEGMENT_BYTES: usize = 1 << 20;
 /// Steps per doubling of size among the size classes: at most a quarter of a chunk is slack.
 const CLASSES_PER_DOUBLING: usize = 4;
 
-/// Bytes that [`Pool::prefetch_next`] fetches at most: 64 lines are several times what a core can have under way at once,
-/// and what follows comes while these are written.
+/// Bytes that [`Pool::prefetch_next`] fetches at most: 64 lines are several times what a core can have under
+/// way at once, and what follows comes while these are written.
 const PREFETCH_BYTES_MAX: usize = 4096;
 
 /// Where a chunk lies.
@@ -177,8 +179,8 @@ impl Pool {
         self.segments.len()
     }
 
-    /// Whether it may have further segments, however large the budget is: `false` if readers can't be given any. Returns
-    /// what was so before.
+    /// Whether it may have further segments, however large the budget is: `false` if readers can't be given
+    /// any. Returns what was so before.
     pub fn set_growth(&mut self, may_grow: bool) -> bool {
         std::mem::replace(&mut self.may_grow, may_grow)
     }
@@ -240,8 +242,8 @@ impl Pool {
         Some(least.max(self.committed_bytes).max(FIRST_SEGMENT_BYTES).min(left))
     }
 
-    /// The least that a segment needs for a chunk of `length` bytes: [`Self::growth`] and [`Self::replacement`] ask for more
-    /// than that, so that there are few of them.
+    /// The least that a segment needs for a chunk of `length` bytes: [`Self::growth`] and
+    /// [`Self::replacement`] ask for more than that, so that there are few of them.
     pub fn growth_least(&self, length: usize) -> Option<usize> {
         // What takes the place of others has no room for slack.
         let room = if self.growth(length).is_some() { size_class(length) } else { whole_lines(length) };
@@ -263,14 +265,14 @@ impl Pool {
         if left > 0 && length <= left { whole_lines(left)?.checked_add(HEADER_BYTES) } else { None }
     }
 
-    /// The segments that go when one of `bytes` bytes is added, as bits of a number: those that are free, if there is
-    /// no room in the budget for all.
-    pub fn replaced_by(&self, bytes: usize) -> u64 {
+    /// The segments that go when one of `bytes` bytes is added: those that are free, if there is no room in
+    /// the budget for all.
+    pub fn replaced_by(&self, bytes: usize) -> SegmentSet {
         if self.committed_bytes.saturating_add(bytes) <= self.budget_bytes {
-            return 0;
+            return SegmentSet::EMPTY;
         }
         let free = self.present().filter(|(_, segment, is_free)| *is_free && !segment.is_arena);
-        free.fold(0, |bits, (index, ..)| bits | 1 << index)
+        free.map(|(index, ..)| index as u32).collect()
     }
 
     /// Whether a chunk of `length` bytes fits once nothing is in use.
@@ -299,10 +301,10 @@ impl Pool {
         index
     }
 
-    /// Lets go of the segments whose bits are set in `indices`.
-    fn replace(&mut self, indices: u64) {
+    /// Lets go of some segments.
+    fn replace(&mut self, replaced: SegmentSet) {
         for (index, place) in self.segments.iter_mut().enumerate() {
-            if indices >> index & 1 != 0
+            if replaced.contains(index as u32)
                 && let Some(segment) = place.take()
             {
                 self.committed_bytes -= segment.bytes();

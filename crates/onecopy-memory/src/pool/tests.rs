@@ -166,7 +166,7 @@ fn what_is_in_use_is_not_replaced() {
     pool.free(small);
     pool.free(large);
     let whole = allocate(&mut pool, BUDGET).expect("nothing is in use");
-    assert!(pool.segments[index as usize].is_none() && pool.replaced_by(1) == 0);
+    assert!(pool.segments[index as usize].is_none() && pool.replaced_by(1) == SegmentSet::EMPTY);
     pool.free(whole);
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong with a region: faults of whoever writes it, and conditions that the caller handles.
 
+use crate::counted::counted;
 use crate::hold::HoldError;
 use crate::layout::{COPIES, HELD_PER_SEAT};
 use crate::region::Seat;
@@ -14,7 +15,8 @@ pub enum RegionFault {
     NoValue,
     /// The length of a value is beyond the region's capacity.
     #[error(
-        "version {version} of the region claims {length} bytes, more than it can hold: a writer is broken or hostile, create the region again"
+        "version {version} of the region claims {}, more than it can hold: a writer is broken or hostile, create the region again",
+        counted(*length, "byte")
     )]
     CorruptLength {
         /// Version of the value.
@@ -74,7 +76,8 @@ pub enum ReadError {
 pub enum WriteError {
     /// The value is larger than the region.
     #[error(
-        "a value of {length_bytes} bytes does not fit the region, which has room for {capacity_bytes}: resize it"
+        "a value of {} does not fit the region, which has room for {capacity_bytes}: resize it",
+        counted(*length_bytes, "byte")
     )]
     TooLarge {
         /// Bytes of the value.

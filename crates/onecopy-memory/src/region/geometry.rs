@@ -1,5 +1,6 @@
 //! Sizes of a region, from which every offset in it follows.
 
+use crate::counted::counted;
 use crate::layout::{
     ALIGNMENT_MAX, COPIES, COPY_HEADER_WORDS, FLAG_SHARED, LINE_BYTES, REGION_BYTES_MAX, RegionHeader,
     SEAT_LINES, SEATS_OFFSET, SMALL_ALIGNMENT_MAX, SMALL_BYTES_MAX, SeatLine,
@@ -48,7 +49,8 @@ pub enum GeometryError {
         capacity_bytes: usize,
     },
     /// Not an alignment, or a stricter one than a page's.
-    #[error("a region can't be aligned to {alignment_bytes} bytes: use a power of two up to {ALIGNMENT_MAX}")]
+    #[error("a region can't be aligned to {}: use a power of two up to {ALIGNMENT_MAX}",
+        counted(*alignment_bytes, "byte"))]
     Alignment {
         /// What was asked for.
         alignment_bytes: usize,

@@ -7,6 +7,8 @@ use crate::layout::SMALL_BYTES_MAX;
 use crate::sync::{Ordering, full_barrier};
 
 /// The lock of a shared region. Dropped without a commit, it leaves the value as it was.
+///
+/// See [`SharedRegion`] for an example.
 #[derive(Debug)]
 pub struct Guard<R: Deref<Target = SharedRegion>> {
     region: R,
@@ -98,8 +100,8 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: readers hold every copy, or what is wrong with the region. Once there is a draft, only its length can
-    /// keep it from being committed.
+    /// [`WriteError`]: readers hold every copy, or what is wrong with the region. Once there is a draft, only
+    /// its length can keep it from being committed.
     pub fn draft(&mut self) -> Result<&mut [u8], WriteError> {
         let words = self.region.words();
         let capacity_bytes = words.geometry.capacity_bytes();

@@ -7,6 +7,19 @@ use crate::region::seat::SeatHold;
 use crate::region::{Current, Region, Value};
 
 /// A value of a region, held where it is: its bytes stay as they are until this is dropped.
+///
+/// ```
+/// # use onecopy_memory::hold::ReaderTable;
+/// # use onecopy_memory::layout::SegmentKind;
+/// # use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+/// # use onecopy_memory::segment::View;
+/// let mut writer = RegionWriter::create(RegionGeometry::new(4096, 1)?, 0, 1, b"first")?;
+/// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+/// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+/// let held = reader.hold()?;
+/// assert_eq!((held.version(), held.bytes()), (1, b"first".as_slice()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HeldValue {
     bytes: NonNull<[u8]>,
@@ -54,8 +67,8 @@ impl HeldValue {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: `payload` checked that the range lies inside the mapping, which `_keep` keeps alive and whose size is
-        // sealed. It is initialised memory (pages of a memfd start as zeros). The hold keeps writers from changing it: they
-        // choose a copy only after they found no hold on it (`Region::next_large`).
+        // sealed. It is initialised memory (pages of a memfd start as zeros). The hold keeps writers from
+        // changing it: they choose a copy only after they found no hold on it (`Region::next_large`).
         unsafe { self.bytes.as_ref() }
     }
 }

@@ -118,7 +118,8 @@ impl Region {
                         && !(is_free(word) && self.may_take(seat))
                     {
                         self.count_lock_wait(seat);
-                        // The kernel looks at the word once more: letting go or dying changes it, and wakes us after that.
+                        // The kernel looks at the word once more: letting go or dying changes it, and wakes
+                        // us after that.
                         wait::wait(&header.lock, marked, deadline);
                         sleeps += 1;
                     }
@@ -195,8 +196,8 @@ impl Region {
         let starving = &self.header().starving;
         // Not for long if it is somebody else's: that one gets the lock next.
         let _ = starving.compare_exchange(0, seat.to_bits(), Ordering::AcqRel, Ordering::Relaxed);
-        // Pairs with the barrier in `unlock`: either it sees the reservation and wakes us, or we see the free lock when the
-        // kernel compares it.
+        // Pairs with the barrier in `unlock`: either it sees the reservation and wakes us, or we see the free
+        // lock when the kernel compares it.
         full_barrier();
     }
 
@@ -261,8 +262,9 @@ impl Region {
         }
     }
 
-    /// Ends everything that `seat` had: its holds, its lock, its reservation. Every survivor calls it; each step is done
-    /// once, by whoever comes first, and then does nothing any more, also when the line has a new occupant.
+    /// Ends everything that `seat` had: its holds, its lock, its reservation. Every survivor calls it; each
+    /// step is done once, by whoever comes first, and then does nothing any more, also when the line has a
+    /// new occupant.
     pub(super) fn seat_gone(&self, seat: Seat) {
         self.vacate(seat);
         self.abandon(seat);
@@ -275,8 +277,8 @@ impl Region {
 
     /// Wakes those who sleep until the value changes.
     pub(super) fn wake_watchers(&self) {
-        // Pairs with the fence of a sleeper between its mark and its last look at the version: either we see the mark, or
-        // it sees our value.
+        // Pairs with the fence of a sleeper between its mark and its last look at the version: either we see
+        // the mark, or it sees our value.
         full_barrier();
         let header = self.header();
         if header.sleepers.load(Ordering::Relaxed) != 0 {

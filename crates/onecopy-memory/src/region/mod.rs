@@ -175,8 +175,8 @@ impl Region {
         assert!(copy < COPIES, "copies are numbered below the number of copies");
         let Places { copy_stride, copy_words, .. } = self.places;
         debug_assert!(copy_words <= copy_stride && COPIES * copy_stride <= self.copies.len());
-        // SAFETY: the window has `COPIES` strides (see `over` and `heap`), `copy` is below `COPIES`, and a copy is no longer
-        // than a stride.
+        // SAFETY: the window has `COPIES` strides (see `over` and `heap`), `copy` is below `COPIES`, and a
+        // copy is no longer than a stride.
         unsafe { self.copies.get_unchecked(copy * copy_stride..copy * copy_stride + copy_words) }
     }
 
@@ -204,8 +204,8 @@ impl Region {
         Current::unpack(self.current_word())
     }
 
-    /// Copies a small value of just this type out. `None` if that is not what is there, or it was overwritten meanwhile:
-    /// [`Self::read_small`] tells which.
+    /// Copies a small value of just this type out. `None` if that is not what is there, or it was overwritten
+    /// meanwhile: [`Self::read_small`] tells which.
     #[inline(always)]
     fn read_exact<T: FromBytes + IntoBytes>(&self) -> Option<T> {
         let Current { version, copy } = self.current();
@@ -230,15 +230,16 @@ impl Region {
             let words = &copy[COPY_HEADER_WORDS..];
             let wanted = value.len().min(length as usize).min(words.len() * 8);
             load_bytes(words, &mut value[..wanted]);
-            // Pairs with the release fence in `fill_small`: who has read any newer word then also sees the newer sequence. No
-            // first look is needed: the load of `current` made all of this version visible.
+            // Pairs with the release fence in `fill_small`: who has read any newer word then also sees the
+            // newer sequence. No first look is needed: the load of `current` made all of this version
+            // visible.
             fence(Ordering::Acquire);
             if copy[0].load(Ordering::Relaxed) == version {
                 let length = self.checked_length(version, length)?;
                 return Ok(Value { version, length });
             }
-            // Pairs with the release of the mark in `fill_small`: the copy is written again only after another became current,
-            // and who has seen the newer sequence sees that too.
+            // Pairs with the release of the mark in `fill_small`: the copy is written again only after
+            // another became current, and who has seen the newer sequence sees that too.
             fence(Ordering::Acquire);
             let before = std::mem::replace(&mut word, self.current_word());
             if word == before {
@@ -263,8 +264,9 @@ impl Region {
     /// the copy may be overwritten. `protect` must end with the reader's side of a barrier on both.
     #[inline]
     fn claim(&self, word: u64) -> Result<Option<(Current, usize)>, RegionFault> {
-        // The writer stores `current`, has a fence, and looks for holds before it chooses a copy. So if we find `current`
-        // as it was, our entry is in front of that fence, and seen by whoever looks for a copy from now on.
+        // The writer stores `current`, has a fence, and looks for holds before it chooses a copy. So if we
+        // find `current` as it was, our entry is in front of that fence, and seen by whoever looks for a copy
+        // from now on.
         if self.header().current.load(Ordering::Relaxed) != word {
             return Ok(None);
         }
@@ -315,9 +317,9 @@ impl Region {
     fn copy_value(&self, from: usize, place: usize, length: usize) {
         let from = self.payload(from, length).cast::<u8>();
         let to = self.payload(place, length).cast::<u8>();
-        // SAFETY: two different copies, so they don't overlap; `payload` checked that both are as long. The current copy
-        // is written by nobody until another becomes current, which only the caller can bring about; `place` is the
-        // caller's alone.
+        // SAFETY: two different copies, so they don't overlap; `payload` checked that both are as long. The
+        // current copy is written by nobody until another becomes current, which only the caller can bring
+        // about; `place` is the caller's alone.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), length) };
     }
 }

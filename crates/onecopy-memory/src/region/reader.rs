@@ -10,7 +10,7 @@ use super::held::Keep;
 use super::{
     Current, HeldValue, OpenError, READ_TRIES, ReadError, Region, RegionFault, RegionGeometry, Value,
 };
-use crate::hold::{Hold, HoldError, ReaderState, ReaderTable};
+use crate::hold::{BriefHold, Hold, HoldError, ReaderState, ReaderTable};
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::View;
 use crate::sync::{Arc, Futex};
@@ -70,7 +70,7 @@ impl RegionReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = ReaderTable::add_reader(table, &region.waking, false, token)?;
+        let state = ReaderState::new(table, &region.waking, false, token)?;
         Ok(Self { region, state, sleep_ticket: Cell::new(0) })
     }
 
@@ -90,14 +90,15 @@ impl RegionReader {
         self.region.current().version
     }
 
-    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it was overwritten
-    /// meanwhile: [`Self::read`] tells which. Never waits.
+    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it
+    /// was overwritten meanwhile: [`Self::read`] tells which. Never waits.
     #[inline(always)]
     pub fn get<T: FromBytes + IntoBytes>(&self) -> Option<T> {
         self.region.read_exact()
     }
 
-    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are held meanwhile.
+    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are
+    /// held meanwhile.
     ///
     /// # Errors
     ///
@@ -124,8 +125,8 @@ impl RegionReader {
         Ok(HeldValue::new(&self.region, current, length, Keep::Reader { _hold: hold }))
     }
 
-    /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since nothing has to be
-    /// kept. Never waits.
+    /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since
+    /// nothing has to be kept. Never waits.
     ///
     /// # Errors
     ///
@@ -144,10 +145,10 @@ impl RegionReader {
                 // As in `claim`.
                 return Err(RegionFault::NoValue.into());
             }
-            let _hold = ReaderState::hold(&self.state, word)?;
+            let _hold = BriefHold::take(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
-                // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept unchanged by the
-                // hold, which lasts longer than the reference.
+                // SAFETY: as in `HeldValue::bytes`: in range, mapped while the reader is borrowed, and kept
+                // unchanged by the hold, which lasts longer than the reference.
                 let bytes = unsafe { self.region.payload(current.copy, length).as_ref() };
                 return Ok(look(bytes, current.version));
             }
@@ -166,7 +167,7 @@ impl RegionReader {
                 return Err(RegionFault::NoValue.into());
             }
             // Ends with the barrier that pairs with the writer's in `look_for_free_copies`.
-            let hold = ReaderState::hold(&self.state, word)?;
+            let hold = BriefHold::take(&self.state, word)?;
             if let Some((current, length)) = self.region.claim(word)? {
                 return Ok((hold.keep(&self.state), current, length));
             }

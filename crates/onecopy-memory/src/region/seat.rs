@@ -162,8 +162,8 @@ impl Occupied {
         for entry in &line.held {
             entry.store(0, Ordering::Relaxed);
         }
-        // Release: who finds us sees our entries empty. A writer that does not find us yet has its fence in front of ours
-        // (in `hold`), so that we see what it made current.
+        // Release: who finds us sees our entries empty. A writer that does not find us yet has its fence in
+        // front of ours (in `hold`), so that we see what it made current.
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
         line.occupant.compare_exchange(before, seat.to_bits(), success, failure).ok()?;
         region.header().seats_end.fetch_max(seat.line() + 1, Ordering::AcqRel);
@@ -190,7 +190,8 @@ impl Occupied {
             return;
         }
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-        // Release pairs with the acquire in `SeatHold::drop`, and the reverse: whoever sees the other's half takes the token.
+        // Release pairs with the acquire in `SeatHold::drop`, and the reverse: whoever sees the other's half
+        // takes the token.
         if self.entries.fetch_or(LEAVING, Ordering::AcqRel) == 0 {
             self.left();
         }
@@ -226,8 +227,8 @@ impl Occupied {
             if entry as usize >= HELD_PER_SEAT {
                 return Err(ReadError::SeatFull);
             }
-            // Acquire pairs with the release in `SeatHold::drop`: a writer that finds our entry instead of that thread's 0
-            // must still see that thread's reads as done.
+            // Acquire pairs with the release in `SeatHold::drop`: a writer that finds our entry instead of
+            // that thread's 0 must still see that thread's reads as done.
             let mine = taken | 1 << entry;
             if self.entries.compare_exchange(taken, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return Ok(entry as usize);

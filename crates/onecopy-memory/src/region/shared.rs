@@ -140,14 +140,15 @@ impl SharedRegion {
         self.region.current().version
     }
 
-    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it was overwritten
-    /// meanwhile: [`Self::read`] tells which. Never waits.
+    /// Copies a small value out that is of just this size, by straight code. `None` if there is none, or it
+    /// was overwritten meanwhile: [`Self::read`] tells which. Never waits.
     #[inline(always)]
     pub fn get<T: FromBytes + IntoBytes>(&self) -> Option<T> {
         self.region.read_exact()
     }
 
-    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are held meanwhile.
+    /// Copies the current value out: as much of it as `value` has room for. Never waits. Large values are
+    /// held meanwhile.
     ///
     /// # Errors
     ///
@@ -185,8 +186,8 @@ impl SharedRegion {
         Err(RegionFault::Unsettled.into())
     }
 
-    /// Gives up reading and writing. The seat must not be reported as gone before all that is held has been dropped, so that is
-    /// when `token` is dropped; at once, if nothing is held.
+    /// Gives up reading and writing. The seat must not be reported as gone before all that is held has been
+    /// dropped, so that is when `token` is dropped; at once, if nothing is held.
     pub fn leave(&self, token: Box<dyn Any + Send + Sync>) {
         self.occupied.leave(token);
     }

@@ -200,8 +200,8 @@ impl RegionWriter {
         Ok(Current { version, copy })
     }
 
-    /// A copy to write, out of few, so that few have memory behind them, but not so few that readers have to be looked at
-    /// for each value.
+    /// A copy to write, out of few, so that few have memory behind them, but not so few that readers have to
+    /// be looked at for each value.
     #[inline(never)]
     fn free_copy(&mut self) -> Result<usize, WriteError> {
         let copies =
@@ -217,8 +217,9 @@ impl RegionWriter {
 
     fn look_for_free_copies(&mut self) {
         self.refresh_readers();
-        // Pairs with the barrier between a reader's entry and its second look at `current`: see `Region::claim`. It also
-        // pairs with `Readers::attach`: a reader that we don't find on the list sees our last commit when it holds.
+        // Pairs with the barrier between a reader's entry and its second look at `current`: see
+        // `Region::claim`. It also pairs with `Readers::attach`: a reader that we don't find on the list sees
+        // our last commit when it holds.
         if self.attached.is_empty() {
             full_barrier()
         } else {
@@ -245,8 +246,8 @@ impl RegionWriter {
 
     #[cold]
     fn wake_sleepers(&self) {
-        // Pairs with the fence of a reader between its ticket and its last look at the version: either we see the ticket,
-        // or it sees our value.
+        // Pairs with the fence of a reader between its ticket and its last look at the version: either we see
+        // the ticket, or it sees our value.
         full_barrier();
         // Not `any`: each doorbell has to be rung.
         let on_futex = self.sleepers.iter().filter(|reader| reader.wants_wake()).count();
@@ -292,8 +293,9 @@ impl RegionWriter {
     }
 }
 
-/// Among how many copies large values are usually written: looking for held ones takes a barrier on all processors, some
-/// microseconds, so small ones share it among several, while of large ones no more than needed should have memory.
+/// Among how many copies large values are usually written: looking for held ones takes a barrier on all
+/// processors, some microseconds, so small ones share it among several, while of large ones no more than
+/// needed should have memory.
 #[cfg(not(loom))]
 const ROTATION_MAX: usize = 8;
 #[cfg(not(loom))]

@@ -1,12 +1,13 @@
-//! A reliable writer that does not wait for ever: a reader that has kept it from going on for longer than it was told to
-//! wait is *evicted*. From then on the writer overwrites what that reader has not read, as it would on a ring that
-//! overwrites, and the reader learns of it when it finds its message gone ([`super::RingFault::Evicted`]): from its slot's sequence,
-//! or from the floor that was raised above its chunk. No further word between the two is needed, so nothing can get lost
-//! between them, and nobody has to be alive but the writer.
+//! A reliable writer that does not wait for ever: a reader that has kept it from going on for longer than it
+//! was told to wait is *evicted*. From then on the writer overwrites what that reader has not read, as it
+//! would on a ring that overwrites, and the reader learns of it when it finds its message gone
+//! ([`super::RingFault::Evicted`]): from its slot's sequence, or from the floor that was raised above its
+//! chunk. No further word between the two is needed, so nothing can get lost between them, and nobody has to
+//! be alive but the writer.
 //!
-//! What an evicted reader *holds* stays as it is until it lets go or its process ends: its `&T` are as good as any. Only
-//! its cursor counts no more. If it goes on before anything that it needs was overwritten, it is waited for again, and
-//! never learns that it was given up.
+//! What an evicted reader *holds* stays as it is until it lets go or its process ends: its `&T` are as good
+//! as any. Only its cursor counts no more. If it goes on before anything that it needs was overwritten, it is
+//! waited for again, and never learns that it was given up.
 
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,9 @@ impl Blocked {
 }
 
 impl RingWriter {
-    /// The message at the head finds no room, or no memory, because of the readers for which `blocks` holds, given their
-    /// cursors. Evicts those that have been in the way for long enough; says whether there was one.
+    /// The message at the head finds no room, or no memory, because of the readers for which `blocks` holds,
+    /// given their cursors. Evicts those that have been in the way for long enough; says whether there was
+    /// one.
     #[cold]
     pub(super) fn outwait(&mut self, blocks: impl Fn(u64) -> bool) -> bool {
         let (head, capacity) = (self.head, self.ring.geometry.capacity);
@@ -67,8 +69,8 @@ impl RingWriter {
         evicted > 0
     }
 
-    /// When a writer that sleeps until there is space has to look whom it evicts. Where only held messages are in the way
-    /// there is nobody to evict, and nothing to wake up for.
+    /// When a writer that sleeps until there is space has to look whom it evicts. Where only held messages
+    /// are in the way there is nobody to evict, and nothing to wake up for.
     pub(super) fn evicts_at(&self) -> Option<Instant> {
         let evict_after = self.ring.geometry.evict_after()?;
         let laggards = self.blocked.readers.iter().filter(|_| self.blocked.head == self.head);

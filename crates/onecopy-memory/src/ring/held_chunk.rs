@@ -1,6 +1,6 @@
 //! A message that stays where its publisher wrote it, for as long as somebody looks at it.
 
-use crate::hold::{BriefHold, HoldError, ReaderState};
+use crate::hold::{BriefHold, Entry, HoldError, ReaderState};
 use crate::layout::{HEADER_BYTES, LINE_BYTES};
 use crate::mapping::Mapping;
 use crate::sync::Arc;
@@ -45,26 +45,53 @@ impl HeldSegment {
 }
 
 /// A chunk message of another process, held: its bytes stay as they are until this is dropped.
+///
+/// ```
+/// # use onecopy_memory::hold::ReaderTable;
+/// # use onecopy_memory::layout::SegmentKind;
+/// # use onecopy_memory::pool::Pool;
+/// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+/// # use onecopy_memory::segment::{Segment, View};
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let mut pool = Pool::new(1 << 20);
+/// let segment = Segment::create(SegmentKind::Pool, 1 << 16, 0)?;
+/// pool.add(&segment);
+///
+/// let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let mut reader = RingReader::open(&ring, &ReaderTable::create()?, Box::new(()))?;
+/// reader.add_segment(0, segment.descriptor().try_clone_to_owned()?)?;
+/// reader.start(0);
+///
+/// let mut large = pool.allocate(1000).ok_or("there is room")?;
+/// large.bytes_mut()[..1000].fill(7);
+/// writer.publish_chunk(large, 0, 1000, 1);
+/// let mut held = None;
+/// reader.receive(&mut MessageParts { header: &mut [], payload: &mut [], exact: false, chunk: &mut held })?;
+/// // Where the writer wrote it, until it is dropped.
+/// let held = held.ok_or("it was published")?;
+/// assert_eq!(held.bytes(), [7; 1000]);
+/// assert_eq!(held.part(10, 5)?.bytes(), [7; 5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HeldChunk {
     segment: Arc<HeldSegment>,
     offset: usize,
     length: usize,
-    block: u32,
-    entry: usize,
+    entry: Entry,
 }
 
 impl HeldChunk {
     /// What lies there, held from now on by itself. `hold` is one of the segment's reader.
     #[inline]
     pub(super) fn new(segment: &Arc<HeldSegment>, location: Location, hold: BriefHold<'_>) -> Self {
-        let (block, entry) = hold.leave(&segment.state);
+        let entry = hold.leave(&segment.state);
         let Location { offset, length, .. } = location;
-        Self { segment: Arc::clone(segment), offset, length, block, entry }
+        Self { segment: Arc::clone(segment), offset, length, entry }
     }
 
-    /// A part of the same messages, held on its own. The whole is protected already, so there is nothing to check; but see
-    /// `ReaderState::enter_again`.
+    /// A part of the same messages, held on its own. The whole is protected already, so there is nothing to
+    /// check; but see `Chain::enter_again`.
     ///
     /// # Errors
     ///
@@ -78,9 +105,9 @@ impl HeldChunk {
             offset.checked_add(length).is_some_and(|end| end <= self.length),
             "a part lies inside the whole"
         );
-        let (block, entry) = self.segment.state.enter_again(self.block, self.entry)?;
+        let entry = self.segment.state.enter_again(self.entry)?;
         let segment = Arc::clone(&self.segment);
-        Ok(Self { segment, offset: self.offset + offset, length, block, entry })
+        Ok(Self { segment, offset: self.offset + offset, length, entry })
     }
 
     /// The message's bytes.
@@ -101,6 +128,6 @@ impl HeldChunk {
 impl Drop for HeldChunk {
     #[inline]
     fn drop(&mut self) {
-        self.segment.state.release(self.block, self.entry);
+        self.segment.state.release(self.entry);
     }
 }

@@ -8,19 +8,23 @@
 //! how many messages it lost.
 //!
 //! [`RingWriter`] publishes, `reclaim` takes chunks back, `space` waits for slow readers, `eviction` ends that,
-//! [`RingReader`] receives, [`Observer`] looks on.
+//! [`RingReader`] receives, `reader/lapped.rs` finds its place again when its message is gone, [`Observer`] looks on.
 
 mod eviction;
+mod fault;
 mod held_chunk;
 mod observer;
 mod reader;
+mod received;
 mod reclaim;
 mod space;
 mod writer;
 
+pub use fault::{OpenError, RingFault};
 pub use held_chunk::HeldChunk;
 pub use observer::{Observer, WriterCounters};
-pub use reader::{MessageParts, OpenError, Received, RingFault, RingReader};
+pub use reader::RingReader;
+pub use received::{MessageParts, Received};
 pub use reclaim::{Allocation, BudgetExhausted};
 pub use space::SpaceWait;
 pub use writer::RingWriter;

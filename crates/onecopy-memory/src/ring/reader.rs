@@ -2,16 +2,20 @@
 //! cache line moves per message. It notices by the slot's sequence that it was lapped, and then finds the oldest
 //! message that is still there.
 
+mod lapped;
+
 use std::any::Any;
 
 use super::Ring;
+use super::fault::{OpenError, RingFault};
 use super::held_chunk::{HeldChunk, HeldSegment};
+use super::received::{MessageParts, Received};
 use crate::board::PeerWords;
 use crate::hold::{BriefHold, HoldError, ReaderState, ReaderTable};
 use crate::layout::{
     BATCH_MESSAGES_MAX, KIND_CHUNK, KIND_INLINE, Meta, SEGMENTS_MAX, SLOT_HEADER_WORDS, SegmentKind, WRITING,
 };
-use crate::pool::ChunkAddress;
+use crate::pool::{ChunkAddress, SegmentSet};
 use crate::prefetch::prefetch;
 use crate::readers::TICKET_DOORBELL;
 use crate::segment::{SegmentError, View};
@@ -36,78 +40,32 @@ const LOOK_AHEAD: u64 = 8;
 /// Bytes of a chunk that are fetched when it is received, all at once: what follows, the hardware fetches by itself.
 const CHUNK_PREFETCH_BYTES: usize = 1024;
 
-/// What [`RingReader::receive`] found.
-#[derive(Debug)]
-pub enum Received {
-    /// No further message yet.
-    Empty,
-    /// A message was copied into the caller's parts; its payload has this many bytes.
-    Inline {
-        /// Payload bytes of the message, which may be more or fewer than the caller has room for.
-        length: usize,
-    },
-    /// One or several messages, held where they are: in [`MessageParts::chunk`].
-    Chunk {
-        /// How many messages.
-        count: u64,
-        /// How many of them, from the first on, lie before the place where this reader was to start.
-        skip: u64,
-    },
-    /// The next message lies in a segment that this reader has not been given yet.
-    SegmentMissing {
-        /// Its index.
-        index: u32,
-    },
-}
-
-/// Where [`RingReader::receive`] puts a message: copied, if it travels in its slot, or else held.
-#[derive(Debug)]
-pub struct MessageParts<'a> {
-    /// The user header; its length is fixed per topic.
-    pub header: &'a mut [u8],
-    /// The payload.
-    pub payload: &'a mut [u8],
-    /// The payload has the length of `payload` always: copy that much, without looking at the slot's length first.
-    pub exact: bool,
-    /// What is held. It is written in its place, since moving it costs more than all else (docs/decisions/store-forwarding.md);
-    /// whatever was there is let go.
-    pub chunk: &'a mut Option<HeldChunk>,
-}
-
-/// The ring's writer is broken or hostile: this reader gives it up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RingFault {
-    /// A slot's fields make no sense.
-    #[error(
-        "slot of message {position} is corrupt ({what}): its publisher is broken or hostile, and is ignored from now on"
-    )]
-    CorruptSlot {
-        /// Number of the message.
-        position: u64,
-        /// Which field.
-        what: &'static str,
-    },
-    /// The position in the header makes no sense.
-    #[error(
-        "ring position {head} is corrupt: its publisher is broken or hostile, and is ignored from now on"
-    )]
-    CorruptHead {
-        /// What stood there.
-        head: u64,
-    },
-    /// The next message of a reliable ring is gone: the writer waited for this reader, and went on without it.
-    #[error("its publisher went on without this subscriber, which had not read {missed} messages")]
-    Evicted {
-        /// Messages that it did not get.
-        missed: u64,
-    },
-    /// No room to note a further held message: the reader's own limit, the message stays to be received.
-    #[error(transparent)]
-    Hold(#[from] HoldError),
-}
-
 /// One reader of one ring.
+///
+/// ```
+/// use onecopy_memory::hold::{PeerReader, ReaderTable};
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::ring::{Geometry, MessageParts, Received, RingReader, RingWriter};
+/// use onecopy_memory::segment::View;
+///
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let table = ReaderTable::create()?;
+///
+/// // What a reader's process does with the descriptor of the ring ...
+/// let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+/// // ... and the writer's with that of the reader's table.
+/// let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+/// let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+/// reader.start(writer.readers().attach((1, 1), peer));
+///
+/// writer.publish_inline(&[], b"hello");
+/// let (mut payload, mut chunk) = ([0; 48], None);
+/// let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut chunk };
+/// assert!(matches!(reader.receive(&mut parts)?, Received::Inline { length: 5 }));
+/// assert_eq!(&payload[..5], b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RingReader {
     ring: Ring,
@@ -184,7 +142,7 @@ impl RingReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
-        let state = ReaderTable::add_reader(table, &ring.header, true, token)?;
+        let state = ReaderState::new(table, &ring.header, true, token)?;
         let tell_every = (ring.geometry.capacity / TELL_DIVISOR).clamp(1, TELL_EVERY_MAX);
         Ok(Self {
             ring,
@@ -275,10 +233,10 @@ impl RingReader {
         Ok(())
     }
 
-    /// Lets go of the segments whose bits are set in `indices`: the writer has replaced them. What is held stays.
-    pub fn forget_segments(&mut self, indices: u64) {
+    /// Lets go of segments that the writer has replaced. What is held stays.
+    pub fn forget_segments(&mut self, replaced: SegmentSet) {
         for (index, segment) in self.segments.iter_mut().enumerate() {
-            if indices >> index & 1 != 0 {
+            if replaced.contains(index as u32) {
                 *segment = None;
             }
         }
@@ -395,9 +353,8 @@ impl RingReader {
     fn claim(&self, meta: Meta) -> Result<Claim<'_>, NotTaken> {
         let slot = self.ring.slot(self.cursor);
         let [segment, offset, length] = [2, 3, 4].map(|word: usize| slot[word].load(Ordering::Relaxed));
-        let hold =
-            ReaderState::hold(&self.state, self.cursor).map_err(|full| NotTaken::Fault(full.into()))?;
-        // `hold` ended with the barrier that pairs with the writer's `sweep`.
+        let hold = BriefHold::take(&self.state, self.cursor).map_err(|full| NotTaken::Fault(full.into()))?;
+        // `take` ended with the barrier that pairs with the writer's `sweep`.
         let floor = self.ring.header().floor.load(Ordering::Relaxed);
         if !self.unchanged(slot) || floor > self.cursor {
             return Err(NotTaken::Gone);
@@ -459,68 +416,6 @@ impl RingReader {
         self.state.advance(self.cursor);
     }
 
-    /// The next message is gone, on a ring where that happens only to those that are not waited for any more.
-    #[cold]
-    fn evicted(&mut self) -> RingFault {
-        // As in `resync`.
-        fence(Ordering::Acquire);
-        let head = load_acquire(&self.ring.header().head);
-        let missed = head.saturating_sub(self.cursor.max(self.start));
-        self.lost = self.lost.saturating_add(missed);
-        self.state.count_lost(self.lost);
-        RingFault::Evicted { missed }
-    }
-
-    /// Moves to the oldest message that is still there, or past all that are gone.
-    #[cold]
-    fn resync(&mut self) -> Result<(), RingFault> {
-        // Pairs with the release in `raise_floor` and the release fence in `open_slot`: whatever told us that our message
-        // is gone came after the head that counts it.
-        fence(Ordering::Acquire);
-        let head = load_acquire(&self.ring.header().head);
-        // The slot of our next message has a later sequence, so the writer has long published ours.
-        if head >= WRITING || head <= self.cursor {
-            return Err(RingFault::CorruptHead { head });
-        }
-        let floor = self.ring.header().floor.load(Ordering::Relaxed);
-        let capacity = self.ring.geometry.capacity;
-        // The oldest messages are the next to be overwritten. A reader that was set there before and is lapped again so
-        // soon is too slow to stay there, and would only take lines from the writer: it gives up half a ring.
-        let again = self.resynced_at.is_some_and(|position| self.cursor - position < capacity / 4);
-        let kept = if again { capacity / 2 } else { capacity };
-        let earliest = head.saturating_sub(kept).max(self.cursor);
-        let candidate = (earliest..head).find(|&position| {
-            self.slot_at(position).is_some_and(|_| position >= floor || self.is_inline(position))
-        });
-        // Every message below the head that was looked at is gone: its slot has another, or its chunk was taken back.
-        let position = candidate.unwrap_or(head);
-        self.lost += position.saturating_sub(self.cursor.max(self.start));
-        self.state.count_lost(self.lost);
-        self.cursor = position;
-        self.resynced_at = Some(position);
-        self.tell();
-        Ok(())
-    }
-
-    /// First position and end of the slot that starts at `position`, if one does.
-    fn slot_at(&self, position: u64) -> Option<(u64, u64)> {
-        let slot = self.ring.slot(position);
-        if load_acquire(&slot[0]) != position + 1 {
-            return None;
-        }
-        let count = Meta::unpack(slot[1].load(Ordering::Relaxed)).count;
-        // As in `unchanged`: the count must be that of this very message.
-        fence(Ordering::Acquire);
-        if slot[0].load(Ordering::Relaxed) != position + 1 {
-            return None;
-        }
-        Some((position, position.checked_add(u64::from(count))?))
-    }
-
-    fn is_inline(&self, position: u64) -> bool {
-        Meta::unpack(self.ring.slot(position)[1].load(Ordering::Relaxed)).kind == KIND_INLINE
-    }
-
     #[cold]
     fn corrupt(&self, what: &'static str) -> RingFault {
         RingFault::CorruptSlot { position: self.cursor, what }
@@ -561,16 +456,4 @@ impl Drop for RingReader {
         // A reliable writer must not wait for us any more; what is still held stays protected by its holds.
         self.state.finish();
     }
-}
-
-/// Why a reader could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// What was offered is no ring.
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-    /// No room for a further reader.
-    #[error(transparent)]
-    Hold(#[from] HoldError),
 }

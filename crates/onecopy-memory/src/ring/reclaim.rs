@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::RingWriter;
+use crate::counted::counted;
 use crate::pool::{Chunk, Pool};
 use crate::sync::{Ordering, heavy_barrier};
 
@@ -19,6 +20,28 @@ const COLLECT_BATCH_MAX: usize = 16;
 const COLLECT_BYTES: usize = 256 << 10;
 
 /// What [`RingWriter::allocate`] found.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::pool::{Chunk, Pool};
+/// use onecopy_memory::ring::{Allocation, RingWriter};
+/// use onecopy_memory::segment::Segment;
+///
+/// /// Memory for a message: that of others which nobody needs any more, or else further memory.
+/// fn allocate(
+///     writer: &mut RingWriter,
+///     pool: &mut Pool,
+///     bytes: usize,
+/// ) -> Result<Chunk, Box<dyn std::error::Error>> {
+///     loop {
+///         match writer.allocate(pool, bytes)? {
+///             Allocation::Chunk(chunk) => return Ok(chunk),
+///             // Readers have to be given it too.
+///             Allocation::Grow(bytes) => drop(pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?)),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub enum Allocation {
     /// Memory to write into.
@@ -31,7 +54,8 @@ pub enum Allocation {
 /// All of the budget is in messages that readers hold or have not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{requested_bytes} bytes do not fit into the byte budget of {budget_bytes}: readers hold the rest, or the message is too large; raise the budget, lower the history, or let readers drop messages sooner"
+    "a message of {} does not fit into the byte budget of {budget_bytes}: readers hold the rest, or it is too large; raise the budget, lower the history, or let readers drop messages sooner",
+    counted(*requested_bytes, "byte")
 )]
 pub struct BudgetExhausted {
     /// Size of the message.
@@ -274,7 +298,7 @@ impl RingWriter {
             return;
         }
         if std::mem::take(forced) {
-            // Pairs with the light barrier in `ReaderState::hold`: a reader that entered its hold before this is seen
+            // Pairs with the light barrier in `ReaderState::enter`: a reader that entered its hold before this is seen
             // below; one that enters it later sees the raised floor and lets go.
             heavy_barrier();
         }

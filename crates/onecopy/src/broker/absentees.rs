@@ -1,5 +1,5 @@
-//! Nodes that have not come back from the last broker, as the kernel knows them: each is there for as long as it is counted
-//! among the living (see `instance/presence.rs`), and its process tells of its end.
+//! Nodes that have not come back from the last broker, as the kernel knows them: each is there for as long as
+//! it is counted among the living (see `instance/presence.rs`), and its process tells of its end.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -42,8 +42,8 @@ impl Absentees {
         (broker.is_gathering() || self.is_due).then_some(GATHERING_LOOK)
     }
 
-    /// Looks who has ended. To be called whenever something has happened, and after [`Self::look_within`]: then nothing has,
-    /// `is_quiet`.
+    /// Looks who has ended. To be called whenever something has happened, and after [`Self::look_within`]:
+    /// then nothing has, `is_quiet`.
     pub(super) fn look(&mut self, broker: &mut Broker, epoll: &OwnedFd, is_quiet: bool) {
         // Each look takes a system call for each of them, and they come one after the other.
         let looks = self.looked.is_none_or(|looked| looked.elapsed() >= GATHERING_LOOK);
@@ -67,8 +67,8 @@ impl Absentees {
         self.watch_over(broker, epoll, looks);
     }
 
-    /// Those who come back make others wait for their packets only, so processes, which take longer to look for, are looked for
-    /// when nobody comes.
+    /// Those who come back make others wait for their packets only, so processes, which take longer to look
+    /// for, are looked for when nobody comes.
     fn look_for_expected(&mut self, broker: &mut Broker, is_quiet: bool) {
         let Some(roll) = &mut self.roll else { return };
         let expected: Vec<NodeId> = broker.expected().collect();

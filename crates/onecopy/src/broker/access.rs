@@ -1,5 +1,6 @@
-//! What the rules of the instance say to what peers ask for. The user that the broker runs as may do everything; of all others
-//! the configuration says what they may, and a refusal names the rule that refuses, or what is missing.
+//! What the rules of the instance say to what peers ask for. The user that the broker runs as may do
+//! everything; of all others the configuration says what they may, and a refusal names the rule that refuses,
+//! or what is missing.
 //!
 //! | request | right |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Who has taken how much of everything, and what one has taken as a thing of its own, which gives it back when it is dropped.
+//! Who has taken how much of everything, and what one has taken as a thing of its own, which gives it back
+//! when it is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,7 +5,7 @@ use rustix::fs::fstat;
 use super::account::Charge;
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
-use super::protocol::{OpenError, Refusal};
+use super::protocol::{OpenError, Refusal, SegmentSet};
 use super::quota::{Amounts, Resource};
 use super::state::Broker;
 use super::topics::{Descriptor, Key};
@@ -70,14 +70,14 @@ impl Broker {
         &self,
         peer: PeerId,
         publisher: PortId,
-        replaced: u64,
+        replaced: SegmentSet,
         segment: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
         Ok(self.quota.charge_growth(peer, publisher, memory(segment), replaced)?)
     }
 
-    /// Memory for a shared region, while that which the participant offered before is still there. Its descriptor was counted
-    /// for the participant.
+    /// Memory for a shared region, while that which the participant offered before is still there. Its
+    /// descriptor was counted for the participant.
     pub(super) fn charge_offered(
         &self,
         peer: PeerId,
@@ -85,7 +85,7 @@ impl Broker {
         offered: &Descriptor,
     ) -> Result<Option<Charge>, Refusal> {
         let amounts = Amounts { descriptors: 0, ..memory(offered) };
-        Ok(self.quota.charge_growth(peer, port, amounts, 0)?)
+        Ok(self.quota.charge_growth(peer, port, amounts, SegmentSet::EMPTY)?)
     }
 
     /// One packet of an announcement, until it is complete.
@@ -136,8 +136,8 @@ fn check_name(ports: usize) -> Result<(), OpenError> {
     }
 }
 
-/// A descriptor that the broker keeps, and the memory behind it at its full size, which is sealed: what its owner says of it
-/// does not count. What is no memory, as in models of the broker, has none.
+/// A descriptor that the broker keeps, and the memory behind it at its full size, which is sealed: what its
+/// owner says of it does not count. What is no memory, as in models of the broker, has none.
 fn memory(descriptor: &Descriptor) -> Amounts {
     let bytes = fstat(descriptor).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
     Amounts { descriptors: 1, memory: bytes.unwrap_or(0), ..Amounts::default() }

@@ -9,6 +9,7 @@
 //! The version is in every packet, so that two sides of different releases find out from the first one. Decoding
 //! checks everything that can be checked without knowing who sent the packet: what comes out obeys every limit.
 
+use onecopy_memory::counted::counted;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -24,10 +25,20 @@ pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 pub const PROTOCOL_VERSION: u16 = 5;
 
 /// Why bytes are no packet.
+///
+/// ```
+/// use onecopy::broker::protocol::{DecodeError, PROTOCOL_VERSION, Request};
+///
+/// assert_eq!(Request::decode(b"GET / HTTP/1.1\r\n"), Err(DecodeError::Magic { found: 0x4547 }));
+/// let mut packet = Request::Announced.encode();
+/// packet[2] += 1;
+/// let found = PROTOCOL_VERSION + 1;
+/// assert_eq!(Request::decode(&packet), Err(DecodeError::Version { found }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// Not even the start is there.
-    #[error("a packet of {bytes} bytes is too short; every packet starts with 4 bytes of magic and version")]
+    #[error("a packet of {} is too short; every packet starts with 4 bytes of magic and version", counted(*bytes, "byte"))]
     TooShort {
         /// Its length.
         bytes: usize,
@@ -55,7 +66,7 @@ pub enum DecodeError {
     #[error("the body of a packet is garbled ({0}); run the same release of onecopy on both sides")]
     Body(#[from] postcard::Error),
     /// There is more behind the message.
-    #[error("{bytes} bytes follow the message in a packet; send one message a packet")]
+    #[error("the message in a packet is followed by {}; send one message a packet", counted(*bytes, "byte"))]
     TrailingBytes {
         /// How many.
         bytes: usize,
@@ -68,7 +79,8 @@ pub enum DecodeError {
     TypeDescription(#[from] TypeDescriptionError),
     /// A node's name breaks the rules.
     #[error(
-        "the name of a node must have 1 to {MAX_NODE_NAME_BYTES} bytes and no control characters, and has {bytes} bytes"
+        "the name of a node must have 1 to {MAX_NODE_NAME_BYTES} bytes and no control characters, and has {}",
+        counted(*bytes, "byte")
     )]
     NodeName {
         /// Its length in bytes.

@@ -1,5 +1,6 @@
-//! Datasets by name: the memory of the newest version, and who has it open. A version is replaced in one step, and those who
-//! have an older one keep it; they are told that there is a newer one, and ask for it if they want it.
+//! Datasets by name: the memory of the newest version, and who has it open. A version is replaced in one
+//! step, and those who have an older one keep it; they are told that there is a newer one, and ask for it if
+//! they want it.
 //!
 //! A dataset is there as long as anybody has it open, whichever version, or it is kept.
 

@@ -1,11 +1,13 @@
 //! What the broker says to a node. When it says what is told in `protocol.rs`.
 
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BrokerId, NodeId, PortId, Route};
 use super::protocol::{Delivery, KeepError, OpenError, Refusal, Role, ServiceType};
 #[cfg(doc)]
 use super::requests::Request;
+use super::segment_bits;
 use crate::payload_type::PayloadType;
 
 /// From the broker to a node.
@@ -23,8 +25,8 @@ pub enum Event {
         /// memory that takes the place of other.
         limited: bool,
     },
-    /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for you alone, as
-    /// descriptor. Lock your byte of it.
+    /// To a node of another user, before [`Event::Welcome`]: the file in which nodes are counted, opened for
+    /// you alone, as descriptor. Lock your byte of it.
     Roll,
     /// To the one who takes over: the socket where I listen, as descriptor.
     Place {
@@ -176,8 +178,9 @@ pub enum Event {
         route: Route,
         /// The segment's number in the publisher's pool.
         index: u32,
-        /// The segments that are no more, as bits: those with these numbers.
-        replaced: u64,
+        /// The segments that are no more.
+        #[serde(with = "segment_bits")]
+        replaced: SegmentSet,
     },
     /// To a subscriber: that publisher ended.
     PublisherGone {
@@ -324,23 +327,24 @@ pub enum Event {
         /// Its process.
         pid: u32,
     },
-    /// To everyone who has a region or a dataset open: the broker keeps it, or does not any more. To be told to the next
-    /// broker.
+    /// To everyone who has a region or a dataset open: the broker keeps it, or does not any more. To be told
+    /// to the next broker.
     KeepChanged {
         /// Your port.
         port: PortId,
         /// It keeps it.
         kept: bool,
     },
-    /// Part of the answer to [`Request::Inspect`]: memory of a publisher's beside the ring that came with it, or the ring
-    /// from a client to a server, or back. With that memory as descriptor.
+    /// Part of the answer to [`Request::Inspect`]: memory of a publisher's beside the ring that came with it,
+    /// or the ring from a client to a server, or back. With that memory as descriptor.
     MemoryInfo {
         /// The number of the question.
         request: u32,
         /// The publisher, client or server.
         owner: PortId,
     },
-    /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if `memory` is set.
+    /// Part of the answer to [`Request::Inspect`]. With the memory of the newest version as descriptor, if
+    /// `memory` is set.
     DatasetInfo {
         /// The number of the question.
         request: u32,

@@ -1,6 +1,7 @@
-//! Peers that were refused and have not gone yet. They are not listened to any more, and still they may look at messages
-//! that they hold: a publisher that was told of their end would take that memory back under their eyes. So what they
-//! subscribe to lasts until they let go of it, or their connection ends with the last who holds something.
+//! Peers that were refused and have not gone yet. They are not listened to any more, and still they may look
+//! at messages that they hold: a publisher that was told of their end would take that memory back under their
+//! eyes. So what they subscribe to lasts until they let go of it, or their connection ends with the last who
+//! holds something.
 
 use std::collections::{BTreeMap, BTreeSet};
 

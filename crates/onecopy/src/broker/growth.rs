@@ -3,7 +3,7 @@
 
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
-use super::protocol::{Event, Refusal};
+use super::protocol::{Event, Refusal, SegmentSet};
 use super::state::Broker;
 use super::topics::{Descriptor, Outbox};
 
@@ -13,7 +13,7 @@ impl Broker {
         &mut self,
         (peer, node): (PeerId, NodeId),
         request: u32,
-        (port, bytes, replaced): (PortId, u64, u64),
+        (port, bytes, replaced): (PortId, u64, SegmentSet),
         outbox: &mut Outbox,
     ) {
         let refused = self.quota.reserve(peer, port, bytes, replaced).err().map(Into::into);
@@ -25,7 +25,7 @@ impl Broker {
         &mut self,
         peer: PeerId,
         publisher: PortId,
-        (index, replaced): (u32, u64),
+        (index, replaced): (u32, SegmentSet),
         segment: &Descriptor,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {

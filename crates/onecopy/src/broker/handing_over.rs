@@ -1,5 +1,5 @@
-//! A broker's end in favour of another one, or because somebody wants it: a broker inside a program makes room for one that
-//! runs on its own, and that for its successor.
+//! A broker's end in favour of another one, or because somebody wants it: a broker inside a program makes
+//! room for one that runs on its own, and that for its successor.
 //!
 //! ```text
 //! successor                         broker

@@ -6,6 +6,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// A node, by a number that it drew at random: unique without anybody to ask, and still its own after a broker died.
+///
+/// ```
+/// use onecopy::broker::protocol::{NodeId, PortId};
+///
+/// let node = NodeId::of_user(1000)?;
+/// assert!(node.is_of_user(1000) && !node.is_of_user(1001));
+/// // As people see the first port of it.
+/// println!("{}", PortId { node, serial: 1 });
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
@@ -54,8 +64,9 @@ impl NodeId {
         Ok(Self((Self::mark(uid) << Self::RANDOM_BITS) | (random()? % (1 << Self::RANDOM_BITS))))
     }
 
-    /// Whether a node of that user may have this number. The numbers of one user's nodes are none of another's: who comes back
-    /// to another broker is known by its number, and must not be taken for somebody else.
+    /// Whether a node of that user may have this number. The numbers of one user's nodes are none of
+    /// another's: who comes back to another broker is known by its number, and must not be taken for somebody
+    /// else.
     pub fn is_of_user(self, uid: u32) -> bool {
         self.0 >> Self::RANDOM_BITS == Self::mark(uid)
     }

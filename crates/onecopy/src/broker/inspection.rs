@@ -1,4 +1,5 @@
-//! The broker's answer to [`Request::Inspect`](super::protocol::Request::Inspect): everything it knows, one item a packet.
+//! The broker's answer to [`Request::Inspect`](super::protocol::Request::Inspect): everything it knows, one
+//! item a packet.
 
 use std::sync::Arc;
 

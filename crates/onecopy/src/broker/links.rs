@@ -1,12 +1,12 @@
-//! How far each publisher and each subscriber of a topic have come with each other. The tie between the two (a *link*) is
-//! kept in one place, at the subscriber, so the two sides can't disagree.
+//! How far each publisher and each subscriber of a topic have come with each other. The tie between the two
+//! (a *link*) is kept in one place, at the subscriber, so the two sides can't disagree.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onecopy_memory::layout::SEGMENTS_MAX;
 
-use super::protocol::{Event, PortId, Refusal, Route};
+use super::protocol::{Event, PortId, Refusal, Route, SegmentSet};
 use super::topics::{Descriptor, Outbox, PidOf, Topic, Topics};
 
 /// How far a publisher and a subscriber have come with each other.
@@ -27,7 +27,7 @@ impl Topics {
         &mut self,
         port: PortId,
         index: u32,
-        replaced: u64,
+        replaced: SegmentSet,
         segment: &Descriptor,
         outbox: &mut Outbox,
     ) -> Result<(), Refusal> {
@@ -39,7 +39,7 @@ impl Topics {
         if publisher.segments.contains_key(&index) {
             return Err(Refusal::DuplicateSegment { publisher: port, index });
         }
-        publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
+        publisher.segments.retain(|index, _| !replaced.contains(*index));
         publisher.segments.insert(index, Arc::clone(segment));
         for (subscriber, record) in &topic.subscribers {
             if record.links.contains_key(&port) {
@@ -67,16 +67,16 @@ impl Topics {
         }
     }
 
-    /// Two that know each other already, of which the subscriber has the segments whose bits are set.
-    pub(super) fn resume(&mut self, route: Route, segments: u64, outbox: &mut Outbox) {
+    /// Two that know each other already, of which the subscriber has these segments.
+    pub(super) fn resume(&mut self, route: Route, segments: SegmentSet, outbox: &mut Outbox) {
         let Some(topic) = self.topic_of(route.subscriber) else { return };
         let Some(publisher) = topic.publishers.get(&route.publisher) else { return };
-        let present: u64 = publisher.segments.keys().map(|index| 1 << index).sum();
-        let mut replaced = segments & !present;
-        for (index, segment) in publisher.segments.iter().filter(|(index, _)| segments >> **index & 1 == 0) {
+        let present = publisher.segments.keys().copied().collect();
+        let mut replaced = segments.without(present);
+        for (index, segment) in publisher.segments.iter().filter(|(index, _)| !segments.contains(**index)) {
             let event = Event::Segment { route, index: *index, replaced };
             outbox.tell_with(route.subscriber.node, event, segment);
-            replaced = 0;
+            replaced = SegmentSet::EMPTY;
         }
         if let Some(subscriber) = topic.subscribers.get_mut(&route.subscriber) {
             subscriber.links.insert(route.publisher, Link::Attached);
@@ -96,8 +96,8 @@ impl Topics {
     }
 
     /// The subscriber's first step. Like every word from one side to the other it may cross the other's end, so it is
-    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side alone could have
-    /// brought that about, by closing its port and opening it again.
+    /// dropped without blame if the link isn't (or isn't any more) in a state to take it: the other side
+    /// alone could have brought that about, by closing its port and opening it again.
     pub(super) fn attach(
         &mut self,
         route: Route,
@@ -172,7 +172,7 @@ impl Topic {
         let event = Event::Publisher { route, payload, delivery, from: from.from, pid };
         outbox.tell_with(subscriber.node, event, &from.ring);
         for (index, segment) in &from.segments {
-            let event = Event::Segment { route, index: *index, replaced: 0 };
+            let event = Event::Segment { route, index: *index, replaced: SegmentSet::EMPTY };
             outbox.tell_with(subscriber.node, event, segment);
         }
         to.links.insert(publisher, Link::Offered);

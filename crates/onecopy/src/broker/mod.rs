@@ -3,7 +3,7 @@
 //! | file | one concept |
 //! |---|---|
 //! | `protocol.rs`, `requests.rs`, `events.rs` | what nodes and the broker say to each other |
-//! | `codec.rs` | the same as bytes |
+//! | `codec.rs`, `segment_bits.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
 //! | `opening.rs` | what nodes open |
@@ -20,6 +20,7 @@
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
+//! | `socket_watch.rs` | whether newcomers still find the socket |
 //! | `tie.rs`, `returning.rs`, `reopening.rs` | nodes that come back from another broker, and what they were tied to |
 //! | `services.rs` | clients and servers, and who was introduced to whom |
 //! | `shared_regions.rs` | regions that several may write: their memory and who takes part |
@@ -56,10 +57,12 @@ mod reopening;
 mod requests;
 mod returning;
 mod roll;
+mod segment_bits;
 pub mod server;
 mod server_thread;
 mod services;
 mod shared_regions;
+mod socket_watch;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -74,4 +77,5 @@ pub(crate) use handing_over::Heirloom;
 pub use peers::PeerId;
 pub(crate) use process::{Process, pid_namespace};
 pub(crate) use roll::{Roll, is_counted, position_of_note};
+pub(crate) use socket_watch::SocketWatch;
 pub use topics::Descriptor;

@@ -1,6 +1,6 @@
-//! Processes that connect again and again and never become a node: they are turned away as soon as they are accepted. To let one
-//! in and see it go costs the broker ten times what it costs to connect, so the line before it would grow, and everybody
-//! else would stand in it.
+//! Processes that connect again and again and never become a node: they are turned away as soon as they are
+//! accepted. To let one in and see it go costs the broker ten times what it costs to connect, so the line
+//! before it would grow, and everybody else would stand in it.
 //!
 //! Whoever stops trying is forgotten after a moment, so a number that the kernel gives to another process does no harm.
 

@@ -93,22 +93,16 @@ impl Broker {
             Address::Region { name, succeeds, anew } => {
                 let key = Key::Region(name.into());
                 self.check_mode(&key)?;
+                let has_writer = |pid| OpenError::HasWriter { region: key.to_string(), pid };
                 // It has been told of no value yet. What is there must not go back.
                 if anew && self.topics.has_value(&key) {
-                    return Err(OpenError::HasWriter { region: key.to_string(), pid: 0 });
+                    return Err(has_writer(0));
                 }
-                if let Some(writer) = self.topics.absent_writer_of(&key) {
-                    let pid = self.pid_of(writer.node);
-                    return Err(OpenError::HasWriter { region: key.to_string(), pid });
-                }
-                match self.topics.writer_of(&key) {
-                    Some(writer) if succeeds != Some(writer) || writer.node != port.node => {
-                        Err(OpenError::HasWriter {
-                            region: key.to_string(),
-                            pid: self.peers.pid_of(writer.node),
-                        })
-                    }
-                    _ => Ok((key, None)),
+                let is_own = |writer: &PortId| succeeds == Some(*writer) && writer.node == port.node;
+                let present = self.topics.writer_of(&key).filter(|writer| !is_own(writer));
+                match self.topics.absent_writer_of(&key).or(present) {
+                    Some(other) => Err(has_writer(self.pid_of(other.node))),
+                    None => Ok((key, None)),
                 }
             }
         }

@@ -46,7 +46,8 @@ fn is_memory(descriptor: &OwnedFd) -> bool {
     fcntl_get_seals(descriptor).is_ok()
 }
 
-/// Whether it is memory whose size can't change any more: it is counted as it is now, and who maps it must find all of it.
+/// Whether it is memory whose size can't change any more: it is counted as it is now, and who maps it must
+/// find all of it.
 fn is_fixed_memory(descriptor: &OwnedFd) -> bool {
     fcntl_get_seals(descriptor).is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW))
 }

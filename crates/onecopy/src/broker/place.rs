@@ -15,7 +15,7 @@ use super::connection::Queued;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal};
 use super::server::Server;
-use crate::instance::SocketWatch;
+use super::socket_watch::SocketWatch;
 use crate::limits::LAST_WORDS_TIMEOUT;
 
 /// Why a server ends that nobody stopped from within.
@@ -26,6 +26,21 @@ pub(super) enum Ending {
 }
 
 /// How a server ended.
+///
+/// ```
+/// use onecopy::broker::server::Ended;
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let server = instance.serve()?;
+/// // For a signal handler, say.
+/// let stop = server.stop_handle();
+/// let running = std::thread::spawn(|| server.run());
+/// stop.stop();
+/// assert_eq!(running.join().map_err(|_| "it panicked")??, Ended::Stopped);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It was told to.
@@ -118,9 +133,10 @@ impl Server {
         is_said
     }
 
-    /// Stays until the successor has made the kernel say that it is the one who listens: whoever connects and finds that the
-    /// process which listens has ended would take the place for abandoned. So this process must not end before, and
-    /// nobody's connection, as they come back at once. The successor closes its connection then, or by its death.
+    /// Stays until the successor has made the kernel say that it is the one who listens: whoever connects and
+    /// finds that the process which listens has ended would take the place for abandoned. So this process
+    /// must not end before, and nobody's connection, as they come back at once. The successor closes its
+    /// connection then, or by its death.
     fn wait_until_taken(&self, successor: PeerId) {
         let Some(connection) = self.connections.get(&successor) else { return };
         loop {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use onecopy_memory::counted::{Counted, counted};
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -36,18 +38,38 @@ pub enum Resource {
     Topics,
 }
 
+impl Resource {
+    /// One of it, and several, in words.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nodes => ("node", "nodes"),
+            Self::Ports => ("port", "ports"),
+            Self::Descriptors => ("open file", "open files"),
+            Self::Bytes => ("byte of the broker's memory", "bytes of the broker's memory"),
+            Self::PortsOfOneName => ("port on one topic or service", "ports on one topic or service"),
+            Self::NodesOfOneProcess => ("node in one process", "nodes in one process"),
+            Self::Memory => ("byte of shared memory", "bytes of shared memory"),
+            Self::Topics => ("topic, service, region or dataset", "topics, services, regions and datasets"),
+        }
+    }
+
+    /// So much of it in words.
+    ///
+    /// ```
+    /// use onecopy::broker::protocol::Resource;
+    ///
+    /// assert_eq!(Resource::Descriptors.counted(1).to_string(), "1 open file");
+    /// assert_eq!(Resource::Topics.counted(8).to_string(), "8 topics, services, regions and datasets");
+    /// ```
+    pub fn counted(self, number: u64) -> Counted<'static, u64> {
+        let (one, many) = self.words();
+        counted(number, one).plural(many)
+    }
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Nodes => "nodes",
-            Self::Ports => "ports",
-            Self::Descriptors => "open files",
-            Self::Bytes => "bytes of the broker's memory",
-            Self::PortsOfOneName => "ports on one topic or service",
-            Self::NodesOfOneProcess => "nodes in one process",
-            Self::Memory => "bytes of shared memory",
-            Self::Topics => "topics, services, regions and datasets",
-        })
+        formatter.write_str(self.words().1)
     }
 }
 
@@ -63,7 +85,8 @@ pub(super) enum Exceeded {
 /// A user has taken all that the configuration allows it.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error(
-    "user {uid} may have {limit} {resource} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`"
+    "user {uid} may have {} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`",
+    resource.counted(*limit)
 )]
 pub struct QuotaExceeded {
     /// Who.
@@ -79,6 +102,14 @@ pub struct QuotaExceeded {
 }
 
 /// The most that anybody gets.
+///
+/// ```
+/// use onecopy::broker::quota::Limits;
+///
+/// // One peer can't take all that the broker's process may open.
+/// let limits = Limits::with_open_files(1024);
+/// assert!(limits.peer.descriptors < limits.user.descriptors);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For one peer.
@@ -132,24 +163,20 @@ struct PortCharges {
     segments: BTreeMap<u32, Charge>,
     /// Memory that it gave to a shared region.
     offered: Option<Charge>,
-    /// What it is about to grow by, and the segments, as bits, that this will take the place of.
-    reserved: Option<(Charge, u64)>,
+    /// What it is about to grow by, and the segments that this will take the place of.
+    reserved: Option<(Charge, SegmentSet)>,
     _topics: Vec<Arc<Charge>>,
 }
 
 impl PortCharges {
-    /// What it gives back when it grows in place of the segments whose bits are set: those, and what was reserved for that.
-    fn given_up(&self, replaced: u64) -> Amounts {
-        let segments = self.segments.iter().filter(|(index, _)| is_replaced(**index, replaced));
+    /// What it gives back when it grows in place of these segments: those, and what was reserved for that.
+    fn given_up(&self, replaced: SegmentSet) -> Amounts {
+        let segments = self.segments.iter().filter(|(index, _)| replaced.contains(**index));
         // Who reserved less because more would be given back has to give it back.
-        let reserved = self.reserved.iter().filter(|(_, promised)| promised & !replaced == 0);
+        let reserved = self.reserved.iter().filter(|(_, promised)| promised.is_subset(replaced));
         let charges = segments.map(|(_, charge)| charge).chain(reserved.map(|(charge, _)| charge));
         charges.fold(Amounts::default(), |sum, charge| sum.and(charge.amounts()))
     }
-}
-
-fn is_replaced(index: u32, replaced: u64) -> bool {
-    replaced.checked_shr(index).unwrap_or(0) & 1 != 0
 }
 
 /// What a user has open, by its kind and name.
@@ -267,14 +294,14 @@ impl Quota {
         self.peers.get(&peer).is_some_and(|record| record.user.limits_growth())
     }
 
-    /// Counts what an open port is about to grow by, in place of what was reserved for it before. A port that is not open
-    /// will not grow.
+    /// Counts what an open port is about to grow by, in place of what was reserved for it before. A port that
+    /// is not open will not grow.
     pub(super) fn reserve(
         &mut self,
         peer: PeerId,
         port: PortId,
         memory: u64,
-        replaced: u64,
+        replaced: SegmentSet,
     ) -> Result<(), Exceeded> {
         let Some(PeerRecord { account, user, ports, .. }) = self.peers.get_mut(&peer) else { return Ok(()) };
         let Some(charges) = ports.get_mut(&port) else { return Ok(()) };
@@ -292,7 +319,7 @@ impl Quota {
         peer: PeerId,
         port: PortId,
         amounts: Amounts,
-        replaced: u64,
+        replaced: SegmentSet,
     ) -> Result<Option<Charge>, Exceeded> {
         let Some(PeerRecord { account, user, ports, .. }) = self.peers.get(&peer) else { return Ok(None) };
         let given_up = ports.get(&port).map(|charges| charges.given_up(replaced)).unwrap_or_default();
@@ -338,7 +365,7 @@ impl Quota {
         &mut self,
         peer: PeerId,
         publisher: PortId,
-        (index, replaced): (u32, u64),
+        (index, replaced): (u32, SegmentSet),
         charge: Option<Charge>,
     ) {
         let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&publisher))
@@ -346,11 +373,12 @@ impl Quota {
             return;
         };
         charges.reserved = None;
-        charges.segments.retain(|index, _| !is_replaced(*index, replaced));
+        charges.segments.retain(|index, _| !replaced.contains(*index));
         charges.segments.extend(charge.map(|charge| (index, charge)));
     }
 
-    /// Counts the charge as that of the memory that a participant has given to its region, in place of what it gave before.
+    /// Counts the charge as that of the memory that a participant has given to its region, in place of what
+    /// it gave before.
     pub(super) fn keep_offered(&mut self, peer: PeerId, port: PortId, charge: Option<Charge>) {
         if let Some(charges) = self.peers.get_mut(&peer).and_then(|record| record.ports.get_mut(&port)) {
             (charges.reserved, charges.offered) = (None, charge);

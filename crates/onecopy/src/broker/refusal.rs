@@ -12,6 +12,21 @@ use super::quota::{Exceeded, QuotaExceeded, Resource};
 use crate::payload_type::PayloadType;
 
 /// Why a port could not be opened, for its opener to handle.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::OpenError;
+/// use onecopy::broker::protocol::OpenError as Refused;
+///
+/// let _numbers = node.topic::<u64>("data")?.publisher().open()?;
+/// match node.topic::<f64>("data")?.publisher().open() {
+///     Err(OpenError::Refused(Refused::TypeMismatch { existing, .. })) => println!("it carries {existing}"),
+///     _ => unreachable!("the topic carries something else"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum OpenError {
     /// The topic carries something else.
@@ -101,7 +116,7 @@ pub enum OpenError {
         port: PortId,
     },
     /// The node, or all nodes of its user, have taken all that they may.
-    #[error("a node may take {limit} {resource} and not more; close some of what it has open{}", advice(*resource))]
+    #[error("a node may take {} and not more; close some of what it has open{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,
@@ -125,6 +140,22 @@ pub enum OpenError {
 }
 
 /// Why the broker does not keep a region or a dataset.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::broker::protocol::KeepError;
+/// use onecopy::dataset::DatasetError;
+///
+/// let _published = node.dataset("table")?.publish_bytes(b"bytes")?;
+/// match node.keep_dataset("table", true) {
+///     // This very program is the broker, and would take the dataset along when it ends.
+///     Err(DatasetError::Keep { source: KeepError::Embedded, .. }) => println!("run `onecopy serve`"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum KeepError {
     /// It runs inside a program, and would end with it.
@@ -136,7 +167,7 @@ pub enum KeepError {
     #[error("there is none of that name: create or publish it first")]
     NotFound,
     /// All that may be kept is kept.
-    #[error("what is kept takes {limit} {resource} already; let go of some of it{}", advice(*resource))]
+    #[error("what is kept takes {} already; let go of some of it{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,
@@ -322,7 +353,7 @@ pub enum Refusal {
     )]
     DescriptorKind,
     /// The node, or all nodes of its user, have taken all that they may.
-    #[error("a node may take {limit} {resource} and not more{}", advice(*resource))]
+    #[error("a node may take {} and not more{}", resource.counted(*limit), advice(*resource))]
     OverQuota {
         /// Of what.
         resource: Resource,

@@ -1,11 +1,12 @@
-//! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more costs the node.
+//! The ports of a node that comes back, opened once more: nobody is told, and what does not fit any more
+//! costs the node.
 
 use std::sync::Arc;
 
 use super::account::Charge;
 use super::datasets::Part;
 use super::peers::PeerId;
-use super::protocol::{Address, OpenError, Refusal, Request, Role};
+use super::protocol::{Address, OpenError, Refusal, Request, Role, SegmentSet};
 use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Key, NewPublisher};
@@ -46,9 +47,9 @@ impl Broker {
                 self.quota.keep(peer, port, charge, topic);
             }
             (Request::AddSegment { publisher, index, .. }, Some(segment)) => {
-                let charge = self.charge_segment(peer, publisher, 0, &segment)?;
+                let charge = self.charge_segment(peer, publisher, SegmentSet::EMPTY, &segment)?;
                 self.topics.insert_segment(publisher, index, segment)?;
-                self.quota.keep_segment(peer, publisher, (index, 0), charge);
+                self.quota.keep_segment(peer, publisher, (index, SegmentSet::EMPTY), charge);
             }
             (Request::OpenSubscriber { subscriber: port, address, payload }, _) => {
                 let key = match address {

@@ -1,11 +1,13 @@
 //! What a node says to the broker. When it says what is told in `protocol.rs`.
 
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use super::events::Event;
 use super::ids::{BrokerId, NodeId, PortId, Route};
 use super::protocol::{Address, Delivery, Role, ServiceType};
+use super::segment_bits;
 use super::tie::Tie;
 use crate::payload_type::PayloadType;
 
@@ -51,8 +53,9 @@ pub enum Request {
         publisher: PortId,
         /// The segment's number in the publisher's pool.
         index: u32,
-        /// The segments that are no more, as bits: those with these numbers.
-        replaced: u64,
+        /// The segments that are no more.
+        #[serde(with = "segment_bits")]
+        replaced: SegmentSet,
     },
     /// A port of mine is about to need more memory than it was opened with, for [`Request::AddSegment`] or
     /// [`Request::OfferShared`]: count it, in place of what was reserved for the port before.
@@ -64,7 +67,8 @@ pub enum Request {
         /// How much memory.
         bytes: u64,
         /// The segments that it will take the place of, as in [`Request::AddSegment`].
-        replaced: u64,
+        #[serde(with = "segment_bits")]
+        replaced: SegmentSet,
     },
     /// I subscribe.
     OpenSubscriber {
@@ -218,8 +222,8 @@ pub enum Request {
         /// With what there is of memory as descriptors, for looking at.
         rings: bool,
     },
-    /// For those who look at what there is: my reader state is there, with what I count. With that memory as descriptor. In
-    /// place of what I showed before.
+    /// For those who look at what there is: my reader state is there, with what I count. With that memory as
+    /// descriptor. In place of what I showed before.
     ShowReaders,
 }
 

@@ -1,6 +1,7 @@
 //! Nodes that come back from another broker. Each announces what it has open and what that is tied to; only when it is
-//! done does anything happen, and then at once. A tie that both sides tell of goes on as if nothing had been. What one side
-//! tells of alone is settled when the other side has announced too, or has ended: until then that side is *absent*.
+//! done does anything happen, and then at once. A tie that both sides tell of goes on as if nothing had been.
+//! What one side tells of alone is settled when the other side has announced too, or has ended: until then
+//! that side is *absent*.
 //!
 //! | the publisher's side | the subscriber's side | |
 //! |---|---|---|
@@ -19,7 +20,7 @@ use super::account::Charge;
 use super::datasets::Claim;
 use super::ids::{NodeId, PortId, Route};
 use super::peers::PeerId;
-use super::protocol::{Event, Refusal, Request, Tie};
+use super::protocol::{Event, Refusal, Request, SegmentSet, Tie};
 use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Outbox};
@@ -61,7 +62,7 @@ struct Absent {
 struct Halves {
     readers: BTreeSet<Route>,
     /// With whether they are attached, and their segments.
-    sources: BTreeMap<Route, (bool, u64)>,
+    sources: BTreeMap<Route, (bool, SegmentSet)>,
     met: BTreeSet<(PortId, PortId)>,
     seats: BTreeSet<(PortId, PortId, u32)>,
 }
@@ -101,8 +102,8 @@ impl Returning {
         self.absent.contains_key(&node)
     }
 
-    /// A port has ended, or let go of `other`: it is tied no more. Returns the ports of absent nodes that nobody is tied to
-    /// any more.
+    /// A port has ended, or let go of `other`: it is tied no more. Returns the ports of absent nodes that
+    /// nobody is tied to any more.
     fn untie(&mut self, port: PortId, other: Option<PortId>) -> Vec<PortId> {
         let mut untied = Vec::new();
         for absent in self.absent.values_mut() {
@@ -409,8 +410,8 @@ impl Broker {
         self.await_no_writer(node, outbox);
     }
 
-    /// A peer is gone or let go of that may have been in the middle of its announcement. While it still holds something,
-    /// returns the routes on which publishers know it.
+    /// A peer is gone or let go of that may have been in the middle of its announcement. While it still holds
+    /// something, returns the routes on which publishers know it.
     pub(super) fn break_off(&mut self, peer: PeerId, node: NodeId) -> Vec<Route> {
         if self.returning.announcements.remove(&peer).is_none() && !self.returning.is_absent(node) {
             return Vec::new();

@@ -1,6 +1,6 @@
 //! Who is there, as the kernel knows it. Every node keeps a byte of a file locked whose position is its number (see
-//! `instance/presence.rs`), so a broker that takes over finds which nodes its predecessor knew, and whether one that does
-//! not come back has ended.
+//! `instance/presence.rs`), so a broker that takes over finds which nodes its predecessor knew, and whether
+//! one that does not come back has ended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -60,8 +60,9 @@ pub(crate) fn is_counted(file: &OwnedFd, node: NodeId) -> bool {
     is_byte_locked(file, node.as_position()).unwrap_or(true)
 }
 
-/// Where a node notes of which process it is, in the file in which it is counted: a byte whose position says so. A child that
-/// inherits the open file, and with it the node's locks, keeps the note as well, and is told from the process by it.
+/// Where a node notes of which process it is, in the file in which it is counted: a byte whose position says
+/// so. A child that inherits the open file, and with it the node's locks, keeps the note as well, and is told
+/// from the process by it.
 ///
 /// `None` if this process doesn't know in which name space its number holds.
 pub(crate) fn position_of_note(node: NodeId) -> Option<u64> {
@@ -89,8 +90,8 @@ fn note_position(node: NodeId, namespace: u64, pid: u32) -> u64 {
     NodeId::POSITIONS_END + (of_node | of_process)
 }
 
-/// Whether all processes that are noted for a node have ended. A note that can't be read, or that somebody who means harm
-/// has added, makes it `false`: nobody is given up for it.
+/// Whether all processes that are noted for a node have ended. A note that can't be read, or that somebody
+/// who means harm has added, makes it `false`: nobody is given up for it.
 fn has_noted_process_ended(file: &OwnedFd, node: NodeId) -> bool {
     let first = note_position(node, 0, 0);
     let range = first..first + (1 << (NAMESPACE_BITS + PID_BITS));

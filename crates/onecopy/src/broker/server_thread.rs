@@ -6,6 +6,8 @@ use std::thread::JoinHandle;
 use super::server::{Ended, Server, StopHandle};
 
 /// A server on a thread of its own. Dropped, it stops the server and waits for it.
+///
+/// See [`crate::instance::Found`] for an example.
 #[derive(Debug)]
 pub struct ServerThread {
     stop: StopHandle,

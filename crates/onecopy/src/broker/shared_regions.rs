@@ -1,5 +1,6 @@
-//! Regions that several may write: the memory, and who takes part. A lock in that memory names the *seat* of its holder, so
-//! all who take part are told of every seat that is taken or given up; what to do about it they decide themselves.
+//! Regions that several may write: the memory, and who takes part. A lock in that memory names the *seat* of
+//! its holder, so all who take part are told of every seat that is taken or given up; what to do about it
+//! they decide themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -23,6 +23,8 @@ use super::transport::Credentials;
 use crate::config::{Config, Who};
 
 /// What the driver of the state machine has to do.
+///
+/// See [`Broker`] for an example.
 #[derive(Debug)]
 pub enum Output {
     /// Send this packet.
@@ -84,6 +86,23 @@ impl From<Credentials> for Identity {
 }
 
 /// Everything that the broker knows.
+///
+/// ```
+/// use onecopy::broker::PeerId;
+/// use onecopy::broker::protocol::{Event, NodeId, Request};
+/// use onecopy::broker::state::{Broker, Output};
+/// use onecopy::broker::transport::Credentials;
+///
+/// let mut broker = Broker::new(Credentials { pid: 1, uid: 1000 });
+/// let peer = PeerId(1);
+/// broker.connect(peer, Credentials { pid: 2, uid: 1000 });
+/// let hello = Request::Hello { node: NodeId::of_user(1000)?, name: "camera".to_owned(), returns_from: None };
+/// broker.handle_request(peer, hello, None);
+/// assert!(matches!(broker.poll_output(), Some(Output::Send { event: Event::Welcome { broker_pid: 1, .. }, .. })));
+/// broker.handle_gone(peer);
+/// assert!(broker.is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Broker {
     pub(super) own: Identity,

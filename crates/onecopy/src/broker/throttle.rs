@@ -1,5 +1,5 @@
-//! Who keeps the broker busy has to rest, so that the broker's processor is free most of the time, whatever anybody does:
-//! somebody who joins finds the broker asleep, and a processor to run on.
+//! Who keeps the broker busy has to rest, so that the broker's processor is free most of the time, whatever
+//! anybody does: somebody who joins finds the broker asleep, and a processor to run on.
 //!
 //! A process that used a whole turn, which takes more packets under way than anybody has who waits for answers, is not
 //! heard for a while. All who do so share one account: together they take a fifth of the broker's time at most. At the
@@ -103,8 +103,8 @@ impl Throttle {
 impl Server {
     /// Does not hear somebody who has kept the broker busy since `begin`, for some time.
     pub(super) fn rest(&mut self, resting: Resting, begin: Instant) -> io::Result<()> {
-        // Those who come back to a new broker have much to tell, and all of them wait for the last one, who may wait for
-        // this processor.
+        // Those who come back to a new broker have much to tell, and all of them wait for the last one, who
+        // may wait for this processor.
         if self.broker.is_gathering() {
             std::thread::yield_now();
             return Ok(());

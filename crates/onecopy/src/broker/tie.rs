@@ -1,8 +1,10 @@
 //! What a port of a returning node was tied to when its broker ended. Each side tells its half; see `returning.rs`.
 
+use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{NodeId, PortId, Route};
+use super::segment_bits;
 
 /// One side's half of a tie between two ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,8 +17,9 @@ pub enum Tie {
         route: Route,
         /// It was told where to start, and may hold messages.
         attached: bool,
-        /// The segments of the publisher's pool that it has, as bits.
-        segments: u64,
+        /// The segments of the publisher's pool that it has.
+        #[serde(with = "segment_bits")]
+        segments: SegmentSet,
     },
     /// Of a client or a server: it was introduced to that counterpart.
     Met {

@@ -92,8 +92,8 @@ pub(super) struct Topic {
     pub(super) remains: Option<Descriptor>,
     /// What a reader has of a region, with its version, until it is known whether the writer comes back.
     pub(super) remembered: Option<(u64, Descriptor)>,
-    /// Writers of a region that may come back, as somebody knew who read it. Until then nobody else writes it, and nobody is
-    /// left what they may be writing: readers that they don't know would not be safe there.
+    /// Writers of a region that may come back, as somebody knew who read it. Until then nobody else writes
+    /// it, and nobody is left what they may be writing: readers that they don't know would not be safe there.
     pub(super) absent_writers: BTreeSet<PortId>,
     /// A region that stays while nobody has it open.
     pub(super) kept: bool,
@@ -479,8 +479,8 @@ impl Topic {
         }
     }
 
-    /// A region's last value, when its writer ends: also for the readers that it had not attached yet, which would have to
-    /// do with an older value, or none.
+    /// A region's last value, when its writer ends: also for the readers that it had not attached yet, which
+    /// would have to do with an older value, or none.
     fn leave_remains(&mut self, writer: PortId, ring: Descriptor, outbox: &mut Outbox) {
         if let Some(payload) = &self.payload {
             for (subscriber, record) in &self.subscribers {

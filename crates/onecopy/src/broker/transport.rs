@@ -39,6 +39,8 @@ impl Credentials {
 }
 
 /// One packet as it arrived.
+///
+/// See [`PacketSocket`] for an example.
 #[derive(Debug)]
 pub struct Packet {
     /// What it says.
@@ -50,6 +52,16 @@ pub struct Packet {
 }
 
 /// Why a packet could not be sent or received.
+///
+/// ```
+/// use onecopy::broker::transport::{PacketSocket, TransportError};
+///
+/// let (ours, theirs) = PacketSocket::pair()?;
+/// assert!(matches!(ours.try_receive(), Err(TransportError::NotReady)));
+/// drop(theirs);
+/// assert!(matches!(ours.receive(), Err(TransportError::Closed)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// Nothing to receive, or no room to send, and the call was told not to wait (any longer).
@@ -93,6 +105,20 @@ pub enum TransportError {
 }
 
 /// A connected socket to exchange packets over. Sending and receiving may happen on different threads at once.
+///
+/// ```
+/// use onecopy::broker::protocol::{NodeId, Request};
+/// use onecopy::broker::transport::{Credentials, PacketSocket};
+///
+/// let (node, broker) = PacketSocket::pair()?;
+/// let hello = Request::Hello { node: NodeId(7), name: "camera".to_owned(), returns_from: None };
+/// node.send_request(&hello, None)?;
+/// let packet = broker.receive()?;
+/// assert_eq!(Request::decode(&packet.bytes)?, hello);
+/// // Who said so the kernel knows.
+/// assert_eq!(broker.peer_credentials()?, Credentials::own());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PacketSocket {
     descriptor: OwnedFd,
@@ -258,8 +284,8 @@ impl PacketSocket {
         event_of(self.receive()?)
     }
 
-    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none. If this process could not
-    /// take in the descriptor that came with it, the event comes without.
+    /// Receives one event of the broker, or returns [`TransportError::NotReady`] if there is none. If this
+    /// process could not take in the descriptor that came with it, the event comes without.
     ///
     /// # Errors
     ///

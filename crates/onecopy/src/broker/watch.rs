@@ -1,8 +1,8 @@
 //! What epoll reports, and in which order: every process gets its turn, however many connections it has.
 //!
-//! The kernel reports what is ready in turns. One process with thousands of connections on which it never stops sending would
-//! have all but one of those turns. So a process has its first connection in the broker's own set, and all others in a set
-//! of its own, which is ready as a whole and gets one turn like any other.
+//! The kernel reports what is ready in turns. One process with thousands of connections on which it never
+//! stops sending would have all but one of those turns. So a process has its first connection in the broker's
+//! own set, and all others in a set of its own, which is ready as a whole and gets one turn like any other.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,9 +1,18 @@
-//! The names of users and groups, from `/etc/passwd` and `/etc/group`. Directories behind the name service (LDAP and the like)
-//! are not asked: that takes the C library's plug-ins. Whoever is only known there is written as a number.
+//! The names of users and groups, from `/etc/passwd` and `/etc/group`. Directories behind the name service
+//! (LDAP and the like) are not asked: that takes the C library's plug-ins. Whoever is only known there is
+//! written as a number.
 
 use std::collections::BTreeMap;
 
 /// The users and groups of this machine.
+///
+/// ```
+/// use onecopy::config::Accounts;
+///
+/// let accounts = Accounts::parse("camera:x:1001:1001::/:/bin/false", "video:x:44:camera");
+/// assert_eq!(accounts.uid_of("camera"), Some(1001));
+/// assert_eq!(accounts.gids_of(1001), [1001, 44]);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: BTreeMap<String, User>,

@@ -6,6 +6,16 @@ use super::Config;
 const OVERFLOW_UID: u32 = 65_534;
 
 /// Something to think about.
+///
+/// ```
+/// use onecopy::config::{Accounts, Config};
+///
+/// // Somebody is allowed something, and nobody is let in.
+/// let text = "[[allow]]\nusers = [7]\nrights = [\"call\"]\nnames = [\"a\"]\n";
+/// let config = Config::parse("lab.toml".as_ref(), text, &Accounts::default())?;
+/// assert!(config.advice()[0].message.contains("nobody is admitted"));
+/// # Ok::<(), onecopy::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advice {
     /// Where, if it is about one rule.

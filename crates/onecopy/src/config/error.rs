@@ -8,6 +8,14 @@ use thiserror::Error;
 use crate::limits::CONFIG_BYTES_MAX;
 
 /// Why a configuration file is not taken.
+///
+/// ```
+/// use onecopy::config::{Accounts, Config};
+///
+/// let error = Config::parse("lab.toml".as_ref(), "owner = 1000\nadmit = 7\n", &Accounts::default()).unwrap_err();
+/// // Editors jump to that place.
+/// assert!(error.to_string().starts_with("lab.toml:2:"), "{error}");
+/// ```
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// It can't be read.

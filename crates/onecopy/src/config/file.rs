@@ -15,8 +15,8 @@ pub const CONFIG_VARIABLE: &str = "ONECOPY_CONFIG";
 /// Where a machine's configuration files are.
 pub const SYSTEM_DIRECTORY: &str = "/etc/onecopy";
 
-/// Where the configuration file of an instance may be, the first that counts first. The runtime directory is no place for it:
-/// that one ends with the machine, and has nothing but sockets and locks.
+/// Where the configuration file of an instance may be, the first that counts first. The runtime directory is
+/// no place for it: that one ends with the machine, and has nothing but sockets and locks.
 pub(super) fn candidates(instance: &str) -> Vec<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = variable(CONFIG_VARIABLE) {

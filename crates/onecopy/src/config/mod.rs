@@ -1,6 +1,6 @@
-//! The configuration of an instance: which other users are let in, what they may do, and how much they may take. Without a
-//! file everything is as simple as can be: only processes of one user, who may do everything. `docs/access.md` describes
-//! the file; `onecopy config check` reads one.
+//! The configuration of an instance: which other users are let in, what they may do, and how much they may
+//! take. Without a file everything is as simple as can be: only processes of one user, who may do everything.
+//! `docs/access.md` describes the file; `onecopy config check` reads one.
 //!
 //! | file | one concept |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | `quotas.rs` | how much anybody may take |
 //! | `advice.rs` | what is no mistake, and hardly meant |
 //!
-//! What comes out is plain data, which the broker's logic asks without any input or output. Every node reads the file when it
-//! joins, because every node may become the broker.
+//! What comes out is plain data, which the broker's logic asks without any input or output. Every node reads
+//! the file when it joins, because every node may become the broker.
 
 mod accounts;
 mod advice;
@@ -116,8 +116,8 @@ impl Config {
         self.file.as_deref()
     }
 
-    /// The user whose instance it is, if the file names one: whose socket and directory are trusted, and who alone may be the
-    /// broker.
+    /// The user whose instance it is, if the file names one: whose socket and directory are trusted, and who
+    /// alone may be the broker.
     pub fn owner(&self) -> Option<u32> {
         self.owner
     }

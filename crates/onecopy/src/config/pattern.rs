@@ -29,6 +29,13 @@ use crate::topic_name::{self, TopicNameError};
 pub struct NamePattern(String);
 
 /// Why a text is no pattern.
+///
+/// ```
+/// use onecopy::config::{NamePattern, PatternError};
+///
+/// let parsed = "robot/arm**".parse::<NamePattern>();
+/// assert!(matches!(parsed, Err(PatternError::StarsWithinLevel { level }) if level == "arm**"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PatternError {
     /// No name has such levels.

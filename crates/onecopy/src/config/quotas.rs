@@ -1,8 +1,19 @@
-//! How much a user may take, as the configuration file says it. What the broker makes of it is told in `broker/quota.rs`.
+//! How much a user may take, as the configuration file says it. What the broker makes of it is told in
+//! `broker/quota.rs`.
 
 use super::rules::{Subjects, Who};
 
 /// What a quota allows; nothing of what it does not mention is limited by it.
+///
+/// ```
+/// use onecopy::config::{Accounts, Config, Who};
+///
+/// let text = "[admit]\nusers = [1001]\n\n[[quota]]\nusers = [1001]\nmemory = \"64 MiB\"\n";
+/// let config = Config::parse("lab.toml".as_ref(), text, &Accounts::default())?;
+/// let allowance = config.allowance(&Who { uid: 1001, gids: vec![] }, false);
+/// assert_eq!((allowance.memory_bytes, allowance.nodes), (Some(64 << 20), None));
+/// # Ok::<(), onecopy::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Allowance {
     /// Shared memory of the user's nodes, at its full size.

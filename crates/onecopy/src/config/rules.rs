@@ -1,5 +1,5 @@
-//! What may be done, to what, by whom: rules, and what they decide. A rule that denies outweighs every rule that allows, so
-//! the order of rules in the file does not matter; what no rule allows is refused.
+//! What may be done, to what, by whom: rules, and what they decide. A rule that denies outweighs every rule
+//! that allows, so the order of rules in the file does not matter; what no rule allows is refused.
 
 use std::fmt;
 
@@ -28,6 +28,12 @@ pub enum Right {
 }
 
 /// What has a name.
+///
+/// ```
+/// use onecopy::config::{Kind, Right};
+///
+/// assert_eq!(Kind::Region.rights(), [Right::Read, Right::Write]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -98,6 +104,8 @@ impl fmt::Display for Kind {
 }
 
 /// Who asks: a user and all its groups.
+///
+/// See [`Decision`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Who {
     /// The user.
@@ -107,6 +115,13 @@ pub struct Who {
 }
 
 /// What is asked for.
+///
+/// ```
+/// use onecopy::config::{Action, Kind, Right};
+///
+/// let action = Action::Named { right: Right::Publish, kind: Kind::Topic, name: "camera" };
+/// assert_eq!(format!("user 1001 may not {action}"), "user 1001 may not publish on topic \"camera\"");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Something with a name.
@@ -148,6 +163,32 @@ impl fmt::Display for Action<'_> {
 }
 
 /// The answer of the rules.
+///
+/// ```
+/// use onecopy::config::{Accounts, Action, Config, Decision, Kind, Right, Who};
+///
+/// let text = r#"
+/// [admit]
+/// users = [1001]
+///
+/// [[allow]]
+/// rights = ["subscribe"]
+/// names = ["**"]
+///
+/// [[deny]]
+/// rights = ["subscribe"]
+/// names = ["private/**"]
+/// "#;
+/// let config = Config::parse("lab.toml".as_ref(), text, &Accounts::default())?;
+/// let decide = |uid, name| {
+///     let action = Action::Named { right: Right::Subscribe, kind: Kind::Topic, name };
+///     config.decide(&Who { uid, gids: vec![] }, action)
+/// };
+/// assert!(decide(1001, "camera").is_allowed());
+/// assert_eq!(decide(1001, "private/diary"), Decision::Denied { line: 9 });
+/// assert_eq!(decide(1002, "camera"), Decision::NotAdmitted);
+/// # Ok::<(), onecopy::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "because")]
 pub enum Decision {

@@ -8,6 +8,20 @@ use super::publishing::{Dataset, section_spec};
 use crate::payload::PlainData;
 
 /// Sections that a dataset will have; from [`Dataset::builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let builder = node.dataset("table")?.builder().section::<u64>("keys", 3).section::<f32>("values", 3);
+/// let mut draft = builder.allocate()?;
+/// draft.section_mut::<u64>("keys")?.copy_from_slice(&[2, 3, 5]);
+/// draft.section_mut::<f32>("values")?.fill(0.5);
+/// let _published = draft.publish()?;
+/// let view = node.dataset("table")?.open()?;
+/// assert_eq!(view.section::<u64>("keys")?, [2, 3, 5]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing happens until allocate()"]
 pub struct DatasetBuilder {

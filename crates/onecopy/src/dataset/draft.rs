@@ -14,6 +14,8 @@ use crate::payload::PlainData;
 
 /// Memory of a dataset that nobody else sees yet; from [`super::DatasetBuilder::allocate`]. Dropped without
 /// [`Self::publish`], it never was.
+///
+/// See [`super::DatasetBuilder`] for an example.
 #[derive(Debug)]
 pub struct DatasetDraft {
     dataset: Dataset,
@@ -21,6 +23,8 @@ pub struct DatasetDraft {
 }
 
 /// A section being written; from [`DatasetDraft::sections_mut`]. Several may be written at once, by several threads.
+///
+/// See [`DatasetDraft::sections_mut`] for an example.
 pub struct SectionMut<'d> {
     section: Section,
     bytes: &'d mut [u8],

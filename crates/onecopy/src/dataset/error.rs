@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::dataset::FileError;
 
 use super::load::Hash;
@@ -9,6 +10,19 @@ use crate::broker::protocol::{self, KeepError};
 use crate::error::{OpenError, WaitError};
 
 /// Why a dataset could not be published, opened or read.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::dataset::DatasetError;
+/// match node.dataset("reference")?.open() {
+///     Ok(view) => println!("{} bytes", view.content_bytes()),
+///     Err(DatasetError::NotFound { dataset }) => println!("publish {dataset:?} first"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {
@@ -91,7 +105,7 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// There is nothing there in the content.
-    #[error("{bytes} bytes at {offset} are not in the dataset, which has {content_bytes}")]
+    #[error("a part of {} at {offset} is not in the dataset, which has {content_bytes}", counted(*bytes, "byte"))]
     OutOfRange {
         /// Where the read was to start.
         offset: u64,

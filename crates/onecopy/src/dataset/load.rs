@@ -8,6 +8,20 @@ use super::error::DatasetError;
 use crate::limits::LOAD_PIECE_BYTES;
 
 /// How far a long operation has come.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # let path = directory.path().join("reference.fa");
+/// # std::fs::write(&path, "ACGT")?;
+/// let mut percent = 0;
+/// let published = node.dataset("reference")?.publish_file_with(&path, |progress| {
+///     percent = 100 * progress.done_bytes / progress.total_bytes.max(1);
+/// })?;
+/// assert_eq!(percent, 100);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes that are done.
@@ -17,6 +31,16 @@ pub struct Progress {
 }
 
 /// BLAKE3 of a content. Displays as hexadecimal digits, as `b3sum` prints them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let published = node.dataset("greeting")?.publish_bytes(b"abc")?;
+/// let hash = published.hash().ok_or("it is taken unless that was turned off")?;
+/// assert!(hash.to_string().starts_with("6437b3ac38465133"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 32]);
 

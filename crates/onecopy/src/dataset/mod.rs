@@ -1,9 +1,9 @@
 //! Datasets: bytes that are loaded once and read by many, replaced only as a whole.
 //!
 //! A publisher fills memory and seals it: from then on nobody can change it, not even the publisher, and every process
-//! that opens the dataset has the same memory mapped. Opening costs the same for a kilobyte and for a terabyte. A further
-//! publication is a new version: whoever opens gets that one, whoever has an older one open keeps it, and the kernel
-//! frees it when the last of those lets go.
+//! that opens the dataset has the same memory mapped. Opening costs the same for a kilobyte and for a
+//! terabyte. A further publication is a new version: whoever opens gets that one, whoever has an older one
+//! open keeps it, and the kernel frees it when the last of those lets go.
 //!
 //! A dataset is there as long as any process has it open, to publish it or to look at it, whichever version. With
 //! [`crate::Node::keep_dataset`], `onecopy serve` keeps it while nobody does.

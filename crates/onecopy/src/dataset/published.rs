@@ -10,8 +10,21 @@ use super::publishing::Dataset;
 use crate::node::datasets::OpenedDataset;
 use crate::node::handle::NodeHandle;
 
-/// A version of a dataset that this process published. Dropped, the dataset stays as long as anybody else has it open, or
-/// it is kept ([`crate::Node::keep_dataset`]).
+/// A version of a dataset that this process published. Dropped, the dataset stays as long as anybody else has
+/// it open, or it is kept ([`crate::Node::keep_dataset`]).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let dataset = node.dataset("reference")?;
+/// let first = dataset.publish_bytes(b"ACGT")?;
+/// let second = dataset.publish_bytes(b"ACGTN")?;
+/// assert_eq!((second.version(), second.is_current()), (2, true));
+/// assert!(first.newest_version() <= 2);
+/// println!("{} has BLAKE3 {:?}", second.name(), second.hash());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct PublishedDataset {
     node: Arc<NodeHandle>,

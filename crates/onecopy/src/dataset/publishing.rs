@@ -17,20 +17,50 @@ use crate::payload::PlainData;
 use crate::payload_type::{PayloadType, TypeDescription};
 
 /// Where a dataset's bytes are.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::dataset::Backing;
+///
+/// let path = directory.path().join("reference.fa");
+/// std::fs::write(&path, "ACGT")?;
+/// let dataset = node.dataset("reference")?.backing(Backing::File);
+/// let _published = dataset.publish_file(&path)?;
+/// // Nothing was loaded: what is read is read from the file.
+/// let mut bases = [0; 2];
+/// dataset.open()?.read_at(1, &mut bases)?;
+/// assert_eq!(&bases, b"CG");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backing {
-    /// In memory, into which they are copied once, and where nobody can change them. Readers have them as references, at
-    /// the speed of memory; it takes as much memory as there are bytes, however many readers there are.
+    /// In memory, into which they are copied once, and where nobody can change them. Readers have them as
+    /// references, at the speed of memory; it takes as much memory as there are bytes, however many readers
+    /// there are.
     #[default]
     Memory,
-    /// In the file, where they are read ([`DatasetView::read_at`]). Nothing is loaded: the kernel's page cache is the one
-    /// copy. A read costs a system call and its own bytes' copy, and if the file was changed it says so
-    /// ([`DatasetError::Stale`]). Where the kernel promises that the file can never change (fs-verity, or a file system
-    /// that can't be written, such as squashfs), readers have references, as with memory.
+    /// In the file, where they are read ([`DatasetView::read_at`]). Nothing is loaded: the kernel's page
+    /// cache is the one copy. A read costs a system call and its own bytes' copy, and if the file was changed
+    /// it says so ([`DatasetError::Stale`]). Where the kernel promises that the file can never change
+    /// (fs-verity, or a file system that can't be written, such as squashfs), readers have references, as
+    /// with memory.
     File,
 }
 
 /// A dataset's name, and how it is to be published; from [`crate::Node::dataset`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let dataset = node.dataset("reference")?.huge_pages();
+/// let published = dataset.publish_bytes(b"ACGT")?;
+/// let view = dataset.open()?;
+/// assert_eq!((published.version(), view.bytes()?), (1, &b"ACGT"[..]));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
     pub(super) node: Arc<NodeHandle>,
@@ -60,9 +90,9 @@ impl Dataset {
         self
     }
 
-    /// Puts pages of 2 MiB behind the memory: reads that jump about in more than some megabytes get quicker. Takes up to
-    /// as long as copying the bytes once more. Where the kernel can't, ordinary pages are used, and
-    /// [`PublishedDataset::huge_pages_error`] says why.
+    /// Puts pages of 2 MiB behind the memory: reads that jump about in more than some megabytes get quicker.
+    /// Takes up to as long as copying the bytes once more. Where the kernel can't, ordinary pages are used,
+    /// and [`PublishedDataset::huge_pages_error`] says why.
     #[must_use]
     pub fn huge_pages(mut self) -> Self {
         self.huge_pages = true;
@@ -83,8 +113,9 @@ impl Dataset {
         self
     }
 
-    /// Names a part of the file, or of the bytes, that will be published: `len` elements of type `T`, `offset_bytes` from
-    /// the start, where `T` must be aligned. Parts are named in the order in which they lie there.
+    /// Names a part of the file, or of the bytes, that will be published: `len` elements of type `T`,
+    /// `offset_bytes` from the start, where `T` must be aligned. Parts are named in the order in which they
+    /// lie there.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -182,8 +213,8 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`DatasetError::NotFound`]; [`DatasetError::Memory`] if what was published is broken; [`DatasetError::Stale`] and
-    /// [`DatasetError::File`] if it is a file that is gone or changed.
+    /// [`DatasetError::NotFound`]; [`DatasetError::Memory`] if what was published is broken;
+    /// [`DatasetError::Stale`] and [`DatasetError::File`] if it is a file that is gone or changed.
     pub fn open(&self) -> Result<DatasetView, DatasetError> {
         let opened = self.node.open_dataset(&self.name, false)?;
         DatasetView::new(Arc::clone(&self.node), self.name.clone(), opened)

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::dataset::{Catalog, SealedDataset, Section, Sections};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -165,8 +166,8 @@ impl DatasetView {
     ///
     /// # Errors
     ///
-    /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the content is a file
-    /// that could change.
+    /// [`DatasetError::NoSection`], [`DatasetError::SectionType`], and [`DatasetError::NotMapped`] if the
+    /// content is a file that could change.
     pub fn section<T: PlainData>(&self, name: &str) -> Result<&[T], DatasetError> {
         let section = self.find_of::<T>(name)?;
         let bytes = self.bytes_of(section)?;
@@ -186,8 +187,8 @@ impl DatasetView {
     ///
     /// # Errors
     ///
-    /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was when it was
-    /// published, and then what was copied is worth nothing; [`DatasetError::File`].
+    /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was
+    /// when it was published, and then what was copied is worth nothing; [`DatasetError::File`].
     pub fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), DatasetError> {
         self.source.read_at(offset_bytes, buffer)
     }
@@ -213,8 +214,8 @@ impl DatasetView {
         self.source.read_at(section.offset + offset, bytes)
     }
 
-    /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file, looks whether it
-    /// is the same.
+    /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file,
+    /// looks whether it is the same.
     ///
     /// # Errors
     ///
@@ -338,8 +339,9 @@ pub(super) fn check_type<T: PlainData>(section: &Section) -> Result<(), DatasetE
     if is_same {
         return Ok(());
     }
-    let describe =
-        |name: &str, bytes: u64, alignment: u64| format!("{name} ({bytes} bytes, aligned to {alignment})");
+    let describe = |name: &str, bytes: u64, alignment: u64| {
+        format!("{name} ({}, aligned to {alignment})", counted(bytes, "byte"))
+    };
     Err(DatasetError::SectionType {
         section: section.name.clone(),
         existing: describe(&section.type_name, section.element_bytes, section.alignment_bytes),

@@ -1,6 +1,6 @@
-//! What makes a broker the broker: it has one byte of the lock file locked for itself alone, behind those in which nodes are
-//! counted. That takes the file open for writing, which is the owner's right only; guests have it open for reading, so
-//! what they lock there, if they mean harm, can be told from a broker.
+//! What makes a broker the broker: it has one byte of the lock file locked for itself alone, behind those in
+//! which nodes are counted. That takes the file open for writing, which is the owner's right only; guests
+//! have it open for reading, so what they lock there, if they mean harm, can be told from a broker.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,19 +1,21 @@
 //! The runtime directory: whose it is, whether it may be trusted, and who gets into it.
 //!
-//! An instance has an *owner*: the user whose directory it lives in, who alone runs its broker. Unless the configuration names
-//! somebody, that is the user of whoever looks. A process of another user is a *guest*: it needs to know whom to trust, or
-//! anybody could put a socket in its way. It trusts the owner that the configuration names, and root; it never becomes the
-//! broker, and waits for the next one if the last has ended.
+//! An instance has an *owner*: the user whose directory it lives in, who alone runs its broker. Unless the
+//! configuration names somebody, that is the user of whoever looks. A process of another user is a *guest*:
+//! it needs to know whom to trust, or anybody could put a socket in its way. It trusts the owner that the
+//! configuration names, and root; it never becomes the broker, and waits for the next one if the last has
+//! ended.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, fchmod, fstat, openat};
 use rustix::io::Errno;
 
-use super::{Instance, InstanceError};
+use super::Instance;
+use super::error::InstanceError;
 
-/// What a directory is for its owner and whoever the configuration admits: they may pass through it and find the socket, and
-/// can neither list it nor lock it.
+/// What a directory is for its owner and whoever the configuration admits: they may pass through it and find
+/// the socket, and can neither list it nor lock it.
 const DIRECTORY_FOR_OTHERS: Mode = Mode::from_raw_mode(0o711);
 const SOCKET_FOR_OTHERS: Mode = Mode::from_raw_mode(0o666);
 const SOCKET_FOR_OWNER: Mode = Mode::from_raw_mode(0o600);
@@ -26,8 +28,8 @@ impl Instance {
         self.config.owner().unwrap_or(self.uid)
     }
 
-    /// The user whose directory the instance lives in, if there is a directory. Only one that nobody else can change will
-    /// do, since whoever could change it could put a socket of their own there.
+    /// The user whose directory the instance lives in, if there is a directory. Only one that nobody else can
+    /// change will do, since whoever could change it could put a socket of their own there.
     pub(super) fn directory_owner(&self) -> Result<Option<u32>, InstanceError> {
         Ok(self.find_directory()?.map(|(_, owner)| owner))
     }
@@ -97,8 +99,8 @@ impl Instance {
         }
     }
 
-    /// Whoever began to listen on the socket in a directory of `owner` must be that user. Root may have done it for them, as
-    /// systemd does.
+    /// Whoever began to listen on the socket in a directory of `owner` must be that user. Root may have done
+    /// it for them, as systemd does.
     pub(super) fn check_listener(&self, pid: u32, uid: u32, owner: u32) -> Result<(), InstanceError> {
         if uid == owner || uid == ROOT {
             return Ok(());
@@ -117,8 +119,8 @@ impl Instance {
         stat.is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH))
     }
 
-    /// Lets other users reach the socket, or lets them not. A directory that lets some of them pass already is left as it is:
-    /// whoever runs the machine may have chosen a group for it.
+    /// Lets other users reach the socket, or lets them not. A directory that lets some of them pass already
+    /// is left as it is: whoever runs the machine may have chosen a group for it.
     pub(super) fn set_reach(&self, directory: impl AsFd, others: bool) -> Result<(), InstanceError> {
         let failed = |source: Errno| self.failed("set who may connect to", source);
         if others

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use onecopy_memory::counted::counted;
 use thiserror::Error;
 
 use crate::broker::protocol::Refusal;
@@ -11,6 +12,16 @@ use crate::config::ConfigError;
 use crate::limits::{DIRECTORY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 
 /// Why there is no connection to a broker.
+///
+/// ```
+/// use onecopy::instance::{Instance, InstanceError};
+///
+/// match Instance::in_directory("/run/user/1000/onecopy", "lab/one") {
+///     // The message says what may stand in a name.
+///     Err(error @ InstanceError::Name { .. }) => println!("{error}"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Error)]
 pub enum InstanceError {
     /// The name of the instance breaks the rules.
@@ -109,8 +120,8 @@ pub enum InstanceError {
     },
     /// The last broker has ended, and none of its nodes takes its place.
     #[error(
-        "no broker listens at {}, and none of the {nodes} nodes that are there takes its place: their processes are stopped or stuck, or of users who may not; `onecopy serve` takes it",
-        path.display()
+        "no broker listens at {}, and {} there could take its place and did not: stopped or stuck, or of users who may not; `onecopy serve` takes it",
+        path.display(), counted(*nodes, "node")
     )]
     NotSucceeded {
         /// The socket.

@@ -38,8 +38,8 @@ impl FileLock {
         }
     }
 
-    /// Waits until whoever has `file` locked lets go of it, for at most `timeout`. All who wait so go on at once, and not one
-    /// after the other as those who want the lock.
+    /// Waits until whoever has `file` locked lets go of it, for at most `timeout`. All who wait so go on at
+    /// once, and not one after the other as those who want the lock.
     pub(super) fn wait_for_release(
         file: impl Into<Arc<OwnedFd>>,
         timeout: Duration,

@@ -1,5 +1,6 @@
-//! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose position is the
-//! node's number. The kernel ends the lock with the node's process, so what is locked is alive, stopped or not.
+//! Who is there, as the kernel knows it: every node keeps one byte of the instance's lock file locked, whose
+//! position is the node's number. The kernel ends the lock with the node's process, so what is locked is
+//! alive, stopped or not.
 //!
 //! A broker that takes over learns from it which nodes its predecessor knew (see `broker/roll.rs`, which also tells of
 //! the second byte that each node has locked). The broker itself has a byte of the same file, behind all of these (see
@@ -11,7 +12,8 @@ use onecopy_memory::range_lock::{lock_byte, unlock_byte};
 use rustix::fs::{Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use super::{Instance, InstanceError};
+use super::Instance;
+use super::error::InstanceError;
 use crate::broker::position_of_note;
 use crate::broker::protocol::NodeId;
 

@@ -13,8 +13,10 @@ use rustix::net::{
 };
 
 use super::broker_lock::{BrokerLock, Claim};
+use super::error::InstanceError;
 use super::file_lock::FileLock;
-use super::{Instance, InstanceError, SocketWatch, presence};
+use super::{Instance, presence};
+use crate::broker::SocketWatch;
 use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
 use crate::config::Config;
@@ -66,8 +68,14 @@ impl Seat {
         let lock = self.lock.as_ref().and_then(BrokerLock::share);
         let (given_away, lock_path) = (Arc::clone(&self.given_away), self.instance.lock_path());
         let directory = self.directory.as_ref().filter(|_| self.is_ours);
-        let watch =
-            directory.and_then(|directory| SocketWatch::new(&self.instance, directory, self.socket_identity));
+        let watch = directory.and_then(|directory| {
+            SocketWatch::new(
+                self.instance.directory(),
+                directory,
+                self.instance.socket_name(),
+                self.socket_identity,
+            )
+        });
         Place { listener, lock, lock_path, is_ours: self.is_ours, given_away, watch, seat: Box::new(self) }
     }
 
@@ -220,8 +228,8 @@ impl Drop for Seat {
     }
 }
 
-/// The broker's lock, and the file that it took the place of, if it had to. The directory is locked, so nobody else takes the
-/// old file for the broker's, or the new one before it is locked.
+/// The broker's lock, and the file that it took the place of, if it had to. The directory is locked, so
+/// nobody else takes the old file for the broker's, or the new one before it is locked.
 fn claim(
     instance: &Instance,
     directory: &impl AsFd,
@@ -247,7 +255,8 @@ fn claim(
                 tracing::warn!("a process of another user keeps the lock file locked; it gets a new one");
             }
         }
-        // A child of a broker that was killed has the lock, or a guest that means harm: both keep it as long as they like.
+        // A child of a broker that was killed has the lock, or a guest that means harm: both keep it as long
+        // as they like.
         replaced = Some(presence::open(instance)?);
         unlinkat(directory, &name, AtFlags::empty()).map_err(failed)?;
     }

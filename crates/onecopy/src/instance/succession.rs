@@ -3,12 +3,30 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{HANDSHAKE_TIMEOUT, Instance, InstanceError, Seat, await_answer, broker_behind};
+use super::Instance;
+use super::connection::broker_behind;
+use super::error::InstanceError;
+use super::introduction::await_answer;
+use super::seat::Seat;
 use crate::broker::Heirloom;
 use crate::broker::protocol::{Event, Request};
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// A broker that was ended.
+///
+/// ```
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let server = instance.serve()?;
+/// let running = std::thread::spawn(|| server.run());
+/// let stopped = instance.stop()?.ok_or("it runs")?;
+/// println!("process {} was the broker of {} nodes", stopped.broker_pid, stopped.nodes.len());
+/// running.join().map_err(|_| "it panicked")??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Stopped {
     /// The process that it ran in.

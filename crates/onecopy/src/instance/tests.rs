@@ -1,6 +1,13 @@
 //! What needs a look behind the public interface: another user, and a broker that never answers.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::serving::Place;
+use super::{Instance, InstanceError, Seat};
+use crate::broker::protocol::{Event, NodeId, Request};
+use crate::broker::transport::{PacketSocket, TransportError};
+use crate::config::Config;
 
 impl Instance {
     /// The place of the broker, for a server of the test's own making.

@@ -3,16 +3,18 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use rustix::event::Timespec;
 use rustix::fs::{Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 
+use super::Instance;
+use super::error::InstanceError;
 use super::file_lock::FileLock;
-use super::{HANDSHAKE_TIMEOUT, Instance, InstanceError, Joined, Presence};
+use super::joining::Joined;
+use super::presence::Presence;
 use crate::broker::Roll;
 use crate::broker::protocol::{NodeId, Request};
 use crate::broker::transport::PacketSocket;
-use crate::limits::{HANDSHAKE_ATTEMPTS, REJOIN_DELAY_MIN, SUCCESSION_TIMEOUT};
+use crate::limits::{HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCESSION_TIMEOUT};
 
 /// Who is there where no broker is.
 enum Inhabitants {
@@ -23,8 +25,8 @@ enum Inhabitants {
 }
 
 impl Instance {
-    /// A connection to the broker, or `None` if nobody is there. If the last broker has ended, and nodes of it are there, this
-    /// waits for the next one. Nothing is created.
+    /// A connection to the broker, or `None` if nobody is there. If the last broker has ended, and nodes of
+    /// it are there, this waits for the next one. Nothing is created.
     ///
     /// # Errors
     ///
@@ -111,14 +113,5 @@ impl Instance {
 
     fn directory_for_owner(&self) -> Result<Option<OwnedFd>, InstanceError> {
         if self.is_guest()? { Ok(None) } else { self.open_directory() }
-    }
-
-    /// Nobody tells when there is another broker: a guest can't so much as watch the directory.
-    pub(super) fn pause(&self) -> Result<(), InstanceError> {
-        let nothing = rustix::event::poll(&mut [], Timespec::try_from(REJOIN_DELAY_MIN).ok().as_ref());
-        match nothing {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(source) => Err(self.failed("wait for the broker of", source)),
-        }
     }
 }

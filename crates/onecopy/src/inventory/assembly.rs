@@ -1,5 +1,5 @@
-//! The broker's answer, which comes in pieces, as one [`Inventory`]: each piece finds its place by names, and what processes
-//! count is found in their memory by the numbers of their ports.
+//! The broker's answer, which comes in pieces, as one [`Inventory`]: each piece finds its place by names, and
+//! what processes count is found in their memory by the numbers of their ports.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
@@ -50,7 +50,8 @@ pub(super) fn assemble(mut answers: Vec<Answer>) -> Inventory {
                 let entry = TopicEntry { name: name.clone(), payload, delivery, publishers, subscribers };
                 topics.insert(name, entry);
             }
-            // The broker names a topic before its publishers and subscribers, and a service before its clients and servers.
+            // The broker names a topic before its publishers and subscribers, and a service before its
+            // clients and servers.
             Answer::Publisher { topic, publisher, node_name, history, .. } => {
                 let entry = shown.publisher(publisher, node_name, history);
                 topics.entry(topic).and_modify(|topic| topic.publishers.push(entry));

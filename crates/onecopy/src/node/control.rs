@@ -23,7 +23,7 @@ use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
 use super::regions::{lose_seat, map_region, remember_region, take_remains, take_seat, take_shared_memory};
 use super::rejoining::Membership;
 use super::session::Session;
-use crate::broker::protocol::{Event, PortId, Request, Route};
+use crate::broker::protocol::{Event, PortId, Request, Route, SegmentSet};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
 use crate::feed::evicted;
@@ -32,8 +32,8 @@ use crate::instance::Welcome;
 use crate::limits::{CONTROL_SLICE, IN_FLIGHT_RETRY};
 use crate::payload_type::PayloadType;
 
-/// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests wait for room
-/// in the socket, and when the node ends.
+/// Runs until the node ends or is refused, with one broker after the other. `outbox_bell` rings when requests
+/// wait for room in the socket, and when the node ends.
 pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership: Membership) {
     if let Err(error) = scheduling::shorten(CONTROL_SLICE) {
         tracing::debug!(%error, "on a busy machine, whoever this node meets waits for longer");
@@ -315,7 +315,7 @@ fn refused(publisher: PortId, error: &dyn std::fmt::Display) -> ReceiveError {
     ReceiveError::Publisher { publisher: publisher.to_string(), reason: error.to_string() }
 }
 
-fn take_segment(session: &Session, route: Route, index: u32, replaced: u64, segment: OwnedFd) {
+fn take_segment(session: &Session, route: Route, index: u32, replaced: SegmentSet, segment: OwnedFd) {
     session.conversation.ledger().take_segment(route, index, replaced);
     let mut ports = session.ports();
     let Some(subscriber) = ports.subscribers.get_mut(&route.subscriber) else { return };

@@ -1,5 +1,5 @@
-//! What a node says to whichever broker there is, and its ledger: what is said changes the ledger first, so that nothing is
-//! lost when the broker ends.
+//! What a node says to whichever broker there is, and its ledger: what is said changes the ledger first, so
+//! that nothing is lost when the broker ends.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! What all handles, publishers and subscribers of a node share: the session, the control thread, and the broker if this
-//! node runs it.
+//! What all handles, publishers and subscribers of a node share: the session, the control thread, and the
+//! broker if this node runs it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use super::ports::{self, Correspondence, PublisherPort, SharedPort, SubscriberPo
 use super::rejoining::Membership;
 use super::session::Session;
 use crate::broker::protocol::{
-    Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, ServiceType,
+    Address, Delivery, KeepError, NodeId, PortId, Request, Role, Route, SegmentSet, ServiceType,
 };
 use crate::broker::server::ServerThread;
 use crate::broker::transport::TransportError;
@@ -144,8 +144,8 @@ impl NodeHandle {
         self.session.was_refused()
     }
 
-    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait for locks that
-    /// other threads of its parent may have held.
+    /// A number for a new port. To a forked child, which can open none, any number will do: it must not wait
+    /// for locks that other threads of its parent may have held.
     pub(crate) fn new_port(&self) -> PortId {
         if self.is_forked() {
             return PortId { node: self.session.node, serial: 0 };
@@ -171,18 +171,18 @@ impl NodeHandle {
         self.session.open_publisher(port, publisher, &request, writer.share_descriptor())
     }
 
-    /// Has the broker count memory that a port is about to show, in place of a publisher's segments whose bits are set in
+    /// Has the broker count memory that a port is about to show, in place of a publisher's segments in
     /// `replaced`. Only where this node's user is limited is there anything to wait for.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Refused`] says which rule has it that there is no room. [`OpenError::BrokerSilent`] if that could not be
-    /// found out within `timeout`.
+    /// [`OpenError::Refused`] says which rule has it that there is no room. [`OpenError::BrokerSilent`] if
+    /// that could not be found out within `timeout`.
     pub(crate) fn reserve(
         &self,
         port: PortId,
         memory: BorrowedFd<'_>,
-        replaced: u64,
+        replaced: SegmentSet,
         timeout: Duration,
     ) -> Result<(), OpenError> {
         if self.is_forked() {
@@ -203,12 +203,12 @@ impl NodeHandle {
         refused.map_or(Ok(()), |error| Err(OpenError::Refused(error)))
     }
 
-    /// Announces a publisher's segment, in place of those whose bits are set in `replaced`.
+    /// Announces a publisher's segment, in place of those in `replaced`.
     pub(crate) fn announce_segment(
         &self,
         port: PortId,
         index: u32,
-        replaced: u64,
+        replaced: SegmentSet,
         segment: &Segment,
     ) -> Result<(), TransportError> {
         use std::os::fd::AsFd;
@@ -442,7 +442,8 @@ impl Drop for NodeHandle {
             return;
         }
         let outbox = &self.session.conversation.outbox;
-        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It ends by itself.
+        // The control thread itself may let go last, of a reader whose subscriber was closed meanwhile. It
+        // ends by itself.
         let control =
             self.control.take().filter(|control| control.thread().id() != std::thread::current().id());
         if control.is_some() && !self.session.is_over() {

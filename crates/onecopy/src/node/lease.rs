@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::conversation::Conversation;
 use crate::broker::protocol::{PortId, Request, Route};
 
-/// Keeps a subscriber open towards the broker, and its node with it, for as long as one of its readers or a message that
-/// one of them holds is there: a publisher that is told of its end takes the memory of held messages back.
+/// Keeps a subscriber open towards the broker, and its node with it, for as long as one of its readers or a
+/// message that one of them holds is there: a publisher that is told of its end takes the memory of held
+/// messages back.
 #[derive(Debug)]
 pub(super) struct SubscriberLease {
     port: PortId,

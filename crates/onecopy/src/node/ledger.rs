@@ -1,13 +1,13 @@
-//! What a node has open and what that is tied to: everything that another broker has to be told. Plain books, changed with
-//! every packet, from which an announcement can be written at any moment.
+//! What a node has open and what that is tied to: everything that another broker has to be told. Plain books,
+//! changed with every packet, from which an announcement can be written at any moment.
 //!
-//! Also what a packet of the broker means depends on what is in here: a publisher that is shown again is one that was being
-//! attached when the last broker ended.
+//! Also what a packet of the broker means depends on what is in here: a publisher that is shown again is one
+//! that was being attached when the last broker ended.
 
 use std::collections::BTreeMap;
 
 use crate::broker::Descriptor;
-use crate::broker::protocol::{Address, NodeId, PortId, Request, Route, Tie};
+use crate::broker::protocol::{Address, NodeId, PortId, Request, Route, SegmentSet, Tie};
 
 /// What one node has open. Its user's threads and its control thread keep it together.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ struct Subscriber {
 struct Source {
     block: u32,
     attached: bool,
-    segments: u64,
+    segments: SegmentSet,
     pid: u32,
 }
 
@@ -170,10 +170,10 @@ impl Ledger {
         self.datasets.remove(&port);
     }
 
-    /// A publisher has a further segment, in place of those whose bits are set.
-    pub(crate) fn grow(&mut self, port: PortId, index: u32, replaced: u64, segment: Descriptor) {
+    /// A publisher has a further segment, in place of others.
+    pub(crate) fn grow(&mut self, port: PortId, index: u32, replaced: SegmentSet, segment: Descriptor) {
         if let Some(publisher) = self.publishers.get_mut(&port) {
-            publisher.segments.retain(|index, _| replaced.checked_shr(*index).unwrap_or(0) & 1 == 0);
+            publisher.segments.retain(|index, _| !replaced.contains(*index));
             publisher.segments.insert(index, segment);
         }
     }
@@ -191,7 +191,7 @@ impl Ledger {
     /// A subscriber has made a reader.
     pub(crate) fn attach(&mut self, route: Route, block: u32, pid: u32) {
         if let Some(subscriber) = self.subscribers.get_mut(&route.subscriber) {
-            let source = Source { block, attached: false, segments: 0, pid };
+            let source = Source { block, attached: false, segments: SegmentSet::EMPTY, pid };
             subscriber.sources.insert(route.publisher, source);
         }
     }
@@ -204,9 +204,10 @@ impl Ledger {
     }
 
     /// A subscriber has a segment of a publisher's.
-    pub(crate) fn take_segment(&mut self, route: Route, index: u32, replaced: u64) {
+    pub(crate) fn take_segment(&mut self, route: Route, index: u32, replaced: SegmentSet) {
         if let Some(source) = self.source(route) {
-            source.segments = source.segments & !replaced | 1_u64.checked_shl(index).unwrap_or(0);
+            source.segments = source.segments.without(replaced);
+            source.segments.insert(index);
         }
     }
 
@@ -283,7 +284,8 @@ impl Ledger {
         }
     }
 
-    /// The memory of a shared region: from the broker or to succeed another, or else offered by us, in case there is none.
+    /// The memory of a shared region: from the broker or to succeed another, or else offered by us, in case
+    /// there is none.
     pub(crate) fn share(&mut self, port: PortId, descriptor: Descriptor, is_confirmed: bool) {
         if let Some(participant) = self.participants.get_mut(&port)
             && (is_confirmed || participant.memory.is_none())
@@ -342,7 +344,7 @@ impl Publisher {
     fn announce(&self, port: PortId, knowledge: &Knowledge<'_>, letters: &mut Vec<Letter>) {
         letters.push((self.opening.clone(), Some(Descriptor::clone(&self.ring))));
         for (index, segment) in &self.segments {
-            let request = Request::AddSegment { publisher: port, index: *index, replaced: 0 };
+            let request = Request::AddSegment { publisher: port, index: *index, replaced: SegmentSet::EMPTY };
             letters.push((request, Some(Descriptor::clone(segment))));
         }
         for (subscriber, reader) in &self.readers {

@@ -48,9 +48,9 @@ use crate::topic_name;
 
 /// One process's membership in an instance.
 ///
-/// The first node of an instance runs the broker in a thread of its own; there is nothing to start. Cloning is cheap and
-/// gives another handle to the same node, which ends when the last handle, publisher, subscriber and held message of it
-/// is dropped.
+/// The first node of an instance runs the broker in a thread of its own; there is nothing to start. Cloning
+/// is cheap and gives another handle to the same node, which ends when the last handle, publisher, subscriber
+/// and held message of it is dropped.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), onecopy::Error> {
@@ -113,8 +113,8 @@ impl NodeBuilder {
         Ok(Node { handle: Arc::new(NodeHandle::open(newcomer, membership, server)?) })
     }
 
-    /// Joins the instance if anybody is there, and does not found it; `None` if nobody is. Between two brokers it waits for
-    /// the next one. For programs that only look.
+    /// Joins the instance if anybody is there, and does not found it; `None` if nobody is. Between two
+    /// brokers it waits for the next one. For programs that only look.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -129,8 +129,8 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// As for [`Self::open`]; [`InstanceError::NotSucceeded`](crate::instance::InstanceError::NotSucceeded) if nodes are there
-    /// whose broker has ended, and none of them takes its place.
+    /// As for [`Self::open`]; [`InstanceError::NotSucceeded`](crate::instance::InstanceError::NotSucceeded)
+    /// if nodes are there whose broker has ended, and none of them takes its place.
     pub fn visit(self) -> Result<Option<Node>, OpenError> {
         let instance = self.find_instance()?;
         let name = self.name.unwrap_or_else(program_name);
@@ -201,8 +201,8 @@ impl Node {
         Ok(AnyTopic::new(Arc::clone(&self.handle), name.to_owned()))
     }
 
-    /// The service `name` with requests `Req` and responses `Res`. Names are as for topics; a service and a topic of the
-    /// same name have nothing to do with each other.
+    /// The service `name` with requests `Req` and responses `Res`. Names are as for topics; a service and a
+    /// topic of the same name have nothing to do with each other.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), onecopy::Error> {

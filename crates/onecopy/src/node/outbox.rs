@@ -1,5 +1,6 @@
 //! Requests to the broker, sent from any thread without ever waiting for it. If the broker does not read (it may be
-//! stopped), they queue here and the control thread sends them when it does. Between two brokers they wait for the next.
+//! stopped), they queue here and the control thread sends them when it does. Between two brokers they wait
+//! for the next.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -86,8 +87,8 @@ impl Outbox {
 
     /// Sends `request`, or queues it behind those that wait already. A child made by `fork` shares its parent's socket
     /// and must not speak for it: to the child the connection is closed. When there is no broker, what is in the ledger
-    /// is left to the announcement; so the ledger has to be changed first, and stay locked where the broker may not hear
-    /// of a thing twice.
+    /// is left to the announcement; so the ledger has to be changed first, and stay locked where the broker
+    /// may not hear of a thing twice.
     pub(super) fn send(
         &self,
         request: &Request,
@@ -150,8 +151,8 @@ impl Outbox {
         }
     }
 
-    /// There is another broker, which is told `letters` before anything else, and `questions` after that. `false` if the
-    /// node is ending.
+    /// There is another broker, which is told `letters` before anything else, and `questions` after that.
+    /// `false` if the node is ending.
     pub(super) fn go_up(
         &self,
         socket: &Arc<PacketSocket>,

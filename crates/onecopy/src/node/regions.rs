@@ -1,5 +1,5 @@
-//! Regions at the control thread: memory that comes from a writer, or is left by the last one, and the seats of those who
-//! write by turns.
+//! Regions at the control thread: memory that comes from a writer, or is left by the last one, and the seats
+//! of those who write by turns.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

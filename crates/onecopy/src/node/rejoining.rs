@@ -1,5 +1,5 @@
-//! The end of a broker as a node lives it: it looks for the next one, or becomes it, and goes on with it as if nothing had
-//! been. What its publishers and subscribers do meanwhile does not depend on it.
+//! The end of a broker as a node lives it: it looks for the next one, or becomes it, and goes on with it as
+//! if nothing had been. What its publishers and subscribers do meanwhile does not depend on it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

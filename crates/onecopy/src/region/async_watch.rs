@@ -1,5 +1,5 @@
-//! Awaiting the values of a region on tokio's reactor. The runtime watches the region's [`Readiness`]; no thread of it is
-//! blocked.
+//! Awaiting the values of a region on tokio's reactor. The runtime watches the region's [`Readiness`]; no
+//! thread of it is blocked.
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use onecopy_memory::counted::counted;
 use onecopy_memory::region::{CompareError, GeometryError, LockError, ReadError, RegionFault, WriteError};
 
 use crate::broker::protocol::KeepError;
@@ -59,7 +60,8 @@ pub enum RegionError {
     },
     /// The value is larger than the region.
     #[error(
-        "a value of {bytes} bytes is more than the region's capacity of {capacity_bytes}: resize() it first"
+        "a value of {} is more than the region's capacity of {capacity_bytes}: resize() it first",
+        counted(*bytes, "byte")
     )]
     TooLarge {
         /// Size of the value.
@@ -68,7 +70,7 @@ pub enum RegionError {
         capacity_bytes: usize,
     },
     /// The bytes are no value of the region's type.
-    #[error("{bytes} bytes are no value of this region, whose values have {expected} bytes")]
+    #[error("a value of this region has {}, and this one has {bytes}", counted(*expected, "byte"))]
     WrongSize {
         /// How many were given.
         bytes: usize,
@@ -110,9 +112,11 @@ pub enum RegionError {
     /// What came of the region's memory was refused, or this node was.
     #[error(transparent)]
     Receive(#[from] ReceiveError),
-    /// The value has not the size or alignment of the region's type, though the region says that it has: a broken writer.
+    /// The value has not the size or alignment of the region's type, though the region says that it has: a
+    /// broken writer.
     #[error(
-        "version {version} of the region is {bytes} bytes long, which is no value of its type: its writer is broken"
+        "version {version} of the region is {} long, which is no value of its type: its writer is broken",
+        counted(*bytes, "byte")
     )]
     Misfit {
         /// Which value.

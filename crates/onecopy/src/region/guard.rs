@@ -10,8 +10,8 @@ use super::error::RegionError;
 use super::file::ValueFile;
 use crate::payload::{Payload, PlainData};
 
-/// The lock of a region; from [`super::Region::lock`]. Derefs to the next value, which begins as the current one. Dropped
-/// without [`Self::commit`], it leaves the region as it was.
+/// The lock of a region; from [`super::Region::lock`]. Derefs to the next value, which begins as the current
+/// one. Dropped without [`Self::commit`], it leaves the region as it was.
 ///
 /// ```
 /// # use std::time::Duration;

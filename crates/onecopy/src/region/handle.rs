@@ -123,8 +123,8 @@ impl<P: Payload + ?Sized> Region<P> {
         }
     }
 
-    /// Version of the value as it is now: how often the region had been written, counting its first value as 1. Looks at
-    /// one word.
+    /// Version of the value as it is now: how often the region had been written, its first value counting as
+    /// one. Looks at one word.
     ///
     /// # Errors
     ///
@@ -204,8 +204,8 @@ impl<P: Payload + ?Sized> Region<P> {
         }
     }
 
-    /// The exclusive right to write, to change a value in place: the guard derefs to the next value, which begins as the
-    /// current one. [`RegionGuard::commit`] makes it current; dropped, nothing has happened.
+    /// The exclusive right to write, to change a value in place: the guard derefs to the next value, which
+    /// begins as the current one. [`RegionGuard::commit`] makes it current; dropped, nothing has happened.
     ///
     /// If the last holder died with the lock, it is free at once, the value is the last that was committed, and
     /// [`RegionGuard::was_abandoned`] says so.
@@ -239,8 +239,9 @@ impl<P: Payload + ?Sized> Region<P> {
 
     /// Makes room for larger values. Whoever has the region open follows without reopening it. Never shrinks.
     ///
-    /// Others learn of the larger memory from the broker, a moment after this returns: until then they read the value as it
-    /// was, and of a shared region, whoever writes waits for the news. No update is lost, and no version falls.
+    /// Others learn of the larger memory from the broker, a moment after this returns: until then they read
+    /// the value as it was, and of a shared region, whoever writes waits for the news. No update is lost, and
+    /// no version falls.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

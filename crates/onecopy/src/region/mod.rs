@@ -1,8 +1,9 @@
 //! Regions: a named value that everyone sees as it is now.
 //!
-//! The value lies in shared memory in several copies, one of which is current. Readers never wait: a small value they copy
-//! out, and look whether the copy was written meanwhile; a large one they hold where it is. A writer fills a copy that
-//! nobody needs and then makes it current with one store, so a writer that dies leaves the last value.
+//! The value lies in shared memory in several copies, one of which is current. Readers never wait: a small
+//! value they copy out, and look whether the copy was written meanwhile; a large one they hold where it is. A
+//! writer fills a copy that nobody needs and then makes it current with one store, so a writer that dies
+//! leaves the last value.
 //!
 //! | file | one concept |
 //! |---|---|
@@ -111,16 +112,16 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
         }
     }
 
-    /// Several processes may write the region, taking turns. They have its memory writable, so they must trust each other:
-    /// one that is broken can destroy the value for all (but not crash them). Without this, the kernel lets nobody but
-    /// the one writer touch it. All who open a region must agree on this.
+    /// Several processes may write the region, taking turns. They have its memory writable, so they must
+    /// trust each other: one that is broken can destroy the value for all (but not crash them). Without this,
+    /// the kernel lets nobody but the one writer touch it. All who open a region must agree on this.
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
     }
 
-    /// Keeps the value in a file from one run to the next. A new region begins with what is there; each write returns when
-    /// it is on the disk. All who write the region must give the same file.
+    /// Keeps the value in a file from one run to the next. A new region begins with what is there; each write
+    /// returns when it is on the disk. All who write the region must give the same file.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -149,8 +150,8 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
     ///
     /// # Errors
     ///
-    /// [`RegionError::NotFound`]; [`RegionError::WriterStuck`] if the value lies with a process that does not answer within a
-    /// second; [`RegionError::Open`] if it has another type or mode.
+    /// [`RegionError::NotFound`]; [`RegionError::WriterStuck`] if the value lies with a process that does not
+    /// answer within a second; [`RegionError::Open`] if it has another type or mode.
     pub fn open(self) -> Result<Region<P>, RegionError> {
         self.open_as(Wish::Existing)
     }

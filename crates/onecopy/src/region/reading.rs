@@ -1,5 +1,6 @@
-//! Reading a region with a single writer. The memory comes from the writer through the broker, as a publisher's ring does;
-//! when the writer takes more room, or another becomes the writer, a further memory comes, and is read from then on.
+//! Reading a region with a single writer. The memory comes from the writer through the broker, as a
+//! publisher's ring does; when the writer takes more room, or another becomes the writer, a further memory
+//! comes, and is read from then on.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A region that several may write, as each of them has it open. All have the memory writable, and take turns by a lock in
-//! it; the broker has given each a seat, and tells the others when somebody dies.
+//! A region that several may write, as each of them has it open. All have the memory writable, and take turns
+//! by a lock in it; the broker has given each a seat, and tells the others when somebody dies.
 //!
 //! When somebody makes the region larger, it offers further memory to all while it has the lock, and the lock of the
 //! further memory as well, and then *retires* the old lock: whoever comes to it later knows that the value has moved.
@@ -20,7 +20,7 @@ use super::bell::Bell;
 use super::error::RegionError;
 use super::file::ValueFile;
 use super::{Opening, Wish};
-use crate::broker::protocol::PortId;
+use crate::broker::protocol::{PortId, SegmentSet};
 use crate::error::{OpenError, ReceiveError, WaitError};
 use crate::inbox::{Inbox, News, RegionNews};
 use crate::limits::HANDSHAKE_TIMEOUT;
@@ -87,7 +87,7 @@ impl Sharing {
                 let geometry = RegionGeometry::new(capacity_bytes.max(value.len()), alignment_bytes)?;
                 let own = SharedRegion::create(geometry, layout_hash, version, value, seat)
                     .map_err(super::memory_error)?;
-                node.reserve(port, own.descriptor(), 0, HANDSHAKE_TIMEOUT)?;
+                node.reserve(port, own.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
                 node.offer_shared(port, &own, false)?;
                 // Ours, or that of somebody who was quicker.
                 let memory = next_memory(&inbox, &mut seen)?;
@@ -295,7 +295,7 @@ impl Sharing {
         let value = guard.draft()?.get(..length).unwrap_or_default();
         let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
             .map_err(super::memory_error)?;
-        self.node.reserve(self.port, larger.descriptor(), 0, HANDSHAKE_TIMEOUT)?;
+        self.node.reserve(self.port, larger.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
         let larger = Arc::new(larger);
         // Whoever is told of it waits until the old one is retired: nobody writes the one while others write the other.
         let larger_guard = SharedRegion::lock_kept(&larger, None)?;
@@ -384,7 +384,8 @@ impl Sharing {
         }
     }
 
-    /// The same where the kernel can't wait for two words, the region's and that of news, which come from two processes.
+    /// The same where the kernel can't wait for two words, the region's and that of news, which come from two
+    /// processes.
     fn poll_for_change(&self, version: u64, deadline: Option<Instant>) -> Result<bool, RegionError> {
         let readiness = self.readiness()?;
         let moved = loop {
@@ -416,8 +417,8 @@ fn unless_broker_gone(asked: Result<(), OpenError>) -> Result<(), OpenError> {
 impl Drop for Sharing {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            // Others take a closed port's seat for dead, and with it what was held. Memory from before the last resize needs no
-            // such care: nobody writes it any more.
+            // Others take a closed port's seat for dead, and with it what was held. Memory from before the
+            // last resize needs no such care: nobody writes it any more.
             self.region.borrow().leave(Box::new(open));
         }
     }

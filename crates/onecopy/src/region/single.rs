@@ -72,8 +72,8 @@ impl Single {
             let in_file = beginning.in_file;
             match Writing::open(&opening, beginning, None) {
                 Ok(mut opened) => {
-                    // Nobody else writes the file from here on. What the last writer left goes there as well: it may have
-                    // been killed between saving a value and making it current.
+                    // Nobody else writes the file from here on. What the last writer left goes there as well:
+                    // it may have been killed between saving a value and making it current.
                     if let (Some(file), false) = (&file, in_file) {
                         file.save(opened.writer.version(), opened.writer.value())?;
                     }
@@ -153,8 +153,8 @@ impl Single {
         }
     }
 
-    /// Changes the value in place: `change` gets all the room, which begins as the current value, and that one's length, and
-    /// gives the new length.
+    /// Changes the value in place: `change` gets all the room, which begins as the current value, and that
+    /// one's length, and gives the new length.
     pub(super) fn change(
         &self,
         change: impl FnOnce(&mut [u8], usize) -> Result<usize, RegionError>,

@@ -338,6 +338,17 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Clone for AsyncClient<Req, Re
 }
 
 /// A request being written: derefs to the payload. Dropped without [`AsyncRequestLoan::call`], it was never there.
+///
+/// ```
+/// use onecopy::service::{AsyncClient, CallError};
+///
+/// async fn length(client: &AsyncClient<[u8], u64>) -> Result<u64, CallError> {
+///     let mut request = client.loan_slice(1000)?;
+///     request.fill(7);
+///     let mut call = request.call()?;
+///     Ok(*call.recv().await?)
+/// }
+/// ```
 pub struct AsyncRequestLoan<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> {
     draft: RequestDraft<'c, Req>,
     shared: &'c Arc<Shared>,

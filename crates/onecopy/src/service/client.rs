@@ -18,7 +18,7 @@ use super::request_draft::RequestDraft;
 use super::{Exchanges, geometry, service_type};
 use crate::broker::protocol::{Role, ServiceType};
 use crate::error::{OpenError, WaitError};
-use crate::feed::Feeds;
+use crate::feeds::Feeds;
 use crate::limits;
 use crate::node::handle::NodeHandle;
 use crate::payload::{Payload, PlainData, slice_bytes};

@@ -76,6 +76,28 @@ impl From<WaitError> for CallError {
 }
 
 /// Why a response was not sent.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use std::time::Duration;
+/// # use onecopy::service::RespondError;
+/// let service = node.service::<u64, u64>("count")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let call = client.call(&1_000_000)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// // The client wants no more.
+/// drop(call);
+/// for number in 0..*request {
+///     match request.send(&number) {
+///         Ok(()) => {}
+///         Err(RespondError::Cancelled | RespondError::PeerDied { .. }) => break,
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RespondError {

@@ -23,7 +23,7 @@ use super::tasks::Tasks;
 use crate::broker::protocol::{PortId, ServiceType};
 use crate::content::Content;
 use crate::error::{LoanError, ReceiveError};
-use crate::feed::Feeds;
+use crate::feeds::Feeds;
 use crate::inbox::PeerNews;
 use crate::limits::{FAILURE_TEXT_BYTES_MAX, STREAM_ANSWERS_MAX};
 use crate::node::handle::NodeHandle;

@@ -1,9 +1,10 @@
-//! A request or response that was received and may be kept: a box, so that it goes from hand to hand as one word. By value, its
-//! three hundred bytes were copied four times from the ring to the user, each time waiting for the stores of the time
-//! before (docs/decisions/store-forwarding.md): half the time of a call that stays in one process.
+//! A request or response that was received and may be kept: a box, so that it goes from hand to hand as one
+//! word. By value, its three hundred bytes were copied four times from the ring to the user, each time
+//! waiting for the stores of the time before (docs/decisions/store-forwarding.md): half the time of a call
+//! that stays in one process.
 //!
-//! Boxes that are done with wait in their thread for the next message, so that nothing is allocated for each. One that ends in
-//! another thread than it was received in is that thread's from then on.
+//! Boxes that are done with wait in their thread for the next message, so that nothing is allocated for each.
+//! One that ends in another thread than it was received in is that thread's from then on.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};

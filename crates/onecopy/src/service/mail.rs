@@ -6,7 +6,8 @@ use super::letter::{Header, Letter};
 use crate::content::Content;
 use crate::draft::chunk_header_bytes;
 use crate::error::ReceiveError;
-use crate::feed::{Feed, Feeds};
+use crate::feed::Feed;
+use crate::feeds::Feeds;
 
 /// The feeds of a client or a server, and the message received last.
 pub(super) struct Mail<H: Header> {

@@ -129,6 +129,22 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Service<Req, Res> {
 }
 
 /// A service of whatever types, used as bytes; see [`crate::Node::any_service`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use std::time::Duration;
+/// let server = node.service::<u64, u64>("square")?.server().open()?;
+/// let client = node.any_service("square")?.client().open()?;
+/// let mut request = client.loan_slice(8)?;
+/// request.copy_from_slice(&3_u64.to_ne_bytes());
+/// let nine = request.call()?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&(*request * *request))?;
+/// assert_eq!(&*nine.wait(Duration::from_secs(1))?, &9_u64.to_ne_bytes());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct AnyService {
     service: Service<[u8], [u8]>,

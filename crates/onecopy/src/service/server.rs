@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use onecopy_memory::counted::counted;
+
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
 use super::interest::Interest;
 use super::letter::Letter;
@@ -14,7 +16,7 @@ use super::request::Request;
 use super::{Exchanges, geometry, outgoing, service_type};
 use crate::broker::protocol::{PortId, Role};
 use crate::error::{OpenError, ReceiveError, WaitError};
-use crate::feed::Feeds;
+use crate::feeds::Feeds;
 use crate::inbox::PeerNews;
 use crate::limits::{self, CALLS_MAX};
 use crate::node::handle::NodeHandle;
@@ -352,9 +354,12 @@ fn give_up(error: ReceiveError) -> Result<(), ReceiveError> {
 fn misfit<Req: Payload + ?Sized>(bytes: usize) -> String {
     let element_bytes = Req::element().size_bytes;
     match Req::EXACT_BYTES {
-        Some(exact) => format!("a request to this service has {exact} bytes, and this one {bytes}"),
+        Some(exact) => {
+            format!("a request to this service has {}, and this one {bytes}", counted(exact, "byte"))
+        }
         None => {
-            format!("a request to this service has a multiple of {element_bytes} bytes, and this one {bytes}")
+            let step = counted(element_bytes, "byte");
+            format!("a request to this service has a multiple of {step}, and this one {bytes}")
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What a client counts of its calls, for those who look from outside. To read a clock takes 20 to 30 ns, which would show
-//! in calls that take less than a microsecond; so while they are quick, one in [`TIMED_OF_QUICK`] is timed, and counts
-//! for as many.
+//! What a client counts of its calls, for those who look from outside. To read a clock takes 20 to 30 ns,
+//! which would show in calls that take less than a microsecond; so while they are quick, one in
+//! [`TIMED_OF_QUICK`] is timed, and counts for as many.
 
 use onecopy_memory::counters::{CallEvent, ClientTally};
 

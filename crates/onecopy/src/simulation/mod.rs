@@ -1,7 +1,8 @@
-//! Brokers and nodes without sockets, threads or clocks: the real logic of both sides ([`Broker`], [`Ledger`]), fed by a
-//! scheduler that a seed drives. Packets between different pairs overtake each other, connections break, brokers and nodes
-//! die at every step, nodes stop and go on. After every step the broker's tables must agree, nobody may be told of an end
-//! that was none, and once everything has come to rest, everyone must know everyone it has to do with.
+//! Brokers and nodes without sockets, threads or clocks: the real logic of both sides ([`Broker`],
+//! [`Ledger`]), fed by a scheduler that a seed drives. Packets between different pairs overtake each other,
+//! connections break, brokers and nodes die at every step, nodes stop and go on. After every step the
+//! broker's tables must agree, nobody may be told of an end that was none, and once everything has come to
+//! rest, everyone must know everyone it has to do with.
 //!
 //! A seed that fails is printed; `ONECOPY_SEED=n` runs it alone, and prints every step.
 //!

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::broker::Descriptor;
-use crate::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{
+    Address, Delivery, Event, NodeId, PortId, Request, Role, Route, SegmentSet, ServiceType,
+};
 use crate::node::ledger::{Ledger, Letter, Shown, is_in_ledger};
 use crate::payload_type::PayloadType;
 
@@ -177,8 +179,8 @@ impl Node {
         let Some(record) = self.ports.get_mut(&port) else { return };
         let index = record.segments.len() as u32;
         record.segments.insert(index);
-        self.ledger.grow(port, index, 0, Descriptor::clone(memory));
-        let request = Request::AddSegment { publisher: port, index, replaced: 0 };
+        self.ledger.grow(port, index, SegmentSet::EMPTY, Descriptor::clone(memory));
+        let request = Request::AddSegment { publisher: port, index, replaced: SegmentSet::EMPTY };
         self.say(request, Some(Descriptor::clone(memory)));
     }
 
@@ -207,7 +209,7 @@ impl Node {
             }
             (Event::Publisher { route, pid, .. }, Some(memory)) => self.meet_publisher(route, pid, memory),
             (Event::Segment { route, index, .. }, _) => {
-                self.ledger.take_segment(route, index, 0);
+                self.ledger.take_segment(route, index, SegmentSet::EMPTY);
                 self.with(route.subscriber, |port| {
                     port.known_segments.entry(route.publisher).or_default().insert(index);
                 });

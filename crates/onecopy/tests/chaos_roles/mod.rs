@@ -1,5 +1,5 @@
-//! What the processes of the chaos test do, and what each of them must never see. A role ends by itself when the test closes
-//! its input; whatever it must not see makes it panic, and the test notices.
+//! What the processes of the chaos test do, and what each of them must never see. A role ends by itself when
+//! the test closes its input; whatever it must not see makes it panic, and the test notices.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -284,8 +284,8 @@ impl Actor<'_> {
         }
     }
 
-    /// Writes a region that one process writes at a time, and takes it over when that has ended. It always has it open, so
-    /// that its value stays whoever else goes.
+    /// Writes a region that one process writes at a time, and takes it over when that has ended. It always
+    /// has it open, so that its value stays whoever else goes.
     fn write_a_region(&self) {
         let node = self.node();
         let open = || node.region::<[u64; 32]>("chaos/region").unwrap().open_or_create(&[1; 32]);

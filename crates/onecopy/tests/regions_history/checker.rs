@@ -2,17 +2,18 @@
 //!
 //! Linearizability is hard to check in general because one has to search for the order of the writes. Here every
 //! operation says which version it made or found, so there is nothing to search for. Call an operation that made
-//! version `v` the *maker* of `v`, any other that gave `v` an *observer* of `v`, and give the former the key `(v, 0)`, the
-//! latter `(v, 1)`. A history of completed operations is linearizable exactly if
+//! version `v` the *maker* of `v`, any other that gave `v` an *observer* of `v`, and give the former the key
+//! `(v, 0)`, the latter `(v, 1)`. A history of completed operations is linearizable exactly if
 //!
 //! 1. every version from the first to the highest that anyone gave has one maker (the first: the creation);
 //! 2. whoever saw a value saw what the maker of that version wrote: a read that of its own version, an update and a
 //!    `compare_and_set` that of the version before; a `compare_and_set` expected just that version, a conflict another;
 //! 3. if `a` responded before `b` was invoked, then `key(a) <= key(b)`.
 //!
-//! *Necessary:* take a linearization. The region's version never falls, and only its makers raise it, by one each: 1. Each
-//! operation acts on the state there: 2. After the maker of `v` and until that of `v + 1` come the observers of `v` and
-//! nobody else, so keys never fall along the linearization; it keeps the order of `a` and `b`: 3.
+//! *Necessary:* take a linearization. The region's version never falls, and only its makers raise it, by one
+//! each: 1. Each operation acts on the state there: 2. After the maker of `v` and until that of `v + 1` come
+//! the observers of `v` and nobody else, so keys never fall along the linearization; it keeps the order of
+//! `a` and `b`: 3.
 //!
 //! *Sufficient:* sort by key, and by time of invocation where keys are equal, which is between observers of one version
 //! only (1). If `a` responded before `b` was invoked then its key is not higher (3), and if the keys are equal it was

@@ -1,5 +1,6 @@
-//! The thorough check, for a few operations: the search of Wing and Gong, with Lowe's memory of where it has been. It knows
-//! nothing of versions but what the region does with them, and so says whether the quick check is right.
+//! The thorough check, for a few operations: the search of Wing and Gong, with Lowe's memory of where it has
+//! been. It knows nothing of versions but what the region does with them, and so says whether the quick check
+//! is right.
 
 use std::collections::HashSet;
 

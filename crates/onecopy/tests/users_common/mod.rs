@@ -1,5 +1,6 @@
-//! An instance that belongs to one user, and processes of others that want something of it: real users, so these tests run as
-//! root. A child hears what to do in lines, `publish camera/front` say, does it, keeps it, and answers `done` or the error.
+//! An instance that belongs to one user, and processes of others that want something of it: real users, so
+//! these tests run as root. A child hears what to do in lines, `publish camera/front` say, does it, keeps it,
+//! and answers `done` or the error.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -10,6 +10,7 @@ use crate::output::{self, Output, Style, stdout_has_colour, styled};
 use crate::scope::Scope;
 use crate::units::{count, process};
 use crate::values::parse_name;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 JSON: one document, of the newest version
@@ -65,7 +66,7 @@ fn print(dataset: &DatasetDetails, output: &mut Output) -> Result<(), Failure> {
     let mut fields = vec![
         ("dataset", dataset.name.clone()),
         ("version", count(dataset.version)),
-        ("content", format!("{} bytes", count(dataset.content_bytes))),
+        ("content", dataset.content_bytes.map_or_else(unknown, |bytes| counted(bytes, "byte").to_string())),
         ("backing", dataset.backing.map_or_else(unknown, str::to_owned)),
     ];
     fields.extend(dataset.file.as_ref().map(|file| ("file", file.path.clone())));

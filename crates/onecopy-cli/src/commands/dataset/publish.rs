@@ -12,6 +12,7 @@ use crate::progress::ProgressBar;
 use crate::scope::Scope;
 use crate::signals::Signals;
 use crate::values::parse_name;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 Whoever opens the dataset from now on gets this version, at once and whatever its size; whoever has an older one open
@@ -86,17 +87,17 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     if let Some(error) = published.huge_pages_error() {
         eprintln!("onecopy: {error}");
     }
-    let bytes = published.catalog().content_bytes;
+    let size = counted(published.catalog().content_bytes, "byte");
     let version = published.version();
     if *keep {
         node.keep_dataset(name, true)?;
         eprintln!(
-            "onecopy: version {version} of dataset {name:?} ({bytes} bytes) is kept by `onecopy serve`, until `onecopy dataset remove {name}`"
+            "onecopy: version {version} of dataset {name:?} ({size}) is kept by `onecopy serve`, until `onecopy dataset remove {name}`"
         );
         return Ok(());
     }
     eprintln!(
-        "onecopy: version {version} of dataset {name:?} ({bytes} bytes) is held until this command ends, by SIGINT or SIGTERM"
+        "onecopy: version {version} of dataset {name:?} ({size}) is held until this command ends, by SIGINT or SIGTERM"
     );
     signals.wait(&[], None)?;
     drop(published);

@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Style, stdout_has_colour, styled};
 use crate::own_program::OWN_PROGRAM;
 use crate::signals::Signals;
+use onecopy::counted;
 
 pub(super) fn run(file: Option<&Path>, mebibytes: u64) -> Result<(), Failure> {
     let signals = Arc::new(Signals::install()?);
@@ -98,7 +99,8 @@ impl Demo {
         let times = if copies == 1 { String::new() } else { format!(" × {copies}") };
         let total = table::mebibytes(self.plan.total_bytes());
         self.say(&format!(
-            "source       {name}, {file_bytes} bytes{times} = {total}, to {SUBSCRIBERS} subscriber processes"
+            "source       {name}, {}{times} = {total}, to {SUBSCRIBERS} subscriber processes",
+            counted(file_bytes, "byte")
         ))
     }
 
@@ -305,7 +307,7 @@ impl Demo {
         if leftovers.found.is_empty() {
             Ok(())
         } else {
-            Err(Failure::Demo(format!("{} things were left behind", leftovers.found.len())))
+            Err(Failure::Demo(format!("{} left behind", counted(leftovers.found.len(), "thing"))))
         }
     }
 }

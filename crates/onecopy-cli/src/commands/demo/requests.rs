@@ -1,5 +1,5 @@
-//! A service between two processes: the coordinator asks, another answers, and every answer is checked. Once over onecopy
-//! and once over a Unix socket, one request at a time.
+//! A service between two processes: the coordinator asks, another answers, and every answer is checked. Once
+//! over onecopy and once over a Unix socket, one request at a time.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

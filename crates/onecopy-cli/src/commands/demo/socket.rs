@@ -1,4 +1,5 @@
-//! The same measurements over Unix stream sockets, one connection a subscriber, as programs without shared memory do it.
+//! The same measurements over Unix stream sockets, one connection a subscriber, as programs without shared
+//! memory do it.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,6 +12,7 @@ use super::report::{Report, wait_for_dismissal};
 use super::source::Source;
 use super::transport::{Header, Inlet, Outlet, Sample, receive_stages, send_stages};
 use crate::failure::Failure;
+use onecopy::counted;
 
 /// Small messages are read many at once; large ones go past the buffer.
 const READ_BYTES: usize = 64 << 10;
@@ -87,7 +89,8 @@ impl Inlet for SocketInlet {
         self.connection.read_exact(header.as_mut_bytes()).map_err(unreadable)?;
         let length = usize::try_from(header.bytes).unwrap_or(usize::MAX);
         let payload = self.buffer.get_mut(..length);
-        let payload = payload.ok_or_else(|| Failure::Demo(format!("a message claims {length} bytes")))?;
+        let payload =
+            payload.ok_or_else(|| Failure::Demo(format!("a message claims {}", counted(length, "byte"))))?;
         self.connection.read_exact(payload).map_err(unreadable)?;
         read(&header, payload);
         Ok(())

@@ -1,5 +1,5 @@
-//! A region between two processes: the coordinator writes one value after the other as fast as it can, and another process
-//! watches, sees those that there is time for, and checks that none is torn or goes back.
+//! A region between two processes: the coordinator writes one value after the other as fast as it can, and
+//! another process watches, sees those that there is time for, and checks that none is torn or goes back.
 
 use onecopy::Node;
 use onecopy::region::Region;

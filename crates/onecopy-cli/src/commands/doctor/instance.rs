@@ -7,6 +7,7 @@ use onecopy::NodeEntry;
 use super::finding::{Finding, Level};
 use crate::failure::Failure;
 use crate::scope::Scope;
+use onecopy::counted;
 
 pub(super) fn check(scope: &Scope, findings: &mut Vec<Finding>) {
     const CHECK: &str = "broker";
@@ -30,8 +31,10 @@ pub(super) fn check(scope: &Scope, findings: &mut Vec<Finding>) {
             let counters = subscriber.counters();
             if counters.lag_permille >= 1000 {
                 let text = format!(
-                    "{} of node {} lags {} messages behind, more than the ring has: it is slow, stopped or stuck",
-                    topic.name, subscriber.node, counters.lag
+                    "{} of node {} lags {} behind, more than the ring has: it is slow, stopped or stuck",
+                    topic.name,
+                    subscriber.node,
+                    counted(counters.lag, "message")
                 );
                 findings.push(Finding::new(
                     "slow subscriber",

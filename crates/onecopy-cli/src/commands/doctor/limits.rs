@@ -4,6 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit};
 
 use super::finding::{Finding, Level};
 use crate::units::bytes;
+use onecopy::counted;
 
 /// A publisher and a subscriber are a handful of descriptors; the broker has about three for each node and one for each
 /// publisher. With the usual 1024 it serves a few hundred.
@@ -47,7 +48,8 @@ fn open_files(Rlimit { current, maximum }: Rlimit) -> Finding {
         let text = current.map_or_else(|| "unlimited".to_owned(), |soft| soft.to_string());
         return Finding::ok("open files", text);
     };
-    let text = format!("{soft} for a process: a broker serves about {} nodes with that", soft / 4);
+    let nodes = counted(soft / 4, "node");
+    let text = format!("{soft} for a process: a broker serves about {nodes} with that");
     if maximum.is_none_or(|hard| hard >= OPEN_FILES_WANTED) {
         // `onecopy serve` does so by itself, and programs may.
         let fix = format!("ulimit -n {}", maximum.unwrap_or(65_536).min(65_536));

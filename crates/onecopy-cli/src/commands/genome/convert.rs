@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Counter;
 use crate::scope::Scope;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 The same reads are aligned to both assemblies. For each position, the reads of BAM1 that cover it are looked up by name in
@@ -122,6 +123,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
         output.json_document(&Done { converted: report.converted, unmapped: report.unmapped })?;
         return output.flush();
     }
-    eprintln!("onecopy: {} positions converted, {} have no place", report.converted, report.unmapped);
+    let converted = counted(report.converted, "position");
+    eprintln!("onecopy: {converted} converted, {} without a place", report.unmapped);
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::opening;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::values::parse_mebibytes;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 The index has the public format bri, version 1: the distinct names, then for each alignment the place of its name and its
@@ -61,7 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = opening::build(&arguments.bam, &path, &options)?;
     let seconds = begin.elapsed().as_secs_f64();
     if !arguments.json {
-        eprintln!("onecopy: {} has {} alignments, made in {seconds:.2} s", path.display(), report.records);
+        let alignments = counted(report.records, "alignment");
+        eprintln!("onecopy: {} has {alignments}, made in {seconds:.2} s", path.display());
         return Ok(());
     }
     let index = path.display().to_string();

@@ -1,5 +1,5 @@
-//! How a command comes by the index it needs: the one that is shared, else the file beside the BAM file, else it makes that.
-//! It says which.
+//! How a command comes by the index it needs: the one that is shared, else the file beside the BAM file, else
+//! it makes that. It says which.
 
 use std::path::{Path, PathBuf};
 

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::progress::ProgressBar;
 use crate::scope::Scope;
 use crate::signals::Signals;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 The index is loaded into memory once, with a table that finds a name in a few looks at memory. Every `onecopy genome
@@ -123,8 +124,8 @@ fn publish(node: &Node, bam: &Path, index: &Path) -> Result<PublishedDataset, Fa
 }
 
 fn tell(published: &PublishedDataset, bam: &Path, until: &str) {
-    let bytes = published.catalog().content_bytes;
-    eprintln!("onecopy: the index of {} ({bytes} bytes in memory) is shared {until}", bam.display());
+    let bytes = counted(published.catalog().content_bytes, "byte");
+    eprintln!("onecopy: the index of {} ({bytes} in memory) is shared {until}", bam.display());
 }
 
 /// Has `onecopy serve` keep the index, or a process in the background hold it.

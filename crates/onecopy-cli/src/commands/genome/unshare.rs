@@ -8,6 +8,7 @@ use onecopy_genome::{FileIdentity, dataset_name};
 use super::background;
 use crate::failure::Failure;
 use crate::scope::Scope;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 Ends what `onecopy genome share --detach` has begun: the process in the background, and that `onecopy serve` keeps the
@@ -60,7 +61,9 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let held = sharers.iter().filter(|pid| entry.publisher_pid != Some(**pid)).count();
     match (entry.viewers as usize).saturating_sub(held) {
         0 => {}
-        others => eprintln!("onecopy: {others} others have it open until they end"),
+        others => {
+            eprintln!("onecopy: still open in {}, until closed there", counted(others, "other place"));
+        }
     }
     if !entry.is_kept && sharers.is_empty() {
         return Err(Failure::NobodyShares { bam: bam() });

@@ -1,5 +1,5 @@
-//! As much of HTTP/1.1 as a scraper needs: one request at a time, of bounded size and time, and the connection is closed
-//! behind the answer.
+//! As much of HTTP/1.1 as a scraper needs: one request at a time, of bounded size and time, and the
+//! connection is closed behind the answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

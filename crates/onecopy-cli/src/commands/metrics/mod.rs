@@ -1,5 +1,5 @@
-//! `onecopy metrics`: everything that is counted, in the text format of Prometheus; once on standard output, or over HTTP to
-//! whoever asks.
+//! `onecopy metrics`: everything that is counted, in the text format of Prometheus; once on standard output,
+//! or over HTTP to whoever asks.
 
 mod exposition;
 mod http;

@@ -19,13 +19,13 @@ pub(super) struct Change<'c> {
 }
 
 impl Change<'_> {
-    /// Makes the value current, and gives its version. Where a region with a single writer has none now, this process is
-    /// its writer for that moment.
+    /// Makes the value current, and gives its version. Where a region with a single writer has none now, this
+    /// process is its writer for that moment.
     pub(super) fn write(&self, node: &Node) -> Result<u64, Failure> {
         let entry = super::entry(node, self.region)?;
         check_size(&entry, self.value)?;
-        // Keeps the region from ending while we come to write it, and knows the version that readers have seen: becoming
-        // the writer counts as a version of its own.
+        // Keeps the region from ending while we come to write it, and knows the version that readers have
+        // seen: becoming the writer counts as a version of its own.
         let reader = node.any_region(self.region)?.open()?;
         let seen = reader.version()?;
         if self.if_version.is_some_and(|version| version != seen) {

@@ -54,8 +54,8 @@ impl EditedText {
             .map_err(Failure::system("start the editor"))
     }
 
-    /// What the editor made of it; `None` if nothing changed. An end of the last line that editors like to add is taken off
-    /// again where there was none.
+    /// What the editor made of it; `None` if nothing changed. An end of the last line that editors like to
+    /// add is taken off again where there was none.
     pub(super) fn changed(&self) -> Result<Option<Vec<u8>>, Failure> {
         let read = std::fs::read(&self.path);
         let mut after = read.map_err(Failure::system(format!("read {}", self.path.display())))?;

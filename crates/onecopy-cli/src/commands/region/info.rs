@@ -10,6 +10,7 @@ use crate::region_json::RegionDetails;
 use crate::scope::Scope;
 use crate::units::{count, process};
 use crate::values::parse_name;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 JSON: one document
@@ -58,7 +59,7 @@ fn length_bytes(node: &Node, name: &str) -> Option<usize> {
 }
 
 fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
-    let bytes = |bytes: Option<usize>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));
+    let bytes = |bytes: Option<usize>| bytes.map_or_else(unknown, |bytes| counted(bytes, "byte").to_string());
     let value = region.payload.as_ref().map_or_else(unknown, |payload| payload.description.clone());
     let kept = if region.kept {
         "yes, until `onecopy region remove`"

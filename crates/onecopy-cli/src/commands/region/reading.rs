@@ -31,8 +31,8 @@ impl FormatArguments {
     }
 }
 
-/// A copy of a value: printing may take as long as the reader of our output pleases, and a value that is held would be in
-/// the writer's way.
+/// A copy of a value: printing may take as long as the reader of our output pleases, and a value that is held
+/// would be in the writer's way.
 pub(super) struct Reading {
     version: u64,
     value: Vec<u8>,

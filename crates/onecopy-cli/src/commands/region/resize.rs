@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::scope::Scope;
 use crate::signals::Signals;
 use crate::values::parse_name;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 The value stays as it is, and whoever has the region open follows without reopening it. Regions never shrink: where there
@@ -40,7 +41,8 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     }
     let bytes = usize::try_from(arguments.bytes).unwrap_or(usize::MAX);
     if let Some(capacity_bytes) = entry.capacity_bytes().filter(|capacity_bytes| *capacity_bytes >= bytes) {
-        eprintln!("onecopy: region {name:?} has room for {capacity_bytes} bytes already");
+        let room = counted(capacity_bytes, "byte");
+        eprintln!("onecopy: region {name:?} has room for {room} already");
         return Ok(());
     }
     let resize = || {

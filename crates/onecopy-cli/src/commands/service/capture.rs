@@ -1,9 +1,10 @@
-//! What a command writes, kept within bounds: all of its output up to a limit, and the end of what it says about itself.
+//! What a command writes, kept within bounds: all of its output up to a limit, and the end of what it says
+//! about itself.
 
 use std::collections::VecDeque;
 
-/// Kept of what a command writes to standard error: a screen's worth, of which the end tells most. Half of what fits into
-/// an error response, so that the exit code fits beside it.
+/// Kept of what a command writes to standard error: a screen's worth, of which the end tells most. Half of
+/// what fits into an error response, so that the exit code fits beside it.
 const TAIL_BYTES_MAX: usize = 2048;
 
 /// The output of a command, which is to become a response.

@@ -1,5 +1,5 @@
-//! The process that becomes a service's command: it sees to it that the kernel ends it with the service, however that ends,
-//! and replaces itself by the command.
+//! The process that becomes a service's command: it sees to it that the kernel ends it with the service,
+//! however that ends, and replaces itself by the command.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::capture::{Capture, Tail, TooLarge};
 use super::child::command_for;
+use onecopy::counted;
 
 /// A request as bytes, to be answered with bytes.
 pub(super) type BytesRequest = Request<[u8], [u8]>;
@@ -206,7 +207,9 @@ impl Job {
         }
         let failed = match self.stopped {
             None if status.success() => match self.request.respond(self.output.bytes()) {
-                Err(RespondError::Loan(error)) => format!("the response has {bytes} bytes: {error}"),
+                Err(RespondError::Loan(error)) => {
+                    format!("the response has {}: {error}", counted(bytes, "byte"))
+                }
                 responded => return tell(&self.request, responded),
             },
             None => failure(status, &self.said.text()),
@@ -249,7 +252,8 @@ pub(super) fn tell(request: &BytesRequest, responded: Result<(), RespondError>) 
     }
 }
 
-/// In a process group of its own: a Ctrl-C is for this command to deal with, and killing it must reach all that it starts.
+/// In a process group of its own: a Ctrl-C is for this command to deal with, and killing it must reach all
+/// that it starts.
 fn spawn(command: &[OsString]) -> io::Result<(Child, OwnedFd)> {
     let mut command = command_for(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);

@@ -18,8 +18,8 @@ use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::values::{BUDGET_MEBIBYTES_DEFAULT, parse_mebibytes, parse_name, parse_seconds};
 
-/// Requests taken in while all jobs are under way: taking one in is how the end of its client is noticed. As many as one
-/// client has under way; beyond that they wait in the clients' rings.
+/// Requests taken in while all jobs are under way: taking one in is how the end of its client is noticed. As
+/// many as one client has under way; beyond that they wait in the clients' rings.
 const WAITING_MAX: usize = onecopy::limits::CALLS_MAX;
 
 const AFTER_LONG_HELP: &str = "\

@@ -6,6 +6,7 @@ use super::table::{Cell, Column, Row, Table, column};
 use super::views::{SUBSCRIBER_COLUMNS, View, byte_rate, memory, rate, subscriber_cells, time};
 use crate::inventory_json::{Publisher, Subscriber, unknown};
 use crate::service_json::ServiceDetails;
+use onecopy::counted;
 
 /// Titles with tables; `None` if there is no such thing any more.
 pub(super) fn tables(
@@ -37,8 +38,8 @@ fn dataset(name: &str, snapshot: &Snapshot) -> Option<Vec<(String, Table)>> {
     let version = dataset.version.map_or_else(unknown, |version| version.to_string());
     let publisher =
         dataset.publisher_pid.map_or_else(|| "has let go of it".to_owned(), |pid| format!("process {pid}"));
-    let title =
-        format!("dataset {name}: version {version}, publisher {publisher}, {} viewers", dataset.viewers);
+    let viewers = counted(dataset.viewers, "viewer");
+    let title = format!("dataset {name}: version {version}, publisher {publisher}, {viewers}");
     Some(vec![(title, Table { columns: Vec::new(), rows: Vec::new() })])
 }
 

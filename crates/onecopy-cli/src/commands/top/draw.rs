@@ -12,6 +12,7 @@ use super::state::State;
 use super::table::{Column, Table};
 use super::views::VIEWS;
 use crate::units::bytes;
+use onecopy::counted;
 
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
@@ -51,8 +52,8 @@ fn instance(state: &State) -> Line<'_> {
             let shared = snapshot.regions.iter().filter(|region| region.lock_waits.is_some());
             let shared: u64 = shared.map(|region| region.memory_bytes).sum();
             line.push(Span::raw(format!(
-                "  broker {broker} ({pid})  {} nodes  {}",
-                snapshot.nodes.len(),
+                "  broker {broker} ({pid})  {}  {}",
+                counted(snapshot.nodes.len(), "node"),
                 bytes(memory + shared)
             )));
         }

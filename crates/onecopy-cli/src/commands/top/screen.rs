@@ -1,5 +1,5 @@
-//! The terminal: taken at the beginning, and given back as it was however the command ends: by its own will, by a signal,
-//! or by a panic.
+//! The terminal: taken at the beginning, and given back as it was however the command ends: by its own will,
+//! by a signal, or by a panic.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;

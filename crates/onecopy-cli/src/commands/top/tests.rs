@@ -1,4 +1,5 @@
-//! The dashboard on a terminal of 80 by 24 characters that is none: what is on the screen after what was seen and pressed.
+//! The dashboard on a terminal of 80 by 24 characters that is none: what is on the screen after what was seen
+//! and pressed.
 
 use std::time::{Duration, Instant};
 

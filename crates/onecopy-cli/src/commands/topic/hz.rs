@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::values::parse_name;
+use onecopy::counted;
 
 /// Time between two lines.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -145,6 +146,6 @@ fn measure(arguments: &Arguments, watched: &mut [Watched], passed: Duration) -> 
 
 fn in_words(rate: &Rate) -> String {
     let Rate { publishers, messages_per_second, bytes_per_second, .. } = rate;
-    let plural = if *publishers == 1 { "publisher" } else { "publishers" };
-    format!("{messages_per_second:.1} messages/s, {:.3} MB/s, {publishers} {plural}", bytes_per_second / 1e6)
+    let (megabytes_per_second, publishers) = (bytes_per_second / 1e6, counted(*publishers, "publisher"));
+    format!("{messages_per_second:.1} messages/s, {megabytes_per_second:.3} MB/s, {publishers}")
 }

@@ -18,6 +18,7 @@ use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::units::bytes;
 use crate::values::{parse_name, parse_seconds};
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 Records until SIGINT or SIGTERM, --count or --duration, whatever types the topics carry, with their types. A topic need not
@@ -148,7 +149,7 @@ fn record(
         if now >= next_tell {
             let messages: u64 = sources.iter().map(|source| source.messages).sum();
             let size = bytes(sources.iter().map(|source| source.bytes).sum());
-            progress.set_message(format!("{messages} messages, {size}"));
+            progress.set_message(format!("{}, {size}", counted(messages, "message")));
             progress.tick();
             next_tell = now + TELL_INTERVAL;
         }
@@ -245,6 +246,7 @@ fn tell(summary: &Summary, json: bool) -> Result<(), Failure> {
     }
     let Summary { file, messages, seconds, lost, .. } = summary;
     let size = bytes(summary.file_bytes);
-    eprintln!("onecopy: {messages} messages in {seconds:.1} s to {file} ({size}), {lost} lost");
+    let messages = counted(*messages, "message");
+    eprintln!("onecopy: {messages} in {seconds:.1} s to {file} ({size}), {lost} lost");
     Ok(())
 }

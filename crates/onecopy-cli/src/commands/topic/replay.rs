@@ -16,6 +16,7 @@ use crate::recording::{Recorded, RecordingReader};
 use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::values::parse_name;
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 Publishes what `onecopy topic record` recorded: on the same topics, with the same types and delivery, at the same pace. A
@@ -206,6 +207,7 @@ fn tell(summary: &Summary, json: bool) -> Result<(), Failure> {
         return output.flush();
     }
     let Summary { file, messages, seconds, topics, .. } = summary;
-    eprintln!("onecopy: {messages} messages on {} topics in {seconds:.1} s from {file}", topics.len());
+    let (messages, topics) = (counted(*messages, "message"), counted(topics.len(), "topic"));
+    eprintln!("onecopy: {messages} on {topics} in {seconds:.1} s from {file}");
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::payload_output::Format;
 use crate::scope::Scope;
 use crate::signals::{Signals, Woken};
 use crate::values::{parse_name, parse_seconds};
+use onecopy::counted;
 
 const AFTER_LONG_HELP: &str = "\
 Topics of any type can be read, as the bytes of their payloads. Without --from-history the output begins with what is
@@ -174,9 +175,9 @@ impl<'s> Inlet<'s> {
     fn tell_lost(&mut self) {
         let lost = self.subscriber.lost().saturating_sub(self.told_lost);
         if lost > 0 {
-            let plural = if lost == 1 { "message" } else { "messages" };
             eprintln!(
-                "onecopy: {lost} {plural} lost: overwritten before they were read (see `topic pub --reliable`)"
+                "onecopy: {} lost, overwritten before being read (see `topic pub --reliable`)",
+                counted(lost, "message")
             );
             self.told_lost += lost;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::samples::memory;
 use crate::broker::protocol::{
-    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource,
+    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource, SegmentSet,
 };
 use crate::broker::quota::Limits;
 use crate::broker::state::{Broker, Output};
@@ -278,7 +278,10 @@ fn segments_that_take_the_place_of_others_give_back_what_those_cost() {
     let owner = join(&mut broker, 1, OWNER, None);
     let sized = |bytes| super::samples::memory_of(bytes);
     ask(&mut broker, 1, publish(port(owner, 1), topic("t")), Some(&sized(100)));
-    let add = |index, replaced| Request::AddSegment { publisher: port(owner, 1), index, replaced };
+    let add = |index, replaced| {
+        let replaced = SegmentSet::from_bits(replaced);
+        Request::AddSegment { publisher: port(owner, 1), index, replaced }
+    };
     assert_eq!(ask(&mut broker, 1, add(1, 0), Some(&sized(300))).len(), 0);
     assert_eq!(ask(&mut broker, 1, add(2, 0), Some(&sized(200))).len(), 0);
     // 600 of 1000 are taken; 500 more fit in the place of the first.

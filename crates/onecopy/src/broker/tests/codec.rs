@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::samples::{event, request};
 use crate::broker::protocol::{
     Address, DecodeError, Event, MAGIC, NodeId, OpenError, PROTOCOL_VERSION, PortId, Refusal, Request,
+    SegmentSet,
 };
 use crate::limits::{MAX_DETAIL_BYTES, MAX_PACKET_BYTES};
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
@@ -70,6 +71,22 @@ fn the_largest_packet_fits() {
     let event = Event::OpenFailed { port, error };
     assert!(event.encode().len() <= MAX_PACKET_BYTES / 2);
     assert_eq!(Event::decode(&event.encode()), Ok(event));
+}
+
+/// Releases of the same protocol version must go on to understand each other.
+#[test]
+fn a_set_of_segments_travels_as_the_number_of_its_bits() {
+    let publisher = PortId { node: NodeId(1), serial: 2 };
+    let mut replaced = SegmentSet::from_iter([0, 8]);
+    let encoded = Request::AddSegment { publisher, index: 3, replaced }.encode();
+    // 257 in groups of seven bits, the lowest first.
+    assert!(encoded.ends_with(&[1, 2, 3, 0x81, 0x02]), "{encoded:x?}");
+    replaced.insert(63);
+    let encoded = Request::AddSegment { publisher, index: 3, replaced }.encode();
+    assert!(
+        encoded.ends_with(&[3, 0x81, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01]),
+        "{encoded:x?}"
+    );
 }
 
 #[test]

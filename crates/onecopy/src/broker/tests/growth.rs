@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::samples::memory_of;
 use crate::broker::protocol::{
-    Address, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource,
+    Address, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource, SegmentSet,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::Credentials;
@@ -68,12 +68,15 @@ impl Stage {
 
     /// Why not, if not.
     fn reserve(&mut self, port: PortId, bytes: u64, replaced: u64) -> Option<OpenError> {
-        let told = self.ask(port.node, Request::Reserve { request: 5, port, bytes, replaced }, None);
+        let replaced = SegmentSet::from_bits(replaced);
+        let request = Request::Reserve { request: 5, port, bytes, replaced };
+        let told = self.ask(port.node, request, None);
         let [Event::Reserved { request: 5, refused }] = &told[..] else { panic!("{told:?}") };
         refused.clone()
     }
 
     fn add(&mut self, publisher: PortId, (index, replaced): (u32, u64), bytes: u64) -> Vec<Event> {
+        let replaced = SegmentSet::from_bits(replaced);
         let request = Request::AddSegment { publisher, index, replaced };
         self.ask(publisher.node, request, Some(memory_of(bytes)))
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::broker::protocol::{Address, Delivery, Event, NodeId, PortId, Request, Role, Route, ServiceType};
+use crate::broker::protocol::{
+    Address, Delivery, Event, NodeId, PortId, Request, Role, Route, SegmentSet, ServiceType,
+};
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
 use crate::broker::{Descriptor, PeerId};
@@ -174,7 +176,11 @@ impl World {
             Step::AddSegment { port } => {
                 let Some(publisher) = pick(self.publishers.iter(), port) else { return };
                 self.next_segment += 1;
-                self.send(Request::AddSegment { publisher, index: self.next_segment, replaced: 0 });
+                self.send(Request::AddSegment {
+                    publisher,
+                    index: self.next_segment,
+                    replaced: SegmentSet::EMPTY,
+                });
             }
             Step::Answer { choice } => {
                 if !self.due.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::samples::memory;
 use crate::broker::PeerId;
 use crate::broker::protocol::{
-    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Request, Route,
+    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Request, Route, SegmentSet,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::tie::Tie;
@@ -50,7 +50,7 @@ fn returned_reader() -> Broker {
     join(&mut broker, 1, Some(BrokerId(9)));
     broker.handle_request(PeerId(1), read(port(1, 1)), None);
     let route = Route { publisher: port(2, 1), subscriber: port(1, 1) };
-    let tie = Tie::Source { route, attached: true, segments: 0 };
+    let tie = Tie::Source { route, attached: true, segments: SegmentSet::EMPTY };
     broker.handle_request(PeerId(1), Request::Tied { tie, pid: 200, is_there: true }, None);
     let remembered = Request::Remembered { subscriber: port(1, 1), version: 70 };
     broker.handle_request(PeerId(1), remembered, Some(Arc::clone(&memory())));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::broker::Descriptor;
 use crate::broker::protocol::{
     Address, BrokerId, Delivery, Denied, Event, KeepError, NodeId, OpenError, PortId, QuotaExceeded, Refusal,
-    Request, Resource, Role, Route, ServiceType, Tie,
+    Request, Resource, Role, Route, SegmentSet, ServiceType, Tie,
 };
 use crate::config::{Kind, Right};
 use crate::payload_type::{PayloadKind, PayloadType, TypeDescription};
@@ -101,10 +101,14 @@ fn address() -> impl Strategy<Value = Address> {
     ]
 }
 
+fn segments() -> impl Strategy<Value = SegmentSet> {
+    any::<u64>().prop_map(SegmentSet::from_bits)
+}
+
 fn tie() -> impl Strategy<Value = Tie> {
     prop_oneof![
         route().prop_map(Tie::Reader),
-        (route(), any::<bool>(), any::<u64>()).prop_map(|(route, attached, segments)| Tie::Source {
+        (route(), any::<bool>(), segments()).prop_map(|(route, attached, segments)| Tie::Source {
             route,
             attached,
             segments
@@ -137,10 +141,10 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
                 Request::OpenPublisher { publisher, address, payload, delivery, history }
             }
         ),
-        (any::<u32>(), port(), any::<u64>(), any::<u64>()).prop_map(|(request, port, bytes, replaced)| {
+        (any::<u32>(), port(), any::<u64>(), segments()).prop_map(|(request, port, bytes, replaced)| {
             Request::Reserve { request, port, bytes, replaced }
         }),
-        (port(), any::<u32>(), any::<u64>()).prop_map(|(publisher, index, replaced)| Request::AddSegment {
+        (port(), any::<u32>(), segments()).prop_map(|(publisher, index, replaced)| Request::AddSegment {
             publisher,
             index,
             replaced
@@ -252,7 +256,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             payload
         }),
         (port(), payload()).prop_map(|(subscriber, payload)| Event::Remains { subscriber, payload }),
-        (route(), any::<u32>(), any::<u64>()).prop_map(|(route, index, replaced)| Event::Segment {
+        (route(), any::<u32>(), segments()).prop_map(|(route, index, replaced)| Event::Segment {
             route,
             index,
             replaced

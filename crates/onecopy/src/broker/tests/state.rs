@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::protocol::{
     Address, BrokerId, DecodeError, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Role,
-    Route, ServiceType,
+    Route, SegmentSet, ServiceType,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::{Credentials, PacketSocket};
@@ -79,7 +79,11 @@ fn a_subscriber_meets_a_publisher() {
     let settled = Event::Settled { port: route.publisher };
     assert_eq!(events, [(1, opened(route.publisher)), (1, settled)]);
     assert_eq!(
-        send(&mut broker, 1, Request::AddSegment { publisher: route.publisher, index: 9, replaced: 0 }),
+        send(
+            &mut broker,
+            1,
+            Request::AddSegment { publisher: route.publisher, index: 9, replaced: SegmentSet::EMPTY }
+        ),
         []
     );
 
@@ -87,7 +91,11 @@ fn a_subscriber_meets_a_publisher() {
     let shown = Event::Publisher { route, payload: payload.clone(), delivery, from: None, pid: 100 };
     assert_eq!(
         events,
-        [(2, opened(route.subscriber)), (2, shown), (2, Event::Segment { route, index: 9, replaced: 0 })]
+        [
+            (2, opened(route.subscriber)),
+            (2, shown),
+            (2, Event::Segment { route, index: 9, replaced: SegmentSet::EMPTY })
+        ]
     );
 
     let events = send(&mut broker, 2, Request::Attach { route, reader_segment: 3, block: 5 });
@@ -184,7 +192,7 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
         (Request::Attach { route, reader_segment: 0, block: 0 }, false, Refusal::DescriptorMissing),
         (Request::Detach { route }, true, Refusal::DescriptorSurplus),
         (
-            Request::AddSegment { publisher: port(2, 1), index: 0, replaced: 0 },
+            Request::AddSegment { publisher: port(2, 1), index: 0, replaced: SegmentSet::EMPTY },
             true,
             Refusal::WrongRole { port: port(2, 1) },
         ),
@@ -223,7 +231,7 @@ fn whoever_breaks_a_rule_is_let_go_of_alone() {
 fn the_same_segment_twice_is_a_fault() {
     let mut broker = broker(1);
     send(&mut broker, 1, open_publisher(port(1, 1), "t", PayloadType::value::<u8>(), Delivery::Overwrite));
-    let request = Request::AddSegment { publisher: port(1, 1), index: 3, replaced: 0 };
+    let request = Request::AddSegment { publisher: port(1, 1), index: 3, replaced: SegmentSet::EMPTY };
     assert_eq!(send(&mut broker, 1, request.clone()), []);
     let reason = Refusal::DuplicateSegment { publisher: port(1, 1), index: 3 };
     assert_eq!(send(&mut broker, 1, request), [(1, Event::Refused { reason })]);
@@ -318,7 +326,11 @@ fn inspection_shows_memory_to_those_who_want_it() {
     };
     send(&mut broker, 1, ring);
     send(&mut broker, 1, open_publisher(port(1, 3), "a", payload, Delivery::Reliable));
-    send(&mut broker, 1, Request::AddSegment { publisher: port(1, 3), index: 0, replaced: 0 });
+    send(
+        &mut broker,
+        1,
+        Request::AddSegment { publisher: port(1, 3), index: 0, replaced: SegmentSet::EMPTY },
+    );
     send(&mut broker, 1, Request::ShowReaders);
     send(&mut broker, 1, Request::ShowReaders);
     let mut shown = |rings| {

@@ -1,6 +1,7 @@
-//! Whether a broker's socket is still where newcomers look for it. Somebody may remove it (a job that clears `/tmp`), or put
-//! another one there (systemd, when a socket unit is started): then nobody finds the broker any more, while its lock keeps
-//! everybody from taking its place. So it ends, and whoever was there meets at the place that there is.
+//! Whether a broker's socket is still where newcomers look for it. Somebody may remove it (a job that clears
+//! `/tmp`), or put another one there (systemd, when a socket unit is started): then nobody finds the broker
+//! any more, while its lock keeps everybody from taking its place. So it ends, and whoever was there meets at
+//! the place that there is.
 //!
 //! The kernel tells of changes in the directory; nobody polls. But it is slow to close what it tells them by: that waits until
 //! no processor can be looking at it any more, which takes 4 ms, and on a busy machine up to seconds. So long would a killed
@@ -9,13 +10,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::Instance;
-use crate::broker::transport::PacketSocket;
+use super::transport::PacketSocket;
 
 /// The socket, and news of the directory that it is in.
 #[derive(Debug)]
@@ -29,16 +30,16 @@ pub(crate) struct SocketWatch {
 }
 
 impl SocketWatch {
-    /// Watches the socket of that device and inode. `None` if the kernel has no room for it, which it has for 128 of a user:
-    /// then a socket that is removed is found out by those who look for it.
-    pub(super) fn new(instance: &Instance, directory: impl AsFd, socket: (u64, u64)) -> Option<Self> {
+    /// Watches the socket of that name, device and inode in a directory, which is open and lies at `path`. `None` if the
+    /// kernel has no room for it, which it has for 128 of a user: then a socket that is removed is found out by those who look
+    /// for it.
+    pub(crate) fn new(path: &Path, directory: impl AsFd, name: String, socket: (u64, u64)) -> Option<Self> {
         let watched = || -> io::Result<Self> {
             let news = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
-            add_watch(&news, instance.directory(), changes)?;
+            add_watch(&news, path, changes)?;
             let directory = rustix::io::fcntl_dupfd_cloexec(&directory, 0)?;
-            let watch =
-                Self { drawer: PacketSocket::pair()?, directory, name: instance.socket_name(), socket };
+            let watch = Self { drawer: PacketSocket::pair()?, directory, name, socket };
             watch.put_away(&news)?;
             Ok(watch)
         };

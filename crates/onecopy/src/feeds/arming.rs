@@ -1,28 +1,15 @@
-//! Feeds that are waited for through a descriptor: a user's event loop, or a task that listens on behalf of others, is promised
-//! that it becomes readable at the next message.
-
-use std::os::fd::AsFd;
+//! The promise to an event loop: its descriptor becomes readable at the next message. It is given when there is nothing
+//! more to receive, and kept by doorbells; whoever takes the rings in for another purpose rings again.
 
 use onecopy_memory::sync::full_barrier;
-use onecopy_memory::wait::Doorbell;
 
 use super::Feeds;
+use super::event_loop::EventLoop;
 #[cfg(feature = "tokio")]
 use crate::broker::protocol::PortId;
 use crate::error::{ReceiveError, WaitError};
 use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
-
-/// A subscriber that is waited for through a descriptor.
-#[derive(Debug)]
-pub(super) struct EventLoop {
-    pub(super) readiness: Readiness,
-    pub(super) inbox_bell: Doorbell,
-    /// The descriptor was promised to become readable at the next message.
-    pub(super) armed: bool,
-    /// The user asked for the descriptor; otherwise only [`Sleeper`] uses it.
-    pub(super) for_user: bool,
-}
 
 impl Feeds {
     /// Arms the doorbells of a subscriber with an event loop. Returns `true` if a message came meanwhile.
@@ -40,8 +27,8 @@ impl Feeds {
         Ok(self.is_ready())
     }
 
-    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop. With `look`, the
-    /// descriptor becomes readable in any case.
+    /// For whoever stops receiving before there is nothing more: keeps the promise to the user's event loop.
+    /// With `look`, the descriptor becomes readable in any case.
     #[inline]
     pub(crate) fn keep_armed(&mut self, look: bool) -> Result<(), ReceiveError> {
         let came = !self.is_armed() && self.arm()?;
@@ -51,8 +38,8 @@ impl Feeds {
         Ok(())
     }
 
-    /// For whoever listens on behalf of others: takes the rings back, and has the doorbells rung for what comes from now on.
-    /// Returns `true` if there is something to receive, or to be told.
+    /// For whoever listens on behalf of others: takes the rings back, and has the doorbells rung for what comes from
+    /// now on. Returns `true` if there is something to receive, or to be told.
     #[cfg(feature = "tokio")]
     pub(crate) fn listen_again(&mut self) -> bool {
         // A child must not write into its parent's reader state; that it is one, it finds when it receives.
@@ -94,7 +81,7 @@ impl Feeds {
         for feed in &mut self.feeds {
             feed.reader.cancel_sleep();
             if let Some(event_loop) = &self.event_loop {
-                feed.listen(&event_loop.readiness);
+                feed.bell.listen(&event_loop.readiness);
             }
         }
     }
@@ -140,12 +127,7 @@ impl Feeds {
 
     pub(super) fn make_event_loop(&mut self) -> Result<(), WaitError> {
         if self.event_loop.is_none() {
-            let (inbox_bell, ringer) = Doorbell::pair()?;
-            let readiness = Readiness::new()?;
-            readiness.add(inbox_bell.as_fd())?;
-            // Only this subscriber sets it, and only here.
-            let _ = self.inbox.ringer.set(ringer);
-            self.event_loop = Some(EventLoop { readiness, inbox_bell, armed: false, for_user: false });
+            self.event_loop = Some(EventLoop::new(&self.inbox)?);
         }
         Ok(())
     }

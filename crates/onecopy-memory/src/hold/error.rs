@@ -1,0 +1,12 @@
+//! No room for more.
+
+/// The reader state of this process ran out of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// One subscriber holds as many messages of one publisher as can be told to it.
+    #[error("65535 messages of one publisher are held already: drop some, or copy() what is to be kept")]
+    TooManyHeld,
+    /// All lines of the process's reader segment are in use.
+    #[error("this process has a million subscriptions and blocks of held messages already: drop some")]
+    TableFull,
+}

@@ -1,0 +1,50 @@
+//! What can go wrong with a ring as a reader sees it.
+
+use crate::counted::counted;
+use crate::hold::HoldError;
+use crate::segment::SegmentError;
+
+/// The ring's writer is broken or hostile: this reader gives it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingFault {
+    /// A slot's fields make no sense.
+    #[error(
+        "slot of message {position} is corrupt ({what}): its publisher is broken or hostile, and is ignored from now on"
+    )]
+    CorruptSlot {
+        /// Number of the message.
+        position: u64,
+        /// Which field.
+        what: &'static str,
+    },
+    /// The position in the header makes no sense.
+    #[error(
+        "ring position {head} is corrupt: its publisher is broken or hostile, and is ignored from now on"
+    )]
+    CorruptHead {
+        /// What stood there.
+        head: u64,
+    },
+    /// The next message of a reliable ring is gone: the writer waited for this reader, and went on without it.
+    #[error("its publisher went on without this subscriber, which had not read {}", counted(*missed, "message"))]
+    Evicted {
+        /// Messages that it did not get.
+        missed: u64,
+    },
+    /// No room to note a further held message: the reader's own limit, the message stays to be received.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+}
+
+/// Why a reader could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// What was offered is no ring.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// No room for a further reader.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+}
