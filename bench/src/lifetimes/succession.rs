@@ -1,5 +1,5 @@
-//! Kills a broker, and looks from outside what comes after it. Nobody polls: the kernel tells of the next broker's socket, and
-//! who joins waits as any program does.
+//! Kills a broker, and looks from outside what comes after it. Nobody polls: the kernel tells of the next
+//! broker's socket, and who joins waits as any program does.
 
 use std::mem::MaybeUninit;
 use std::path::Path;

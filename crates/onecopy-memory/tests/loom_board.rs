@@ -1,5 +1,6 @@
-//! Models of the word by which a server sees whether anybody still waits for the answer to a request. The client sets it to
-//! the call's number before it publishes the request, and to something else when it gives the call up.
+//! Models of the word by which a server sees whether anybody still waits for the answer to a request. The
+//! client sets it to the call's number before it publishes the request, and to something else when it gives
+//! the call up.
 #![cfg(loom)]
 
 mod model;

@@ -38,8 +38,9 @@ fn reliable(depth: u64) -> Publisher {
     Publisher::new(Geometry::new(depth, 0, 48, true), 1 << 20)
 }
 
-/// The thread that attaches a reader counts it from a place that is rather too low while the publishing thread goes on, and
-/// may fill the ring as seen from there. The reader then begins at the head, with nothing to receive and nobody to wake it.
+/// The thread that attaches a reader counts it from a place that is rather too low while the publishing
+/// thread goes on, and may fill the ring as seen from there. The reader then begins at the head, with nothing
+/// to receive and nobody to wake it.
 #[test]
 fn a_reader_that_begins_at_the_head_wakes_a_writer_that_waits_for_it() {
     let mut publisher = reliable(4);

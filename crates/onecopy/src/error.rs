@@ -164,8 +164,8 @@ pub enum LoanError {
     /// that the publisher has goes on.
     #[error(transparent)]
     Refused(#[from] protocol::OpenError),
-    /// Memory is limited for this node's user, and the broker did not say in time whether there may be more. What fits the
-    /// memory that the publisher has goes on.
+    /// Memory is limited for this node's user, and the broker did not say in time whether there may be more.
+    /// What fits the memory that the publisher has goes on.
     #[error("the broker did not say within {} s whether this publisher may have more memory: its process is stopped or stuck (`onecopy status` names it); try again later", crate::limits::GROWTH_TIMEOUT.as_secs())]
     BrokerSilent,
     /// Nothing came free in time.
@@ -255,8 +255,8 @@ pub enum ReceiveError {
         reason: String,
     },
     /// A reliable publisher has waited for this subscriber for as long as it may
-    /// ([`evict_after`](crate::PublisherBuilder::evict_after)), and went on without it. The publisher is not heard any more;
-    /// what is held stays as it is, and other publishers are heard.
+    /// ([`evict_after`](crate::PublisherBuilder::evict_after)), and went on without it. The publisher is not
+    /// heard any more; what is held stays as it is, and other publishers are heard.
     #[error(
         "publisher {publisher} waited {after:?} for this subscriber to receive a message and went on without it ({} missing so far): open another subscriber to hear it again, or let it wait for longer (evict_after)",
         counted(*missed, "message")

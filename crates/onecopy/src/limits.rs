@@ -1,8 +1,8 @@
 //! Every limit of the control plane, by name, each with the reason for its value.
 //!
 //! What is bounded here is what one packet, one name, one slow peer, or one peer that takes all it can get may cost the
-//! broker. The quotas of a peer lie far above what a program uses; how many peers there are is bounded by the kernel's limit
-//! on open files only.
+//! broker. The quotas of a peer lie far above what a program uses; how many peers there are is bounded by the
+//! kernel's limit on open files only.
 
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// How long a node waits for the broker to accept it and to answer its first packet.
 ///
 /// A healthy broker answers within microseconds and never waits for anything itself, so seconds mean that it is
-/// stopped (a debugger, `SIGSTOP`) or that the machine is swapping. Long enough for the second, short enough for a person to
-/// see the error rather than a hanging program.
+/// stopped (a debugger, `SIGSTOP`) or that the machine is swapping. Long enough for the second, short enough
+/// for a person to see the error rather than a hanging program.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a node looks for a broker again when the one it found ended during the handshake.
@@ -68,8 +68,8 @@ pub const HANDSHAKE_ATTEMPTS: u32 = 64;
 /// anybody wait for long.
 pub const DIRECTORY_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
 
-/// How long whoever starts a broker waits for one that has lost its socket and not its lock: a killed process closes its
-/// files one after the other, within milliseconds once it gets the processor.
+/// How long whoever starts a broker waits for one that has lost its socket and not its lock: a killed process
+/// closes its files one after the other, within milliseconds once it gets the processor.
 pub const DYING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
@@ -85,8 +85,8 @@ pub const MAX_QUEUED_PACKETS: usize = 65_536;
 /// With a quarter for the slowest peer, three of them at once still leave room for those who read.
 pub const QUEUED_DESCRIPTORS_DIVISOR: u64 = 4;
 
-/// Connections accepted before the peers that are there get their turn: some 30 µs each, and as much again when they end, so
-/// that a crowd at the door delays the rest by a millisecond at most.
+/// Connections accepted before the peers that are there get their turn: some 30 µs each, and as much again
+/// when they end, so that a crowd at the door delays the rest by a millisecond at most.
 pub const NEWCOMERS_PER_TURN: usize = 16;
 
 /// Connections that can be turned away at the door in the time that it takes to let one in and see it go.
@@ -94,34 +94,38 @@ pub const REFUSALS_PER_NEWCOMER: usize = 8;
 
 /// How often a process may connect without becoming a node in [`OFFENCES_PERIOD`], before it is turned away at once.
 ///
-/// A program does so when it looks whether there is a broker, or ends just then: a few times. To let so many in and see them
-/// go takes the broker some milliseconds, which is what the others notice of such a process, once.
+/// A program does so when it looks whether there is a broker, or ends just then: a few times. To let so many
+/// in and see them go takes the broker some milliseconds, which is what the others notice of such a process,
+/// once.
 pub const OFFENCES_MAX: u32 = 32;
 
-/// After how many attempts in that time it is not even told so any more: an answer nobody waits for makes turning away cost more
-/// than connecting, so the line at the door would grow.
+/// After how many attempts in that time it is not even told so any more: an answer nobody waits for makes
+/// turning away cost more than connecting, so the line at the door would grow.
 pub const OFFENCES_TOLD_MAX: u32 = 2 * OFFENCES_MAX;
 
 /// In which time a process may do so. One that goes on is turned away until it has let one such time pass.
 pub const OFFENCES_PERIOD: Duration = Duration::from_secs(2);
 
-/// Packets taken from one process, or sent because of them, before the others get their turn: a microsecond or two each, so that
-/// a flood from one process, however many connections it has, delays the rest by a tenth of a millisecond. The last packet
-/// of a turn is finished whatever it leads to.
+/// Packets taken from one process, or sent because of them, before the others get their turn: a microsecond
+/// or two each, so that a flood from one process, however many connections it has, delays the rest by a tenth
+/// of a millisecond. The last packet of a turn is finished whatever it leads to.
 pub const PACKETS_PER_TURN: usize = 64;
 
-/// How long all who flood the broker rest together, as a multiple of the time that they took: four times leaves them a fifth of a
-/// processor, and others wait for them rarely and for one turn, a tenth of a millisecond or two.
+/// How long all who flood the broker rest together, as a multiple of the time that they took: four times
+/// leaves them a fifth of a processor, and others wait for them rarely and for one turn, a tenth of a
+/// millisecond or two.
 pub const FLOOD_REST_FACTOR: u32 = 4;
 
-/// How long nobody is let in after some were turned away at the door. It is the longest that it can delay somebody else, and long enough
-/// that turning away those who came meanwhile, a microsecond or two each, takes less time than that.
+/// How long nobody is let in after some were turned away at the door. It is the longest that it can delay
+/// somebody else, and long enough that turning away those who came meanwhile, a microsecond or two each,
+/// takes less time than that.
 pub const DOOR_REST: Duration = Duration::from_micros(200);
 
 /// How long a broker whose socket was removed goes on before it ends, and its nodes make another one.
 ///
-/// Whoever puts a socket in its place removes the old one first, and listens within a tenth of a millisecond (systemd does so when a
-/// socket unit is started). Nodes that came in between would take the new one for a leftover.
+/// Whoever puts a socket in its place removes the old one first, and listens within a tenth of a millisecond
+/// (systemd does so when a socket unit is started). Nodes that came in between would take the new one for a
+/// leftover.
 pub const REPLACEMENT_TIME: Duration = Duration::from_millis(50);
 
 /// Packets taken from each peer when the broker ends: nearly as many as the kernel has room for in a socket.
@@ -142,8 +146,8 @@ pub const PORTS_PER_PEER_MAX: u64 = 65_536;
 
 /// Ports that one peer may have open on one topic, or as clients or servers of one service.
 ///
-/// Whoever opens a port there has it introduced to each of them, while the others wait: some milliseconds. A program has
-/// one or two.
+/// Whoever opens a port there has it introduced to each of them, while the others wait: some milliseconds. A
+/// program has one or two.
 pub const PORTS_PER_PEER_AND_NAME_MAX: u64 = 4096;
 
 /// Memory that a port costs the broker without its name, in bytes: entries in three tables with their share of empty
@@ -162,28 +166,28 @@ pub const BROKER_BYTES_PER_PEER_MAX: u64 = 2 * PORTS_PER_PEER_MAX * PORT_BYTES;
 /// a gigabyte.
 pub const FULL_PEERS_PER_USER: u64 = 16;
 
-/// The part of what there is of nodes, ports and open files that a user other than the broker's own may take, unless the
-/// configuration says otherwise: a quarter (`1 / 4`), so that no guest keeps the host out.
+/// The part of what there is of nodes, ports and open files that a user other than the broker's own may take,
+/// unless the configuration says otherwise: a quarter (`1 / 4`), so that no guest keeps the host out.
 pub const OTHER_USER_DIVISOR: u64 = 4;
 
-/// The part of its user's nodes that one process may have: half (`1 / 2`), so that a program which connects without end keeps
-/// no other one out. A process has one node, or a few.
+/// The part of its user's nodes that one process may have: half (`1 / 2`), so that a program which connects
+/// without end keeps no other one out. A process has one node, or a few.
 pub const PROCESS_NODES_DIVISOR: u64 = 2;
 
-/// Open files of the broker that a connection needs: the socket, what tells of the end of the process, and what the node
-/// shows to those who look at it.
+/// Open files of the broker that a connection needs: the socket, what tells of the end of the process, and
+/// what the node shows to those who look at it.
 pub const DESCRIPTORS_PER_NODE: u64 = 3;
 
 /// The part of the broker's limit of open files that one peer may take: half (`1 / 2`), so that no peer alone keeps
 /// others out.
 pub const PEER_DESCRIPTORS_DIVISOR: u64 = 2;
 
-/// The part of the broker's limit of open files that makes a peer the one to be let go of when they run out, if nobody has
-/// more: an eighth (`1 / 8`). With less, it is not the peers that there are too many files for.
+/// The part of the broker's limit of open files that makes a peer the one to be let go of when they run out,
+/// if nobody has more: an eighth (`1 / 8`). With less, it is not the peers that there are too many files for.
 pub const OUTSIZED_DESCRIPTORS_DIVISOR: u64 = 8;
 
-/// The part of the limit of open files that the peer with most of them does not get: a sixteenth (`1 / 16`). It is for the
-/// other peers, for what is passed on, and for the program around the broker.
+/// The part of the limit of open files that the peer with most of them does not get: a sixteenth (`1 / 16`).
+/// It is for the other peers, for what is passed on, and for the program around the broker.
 pub const RESERVED_DESCRIPTORS_DIVISOR: i32 = 16;
 
 /// Ready descriptors that the broker takes from the kernel in one call: more only fill the cache.
@@ -197,8 +201,8 @@ pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a node whose user may have so much memory and not more waits to be told that it may have another piece.
 ///
-/// A broker answers within microseconds; when one ends, the next is there within 200 ms. Who waits longer, for one that is
-/// stopped, can still use the memory that it has.
+/// A broker answers within microseconds; when one ends, the next is there within 200 ms. Who waits longer,
+/// for one that is stopped, can still use the memory that it has.
 pub const GROWTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Slots of a ring, unless the publisher says otherwise: a second of lag at 1 kHz. With one-line slots the ring
@@ -224,46 +228,49 @@ pub const HISTORY_MAX: u64 = onecopy_memory::layout::CAPACITY_MAX / 2;
 /// touch takes memory; this bounds the harm that a subscriber does which never lets go.
 pub const BUDGET_BYTES_DEFAULT: usize = 1 << 30;
 
-/// Most calls that one client has under way: as many answers as its servers' rings of the default depth take, so that an
-/// honest client's servers never find them full.
+/// Most calls that one client has under way: as many answers as its servers' rings of the default depth take,
+/// so that an honest client's servers never find them full.
 pub const CALLS_MAX: usize = 1024;
 
-/// Answers of one stream that its server may have sent, and that its client has not taken. The client keeps them for whoever
-/// asks, some three hundred bytes each if they fit a slot; so many keep a stream flowing while its reader does something
-/// else.
+/// Answers of one stream that its server may have sent, and that its client has not taken. The client keeps
+/// them for whoever asks, some three hundred bytes each if they fit a slot; so many keep a stream flowing
+/// while its reader does something else.
 pub const STREAM_ANSWERS_MAX: usize = 256;
 
-/// Of those, answers that don't fit a slot. With streams in answer to all [`CALLS_MAX`] calls, half of the messages that a
-/// reader can hold (65,535) are left for what the client's user holds, and for the last answers.
+/// Of those, answers that don't fit a slot. With streams in answer to all [`CALLS_MAX`] calls, half of the
+/// messages that a reader can hold (65,535) are left for what the client's user holds, and for the last
+/// answers.
 pub const STREAM_CHUNKS_MAX: usize = 32;
 
-/// The part of the memory for a client's responses that such answers of one stream may take: a sixteenth (`1 / 16`), so that
-/// up to seven streams which nobody reads leave the others theirs. One answer may be larger.
+/// The part of the memory for a client's responses that such answers of one stream may take: a sixteenth (`1
+/// / 16`), so that up to seven streams which nobody reads leave the others theirs. One answer may be larger.
 pub const STREAM_BYTES_DIVISOR: usize = 16;
 
-/// The part of that memory that all streams may take: half (`1 / 2`), like the slots of the ring. The rest is for the last
-/// answers to all calls.
+/// The part of that memory that all streams may take: half (`1 / 2`), like the slots of the ring. The rest is
+/// for the last answers to all calls.
 pub const STREAMS_BYTES_DIVISOR: usize = 2;
 
-/// Largest text of a server that says why it could not do something, in bytes: the end of what a program prints about its
-/// own failure.
+/// Largest text of a server that says why it could not do something, in bytes: the end of what a program
+/// prints about its own failure.
 pub const FAILURE_TEXT_BYTES_MAX: usize = 4096;
 
 /// Room for a region's value of variable length, unless its creator says otherwise: a page of notes or settings many
 /// times over. Address space only, until values use it.
 pub const REGION_BYTES_DEFAULT: usize = 64 << 10;
 
-/// How long writes of a shared region wait for its lock, unless the user says otherwise. Holders keep it for microseconds;
-/// a person who waits for a program gives up after some seconds.
+/// How long writes of a shared region wait for its lock, unless the user says otherwise. Holders keep it for
+/// microseconds; a person who waits for a program gives up after some seconds.
 pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How many occupants of seats a broker passes over that takes up a shared region from another one.
 ///
-/// The last broker may have seated some whom nobody alive was told of: those whose news were in its hands when it ended.
-/// Seats are told apart by 20 bits, so a thousand such hand-overs go by before one number comes again.
+/// The last broker may have seated some whom nobody alive was told of: those whose news were in its hands
+/// when it ended. Seats are told apart by 20 bits, so a thousand such hand-overs go by before one number
+/// comes again.
 pub const INCARNATIONS_SKIPPED: u32 = 1024;
 
-/// How long a broker that takes over waits for the nodes that its predecessor knew, before it lets anybody open anything.
+/// How long a broker that takes over waits for the nodes that its predecessor knew, before it lets anybody
+/// open anything.
 ///
 /// A running process comes back within some milliseconds, also on a machine that is busy; who has ended is not waited
 /// for, as the kernel says so. What is left are processes that are stopped: they come back when they run again, and
@@ -273,8 +280,9 @@ pub const GATHERING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often such a broker looks who has ended meanwhile. Only while it waits.
 pub const GATHERING_LOOK: Duration = Duration::from_millis(5);
 
-/// The nice value that a broker's thread has meanwhile where it may, and a node's control thread while it looks for the next
-/// broker: nine times a common thread's share of a processor. The broker has 0.2 ms of work for each node then.
+/// The nice value that a broker's thread has meanwhile where it may, and a node's control thread while it
+/// looks for the next broker: nine times a common thread's share of a processor. The broker has 0.2 ms of
+/// work for each node then.
 pub const GATHERING_NICE: i32 = -10;
 
 /// The time slice that a node's control thread asks for: as short as the kernel gives, enough for tens of packets.
@@ -283,37 +291,40 @@ pub const CONTROL_SLICE: Duration = Duration::from_micros(100);
 /// The time slice that a thread has while it joins an instance or opens something: more than it runs for.
 pub const OPENING_SLICE: Duration = Duration::from_micros(500);
 
-/// The time slice that a broker's thread asks for. One that comes after another has 0.2 ms of work for each node, and where all
-/// processors are busy it has its next slice when the kernel looks at its clock again, every 1 to 10 ms: too short slices make
-/// that many waits.
+/// The time slice that a broker's thread asks for. One that comes after another has 0.2 ms of work for each
+/// node, and where all processors are busy it has its next slice when the kernel looks at its clock again,
+/// every 1 to 10 ms: too short slices make that many waits.
 pub const BROKER_SLICE: Duration = Duration::from_micros(500);
 
-/// How long a node waits before it looks for a broker again where that failed, at first and at most. It doubles each time.
+/// How long a node waits before it looks for a broker again where that failed, at first and at most. It
+/// doubles each time.
 ///
-/// Failing takes a directory that can't be written, or a process that is out of descriptors: nothing that is over at once.
+/// Failing takes a directory that can't be written, or a process that is out of descriptors: nothing that is
+/// over at once.
 pub const REJOIN_DELAY_MIN: Duration = Duration::from_millis(5);
 /// See [`REJOIN_DELAY_MIN`].
 pub const REJOIN_DELAY_MAX: Duration = Duration::from_secs(1);
 
-/// Nodes that a broker which takes over waits for, before it lets anybody open anything. Their processes have 50,000 of its
-/// open files; a longer list is one that somebody has made up.
+/// Nodes that a broker which takes over waits for, before it lets anybody open anything. Their processes have
+/// 50,000 of its open files; a longer list is one that somebody has made up.
 pub const NODES_ON_ROLL_MAX: usize = 16_384;
 
-/// Notes of a process that are read for one node. There is one, or two where two nodes agree in twenty bits; whoever adds more
-/// wants that node to be waited for.
+/// Notes of a process that are read for one node. There is one, or two where two nodes agree in twenty bits;
+/// whoever adds more wants that node to be waited for.
 pub const NOTES_OF_PROCESSES_MAX: usize = 8;
 
-/// How long a process that will not be the broker itself waits for the next one: one that only looks, or one of another user than
-/// the instance's, which can't be it. When one broker ends, the next is there within 200 ms.
+/// How long a process that will not be the broker itself waits for the next one: one that only looks, or one
+/// of another user than the instance's, which can't be it. When one broker ends, the next is there within 200
+/// ms.
 pub const SUCCESSION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read what it says
-/// last: some packets, which a program that runs reads within a millisecond. Then it goes on.
+/// How long a broker that hands its place over, or is told to end, waits for the one who wanted that to read
+/// what it says last: some packets, which a program that runs reads within a millisecond. Then it goes on.
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Largest configuration file, in bytes: thousands of rules. Whoever writes more has generated it, and means a group.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
-/// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache in between, and
-/// the system calls are few.
+/// Bytes of a file that are read, hashed and copied into a dataset at once: they stay in a core's own cache
+/// in between, and the system calls are few.
 pub(crate) const LOAD_PIECE_BYTES: usize = 1 << 20;

@@ -47,8 +47,8 @@ pub(crate) const SLICE_INLINE_BYTES: usize = 2 * LINE_BYTES - 16;
 /// # let _: fn(&onecopy::Node) -> Result<(), onecopy::Error> = open;
 /// ```
 ///
-/// The same program with more does not compile. The error is `E0080` (evaluation panicked): "a payload may be aligned to
-/// 64 bytes, a cache line, at most".
+/// The same program with more does not compile. The error is `E0080` (evaluation panicked): "a payload may be
+/// aligned to 64 bytes, a cache line, at most".
 ///
 /// ```compile_fail,E0080
 /// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

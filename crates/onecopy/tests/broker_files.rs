@@ -1,5 +1,5 @@
-//! What a broker has open when it is killed. Its lock is free only once the kernel has closed what comes before it, and an
-//! `inotify` takes the kernel milliseconds to seconds.
+//! What a broker has open when it is killed. Its lock is free only once the kernel has closed what comes
+//! before it, and an `inotify` takes the kernel milliseconds to seconds.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 

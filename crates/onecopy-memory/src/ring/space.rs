@@ -11,9 +11,9 @@ use crate::readers::{AttachedReader, Readers};
 use crate::sync::{Arc, Futex, Ordering, full_barrier, heavy_barrier};
 use crate::wait::{Woken, wait_any};
 
-/// A writer about to sleep until its readers have made space. It stands apart from the writer, so that threads that share
-/// one need not keep the others from it while they sleep. There may be several for a ring, which notes the ticket of the
-/// last: a reader that serves it wakes them all.
+/// A writer about to sleep until its readers have made space. It stands apart from the writer, so that
+/// threads that share one need not keep the others from it while they sleep. There may be several for a ring,
+/// which notes the ticket of the last: a reader that serves it wakes them all.
 #[derive(Debug)]
 pub struct SpaceWait {
     list: Arc<Readers>,
@@ -47,7 +47,8 @@ impl RingWriter {
     }
 
     /// Says that the writer is about to sleep until there is space; `None` if there is no reader to wait for. Look once
-    /// more for the space, [`SpaceWait::sleep`] if there is none, and then, once for each wait, [`Self::stop_expecting_space`].
+    /// more for the space, [`SpaceWait::sleep`] if there is none, and then, once for each wait,
+    /// [`Self::stop_expecting_space`].
     pub fn expect_space(&mut self) -> Option<SpaceWait> {
         if !self.has_readers() {
             return None;
@@ -74,7 +75,8 @@ impl RingWriter {
     /// A sleep is over, or there was no need for it.
     pub fn stop_expecting_space(&mut self) {
         self.expecting -= 1;
-        // The ticket of those who go on waiting stays, whether or not it was served: whoever it was served to looks again.
+        // The ticket of those who go on waiting stays, whether or not it was served: whoever it was served to
+        // looks again.
         if self.expecting == 0 {
             self.ring.header().space_wanted.store(0, Ordering::Relaxed);
         }
@@ -119,8 +121,9 @@ impl RingReader {
         self.state().made_space();
     }
 
-    /// Whenever this reader wakes a writer that waits for space, it also rings the doorbells of `counterpart`: the readers of
-    /// a ring of this process, which the writer's process listens to. Only the first call counts.
+    /// Whenever this reader wakes a writer that waits for space, it also rings the doorbells of
+    /// `counterpart`: the readers of a ring of this process, which the writer's process listens to. Only the
+    /// first call counts.
     pub fn ring_on_space(&self, counterpart: &Arc<Readers>) {
         let counterpart = Arc::clone(counterpart);
         self.state().set_on_space(OnSpace(Box::new(move || counterpart.ring_doorbells())));
@@ -163,8 +166,8 @@ fn sleep_on_relays(words: &[(&Futex, u32)], at_once: usize, deadline: Option<Ins
         }
         let woken = woken.unwrap_or_else(|| sleep(direct));
         for (relay, word) in relays {
-            // We cannot change a reader's word, so one wake-up could come before the relay sleeps. The loop ends as soon
-            // as the woken thread has run.
+            // We cannot change a reader's word, so one wake-up could come before the relay sleeps. The loop
+            // ends as soon as the woken thread has run.
             while !relay.is_finished() {
                 word.wake();
                 std::thread::yield_now();

@@ -3,10 +3,11 @@
 //! any more, while its lock keeps everybody from taking its place. So it ends, and whoever was there meets at
 //! the place that there is.
 //!
-//! The kernel tells of changes in the directory; nobody polls. But it is slow to close what it tells them by: that waits until
-//! no processor can be looking at it any more, which takes 4 ms, and on a busy machine up to seconds. So long would a killed
-//! broker keep its lock, and everybody wait for the next one. A process's files are closed in no certain order, but what lies
-//! in the queue of a socket of its own is closed after all of them. So that is where it is kept.
+//! The kernel tells of changes in the directory; nobody polls. But it is slow to close what it tells them by:
+//! that waits until no processor can be looking at it any more, which takes 4 ms, and on a busy machine up to
+//! seconds. So long would a killed broker keep its lock, and everybody wait for the next one. A process's
+//! files are closed in no certain order, but what lies in the queue of a socket of its own is closed after
+//! all of them. So that is where it is kept.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,9 +31,9 @@ pub(crate) struct SocketWatch {
 }
 
 impl SocketWatch {
-    /// Watches the socket of that name, device and inode in a directory, which is open and lies at `path`. `None` if the
-    /// kernel has no room for it, which it has for 128 of a user: then a socket that is removed is found out by those who look
-    /// for it.
+    /// Watches the socket of that name, device and inode in a directory, which is open and lies at `path`.
+    /// `None` if the kernel has no room for it, which it has for 128 of a user: then a socket that is removed
+    /// is found out by those who look for it.
     pub(crate) fn new(path: &Path, directory: impl AsFd, name: String, socket: (u64, u64)) -> Option<Self> {
         let watched = || -> io::Result<Self> {
             let news = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;

@@ -45,8 +45,8 @@ impl Session {
         Self { node, conversation, table, inspections, ports, opening_moved, server }
     }
 
-    /// Shows the broker the node's reader state, for those who look from outside. That one which is gone does not take it is
-    /// no reason not to be a node: the next one is shown it as well.
+    /// Shows the broker the node's reader state, for those who look from outside. That one which is gone does
+    /// not take it is no reason not to be a node: the next one is shown it as well.
     pub(super) fn show_readers(&self) {
         self.conversation.say_or_log(|_| (), &Request::ShowReaders, Some(self.table.descriptor()));
     }
@@ -97,8 +97,8 @@ impl Session {
         opened.map(drop)
     }
 
-    /// Announces a subscriber and waits until the publishers that were there have attached it; `false` if one of them takes
-    /// too long.
+    /// Announces a subscriber and waits until the publishers that were there have attached it; `false` if one
+    /// of them takes too long.
     pub(super) fn open_subscriber(
         &self,
         port: PortId,
@@ -132,8 +132,8 @@ impl Session {
         seated.ok_or(OpenError::BrokerSilent)
     }
 
-    /// Asks the broker for a port and waits until it is open, and all counterparts that were there have answered; `false` if
-    /// one of these takes too long.
+    /// Asks the broker for a port and waits until it is open, and all counterparts that were there have
+    /// answered; `false` if one of these takes too long.
     pub(super) fn open(
         &self,
         port: PortId,

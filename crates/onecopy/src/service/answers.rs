@@ -1,8 +1,9 @@
 //! What a server has sent in answer to one request, and how far ahead of its client a stream of answers may be.
 //!
 //! A stream has a window: answers that were sent, and that its client has not taken. The client says what it has taken
-//! (see `interest.rs`), so it can receive all that is sent and keep it for whoever asks; a stream that nobody reads ends
-//! up with a full window and a server that waits, and the ring stays free for the answers to other calls.
+//! (see `interest.rs`), so it can receive all that is sent and keep it for whoever asks; a stream that nobody
+//! reads ends up with a full window and a server that waits, and the ring stays free for the answers to other
+//! calls.
 
 use std::collections::VecDeque;
 
@@ -91,8 +92,8 @@ impl Window {
     }
 }
 
-/// Whether a stream's next answer leaves what there is for the last answers to all calls of the client, however slowly its
-/// streams are read.
+/// Whether a stream's next answer leaves what there is for the last answers to all calls of the client,
+/// however slowly its streams are read.
 fn leaves_room(sender: &mut Sender, chunk_bytes: usize) -> bool {
     sender.writer.has_room(1 + CALLS_MAX as u64)
         && (chunk_bytes == 0 || leaves_memory(sender, chunk_bytes) || {

@@ -1,5 +1,5 @@
-//! Asking on tokio. One task of the client's receives and sorts the answers; each call's task is woken for its own answers
-//! only, and none depends on another being polled.
+//! Asking on tokio. One task of the client's receives and sorts the answers; each call's task is woken for
+//! its own answers only, and none depends on another being polled.
 
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -27,8 +27,8 @@ use crate::error::{ReceiveError, WaitError};
 use crate::payload::{Payload, PlainData, slice_bytes};
 use crate::readiness::Readiness;
 
-/// A [`Client`] whose answers can be awaited; from [`Client::into_async`]. Any number of tasks may call side by side, and
-/// clones are the same client.
+/// A [`Client`] whose answers can be awaited; from [`Client::into_async`]. Any number of tasks may call side
+/// by side, and clones are the same client.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,7 +60,8 @@ impl Drop for Shared {
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
-    /// Hands the client to the current tokio runtime (feature `tokio`), on which a task receives its answers from now on.
+    /// Hands the client to the current tokio runtime (feature `tokio`), on which a task receives its answers
+    /// from now on.
     ///
     /// # Errors
     ///
@@ -103,7 +104,8 @@ impl Drop for ReceivingEnd {
 }
 
 impl Shared {
-    /// Receives and sorts what there is, until there is nothing more or it can't be held. Ends in a child made by `fork`.
+    /// Receives and sorts what there is, until there is nothing more or it can't be held. Ends in a child
+    /// made by `fork`.
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             {
@@ -188,8 +190,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
         send_copy(&mut lock(&self.shared.exchange), request, CallOptions::new().order(true)).map(drop)
     }
 
-    /// Like [`Self::call_with`], but waits while the ring of the server that is to get it is full, or requests take all memory: until
-    /// the call's deadline at most. Cancel-safe: a call whose future is dropped before it is done was not made.
+    /// Like [`Self::call_with`], but waits while the ring of the server that is to get it is full, or
+    /// requests take all memory: until the call's deadline at most. Cancel-safe: a call whose future is
+    /// dropped before it is done was not made.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -212,7 +215,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
     ///
     /// # Errors
     ///
-    /// As for [`Client::call`], save for want of room; [`CallError::DeadlinePassed`]; [`CallError::Wait`] if it can't wait.
+    /// As for [`Client::call`], save for want of room; [`CallError::DeadlinePassed`]; [`CallError::Wait`] if
+    /// it can't wait.
     ///
     /// # Panics
     ///
@@ -414,8 +418,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 /// A call under way; from [`AsyncClient::call`]. Dropped, the call is cancelled: its server sees that nobody waits any
 /// more.
 ///
-/// A stream of answers that is read only now and then holds its server up, once a few hundred of them lie here, and no other
-/// call.
+/// A stream of answers that is read only now and then holds its server up, once a few hundred of them lie
+/// here, and no other call.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

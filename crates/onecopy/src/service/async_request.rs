@@ -1,5 +1,5 @@
-//! A request at a server on tokio. What it sends waits for the client to take earlier answers, and for memory that it holds:
-//! the task sleeps, no thread does.
+//! A request at a server on tokio. What it sends waits for the client to take earlier answers, and for memory
+//! that it holds: the task sleeps, no thread does.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,12 +14,13 @@ use super::header::Status;
 use super::request::{Request, ResponseLoan, is_for_want_of_space};
 use crate::payload::{Payload, PlainData};
 
-/// A request to be answered, from [`crate::service::AsyncServer::recv`]: derefs to the payload. Dropped without an answer, it
-/// tells the client so.
+/// A request to be answered, from [`crate::service::AsyncServer::recv`]: derefs to the payload. Dropped
+/// without an answer, it tells the client so.
 ///
-/// It may be answered in any task, for as long as its server is there. Answers wait where a [`Request`]'s would say that
-/// there is no room, until the call's deadline at most; wrap them in `tokio::time::timeout` to wait for a while only. All are
-/// cancel-safe: an answer whose future is dropped before it is done was not sent.
+/// It may be answered in any task, for as long as its server is there. Answers wait where a [`Request`]'s
+/// would say that there is no room, until the call's deadline at most; wrap them in `tokio::time::timeout` to
+/// wait for a while only. All are cancel-safe: an answer whose future is dropped before it is done was not
+/// sent.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -86,13 +87,14 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
         &self.request
     }
 
-    /// Sends a copy of `response`: the answer, or the last of several. Waits while the client takes no answers at all and its
-    /// ring, or all memory for its answers, is full. That nobody waits for it any more is no error. Cancel-safe.
+    /// Sends a copy of `response`: the answer, or the last of several. Waits while the client takes no
+    /// answers at all and its ring, or all memory for its answers, is full. That nobody waits for it any more
+    /// is no error. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As for [`Request::respond`]; [`RespondError::DeadlinePassed`] if that comes first; [`RespondError::ServerClosed`] or
-    /// [`RespondError::Wait`] if it can't wait.
+    /// As for [`Request::respond`]; [`RespondError::DeadlinePassed`] if that comes first;
+    /// [`RespondError::ServerClosed`] or [`RespondError::Wait`] if it can't wait.
     ///
     /// # Panics
     ///
@@ -101,13 +103,14 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
         self.when_possible(|| self.request.respond(response)).await
     }
 
-    /// Sends a copy of `item`: one answer of several. [`Self::finish`] or [`Self::respond`] ends them. Waits while the client
-    /// has not taken a few hundred earlier ones, or large ones that take their share of memory. Cancel-safe.
+    /// Sends a copy of `item`: one answer of several. [`Self::finish`] or [`Self::respond`] ends them. Waits
+    /// while the client has not taken a few hundred earlier ones, or large ones that take their share of
+    /// memory. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if nobody wants the rest, also when that happens while it
-    /// waits; else as for [`Self::respond`].
+    /// [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if nobody wants the rest, also when that
+    /// happens while it waits; else as for [`Self::respond`].
     pub async fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.when_possible(|| self.request.send(item)).await
     }

@@ -1,5 +1,5 @@
-//! Answering on tokio. One task of the server's listens to the doorbells of its clients, for requests and for space in what is
-//! sent to them; it wakes the tasks that wait for either. No thread is blocked.
+//! Answering on tokio. One task of the server's listens to the doorbells of its clients, for requests and for
+//! space in what is sent to them; it wakes the tasks that wait for either. No thread is blocked.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -72,7 +72,8 @@ pub(super) struct Waiting {
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
-    /// Hands the server to the current tokio runtime (feature `tokio`), on which a task listens to its clients from now on.
+    /// Hands the server to the current tokio runtime (feature `tokio`), on which a task listens to its
+    /// clients from now on.
     ///
     /// # Errors
     ///
@@ -237,8 +238,8 @@ fn listen(reception: &mut Reception) -> bool {
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncServer<Req, Res> {
-    /// The next request. Cancel-safe: a request is either returned or still there. Several tasks may wait; each request goes
-    /// to one of them.
+    /// The next request. Cancel-safe: a request is either returned or still there. Several tasks may wait;
+    /// each request goes to one of them.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,5 @@
-//! Tasks of a client that wait for room for a request: in the ring to some server, or in the memory that its requests take.
+//! Tasks of a client that wait for room for a request: in the ring to some server, or in the memory that its
+//! requests take.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

@@ -106,8 +106,8 @@ impl CallOptions {
         self
     }
 
-    /// The call may be made twice without harm (it is idempotent), so if its server dies it goes to another one, up to so
-    /// many times. Keeps a copy of the request.
+    /// The call may be made twice without harm (it is idempotent), so if its server dies it goes to another
+    /// one, up to so many times. Keeps a copy of the request.
     pub fn retries(mut self, times: u32) -> Self {
         self.retries = times;
         self
@@ -123,8 +123,8 @@ impl CallOptions {
 
 /// Asks the servers of a service; see [`crate::Node::service`].
 ///
-/// A client belongs to one thread at a time; threads that call side by side open a client each, which costs little. Each
-/// call goes to one server, the one with the fewest calls of this client under way.
+/// A client belongs to one thread at a time; threads that call side by side open a client each, which costs
+/// little. Each call goes to one server, the one with the fewest calls of this client under way.
 ///
 /// ```no_run
 /// # use std::time::Duration;

@@ -193,8 +193,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// A server broke the protocol and is not heard any more. Its calls end with that or go to another server, and no other
-    /// call is concerned. Errors that are no server's are returned.
+    /// A server broke the protocol and is not heard any more. Its calls end with that or go to another
+    /// server, and no other call is concerned. Errors that are no server's are returned.
     #[cold]
     fn give_up(&mut self, error: ReceiveError) -> Result<(), CallError> {
         if !matches!(error, ReceiveError::Publisher { .. }) {
@@ -459,8 +459,8 @@ impl Exchange {
         }
     }
 
-    /// An answer to this call was handed out. Its server hears of it when it may wait for that: for a stream of small answers
-    /// twice in each window, so that it is not woken for each of them.
+    /// An answer to this call was handed out. Its server hears of it when it may wait for that: for a stream
+    /// of small answers twice in each window, so that it is not woken for each of them.
     #[inline]
     fn note_taken(&mut self, id: u64, letter: &Letter<ResponseHeader>) {
         if letter.header.status != Status::Item as u64 {

@@ -1,6 +1,6 @@
-//! What a client shows its server of each call, beside the requests: the call's number for as long as somebody waits for it,
-//! and how many answers of a stream have been taken. Both lie in one cache line, so that a server that looks at the one has
-//! the other.
+//! What a client shows its server of each call, beside the requests: the call's number for as long as
+//! somebody waits for it, and how many answers of a stream have been taken. Both lie in one cache line, so
+//! that a server that looks at the one has the other.
 
 use onecopy_memory::board::{Board, PeerWords};
 use onecopy_memory::pool::Pool;

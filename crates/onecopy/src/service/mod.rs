@@ -1,8 +1,8 @@
 //! Services: requests to a server, and its responses.
 //!
-//! A client and a server have a ring to each other, and read each other's like a subscriber reads a publisher's: nothing
-//! is copied, nothing is lost, and who dies is noticed. The broker introduces the two and is not needed again. Nobody
-//! but the two has the memory of either ring.
+//! A client and a server have a ring to each other, and read each other's like a subscriber reads a
+//! publisher's: nothing is copied, nothing is lost, and who dies is noticed. The broker introduces the two
+//! and is not needed again. Nobody but the two has the memory of either ring.
 //!
 //! ```text
 //! Client ── ring ──▶ Server      a client has a ring to each server, a server one to each client

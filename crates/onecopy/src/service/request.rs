@@ -20,8 +20,8 @@ use crate::limits::FAILURE_TEXT_BYTES_MAX;
 use crate::payload::{Payload, PlainData, slice_bytes};
 use crate::sender::Sender;
 
-/// A request to be answered: derefs to the payload. Large ones stay in the client's memory, and are held there until this
-/// is dropped. Dropped without an answer, it tells the client so.
+/// A request to be answered: derefs to the payload. Large ones stay in the client's memory, and are held
+/// there until this is dropped. Dropped without an answer, it tells the client so.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -63,8 +63,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
         self.content.bytes()
     }
 
-    /// Whether nobody waits for the answer any more: the client cancelled the call, or has ended. Looks at a word of the
-    /// client's memory, so it may be asked as often as one likes.
+    /// Whether nobody waits for the answer any more: the client cancelled the call, or has ended. Looks at a
+    /// word of the client's memory, so it may be asked as often as one likes.
     pub fn is_cancelled(&self) -> bool {
         self.is_unwanted() || self.link.is_dead(&mut self.link.sender().writer)
     }
@@ -93,8 +93,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
         self.link.pid
     }
 
-    /// Sends a copy of `response`: the answer, or the last of several. Never blocks. That nobody waits for it any more is no
-    /// error.
+    /// Sends a copy of `response`: the answer, or the last of several. Never blocks. That nobody waits for it
+    /// any more is no error.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     ///
     /// # Errors
     ///
-    /// [`LoanError::Full`] if the client is slow, and has a few hundred answers to this call before it, or large ones that take
-    /// their share of memory: see [`Self::send_within`]. [`RespondError::Cancelled`] and
+    /// [`LoanError::Full`] if the client is slow, and has a few hundred answers to this call before it, or
+    /// large ones that take their share of memory: see [`Self::send_within`]. [`RespondError::Cancelled`] and
     /// [`RespondError::PeerDied`] if nobody wants the rest; else as for [`Self::respond`].
     pub fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.send_copy(item, Status::Item)

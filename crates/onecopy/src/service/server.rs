@@ -49,9 +49,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
         Self { node, service, budget_bytes: limits::BUDGET_BYTES_DEFAULT, payload: PhantomData }
     }
 
-    /// Most bytes of memory for responses to one client that don't fit a slot. Default 1 GiB; used as responses need it,
-    /// so a client that never takes its answers can make the server use that much, and no other client notices. Streams of
-    /// answers leave half of it for the last answers to other calls.
+    /// Most bytes of memory for responses to one client that don't fit a slot. Default 1 GiB; used as
+    /// responses need it, so a client that never takes its answers can make the server use that much, and no
+    /// other client notices. Streams of answers leave half of it for the last answers to other calls.
     pub fn budget_bytes(mut self, bytes: usize) -> Self {
         self.budget_bytes = bytes;
         self
@@ -127,8 +127,8 @@ pub(super) struct Received {
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// The next request, if there is one. Never blocks, unless another thread waits for this server's next request.
     ///
-    /// Requests that were cancelled, or whose deadline has passed, are passed over; one of the wrong size is answered with
-    /// [`crate::service::CallError::Failed`].
+    /// Requests that were cancelled, or whose deadline has passed, are passed over; one of the wrong size is
+    /// answered with [`crate::service::CallError::Failed`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -143,15 +143,15 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TooManyHeld`] if so many requests are held that no more can be noted; [`ReceiveError::Evicted`] if the
-    /// broker refused this node. A client found to be broken or hostile is dropped with a warning; it is no error of the
-    /// server's.
+    /// [`ReceiveError::TooManyHeld`] if so many requests are held that no more can be noted;
+    /// [`ReceiveError::Evicted`] if the broker refused this node. A client found to be broken or hostile is
+    /// dropped with a warning; it is no error of the server's.
     pub fn receive(&self) -> Result<Option<Request<Req, Res>>, ReceiveError> {
         Ok(lock(&self.reception).next::<Req>()?.map(Request::new))
     }
 
-    /// The next request; sleeps until there is one. `None` if none came within `timeout`. A thread that finds another one
-    /// waiting gets its turn after that.
+    /// The next request; sleeps until there is one. `None` if none came within `timeout`. A thread that finds
+    /// another one waiting gets its turn after that.
     ///
     /// # Errors
     ///

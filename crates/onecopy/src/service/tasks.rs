@@ -1,5 +1,5 @@
-//! Tasks that wait for something, each with what tells whether that has come. A task is listed anew whenever its wait is
-//! polled; a wait that is dropped leaves nothing behind.
+//! Tasks that wait for something, each with what tells whether that has come. A task is listed anew whenever
+//! its wait is polled; a wait that is dropped leaves nothing behind.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -49,8 +49,8 @@ impl<T> Tasks<T> {
 }
 
 impl Tasks<SpaceWait> {
-    /// Lists a task that waits for space. What has come since its wait began may have been for others, and will not be told
-    /// of again: then it looks again at once, as a thread that sleeps would.
+    /// Lists a task that waits for space. What has come since its wait began may have been for others, and
+    /// will not be told of again: then it looks again at once, as a thread that sleeps would.
     pub(super) fn enter_for_space(&mut self, wait: SpaceWait, waker: &Waker) -> u64 {
         if wait.is_over() {
             waker.wake_by_ref();

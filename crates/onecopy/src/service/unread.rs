@@ -1,6 +1,6 @@
 //! Answers to one call that were received while its client waited for something else, in their order. So the answers of
-//! all calls, which come through one ring, need not wait for each other. Small ones are here as they are; large ones stay where
-//! their server wrote them, and are held.
+//! all calls, which come through one ring, need not wait for each other. Small ones are here as they are;
+//! large ones stay where their server wrote them, and are held.
 
 use std::collections::VecDeque;
 
@@ -15,8 +15,8 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// Whether there is room for another answer. No server that keeps to what its client has taken finds none: what is left
-    /// beyond a stream's window is for the last answer.
+    /// Whether there is room for another answer. No server that keeps to what its client has taken finds
+    /// none: what is left beyond a stream's window is for the last answer.
     pub(super) fn has_room(&self) -> bool {
         self.letters.len() <= STREAM_ANSWERS_MAX && self.held <= STREAM_CHUNKS_MAX
     }
