@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// A directory in which no instance is known but those that the test makes.
 pub(crate) struct World {
@@ -114,7 +114,12 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
+        kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            // Its threads stop one after the other: the last may still become the broker.
+            waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+        }
     }
 
     /// Waits for its end: exit code, output, and what it said after it was set up.

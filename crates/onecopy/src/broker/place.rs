@@ -60,12 +60,12 @@ pub struct Place {
     pub lock_path: PathBuf,
     /// The socket was made for this broker and its successors, and ends with the last of them.
     pub is_ours: bool,
-    /// Tells when newcomers don't find the socket any more.
-    pub(crate) watch: Option<SocketWatch>,
     /// Set when the place was given to another broker: then it must not be given up.
     pub given_away: Arc<AtomicBool>,
     /// Gives it up when dropped.
     pub seat: Box<dyn Any + Send>,
+    /// Tells when newcomers don't find the socket any more. Behind the seat, since it is slow to close.
+    pub(crate) watch: Option<SocketWatch>,
 }
 
 impl Server {

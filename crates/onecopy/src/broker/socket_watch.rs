@@ -12,12 +12,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::transport::PacketSocket;
+use super::transport::{PacketSocket, TransportError};
 
 /// The socket, and news of the directory that it is in.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct SocketWatch {
     name: String,
     /// Device and inode.
     socket: (u64, u64),
+    /// The news, while the kernel has no room for them in the drawer.
+    left_out: Mutex<Option<OwnedFd>>,
 }
 
 impl SocketWatch {
@@ -40,9 +43,8 @@ impl SocketWatch {
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ONLYDIR;
             add_watch(&news, path, changes)?;
             let directory = rustix::io::fcntl_dupfd_cloexec(&directory, 0)?;
-            let watch = Self { drawer: PacketSocket::pair()?, directory, name, socket };
-            watch.put_away(&news)?;
-            Ok(watch)
+            let (drawer, left_out) = (PacketSocket::pair()?, Mutex::new(Some(news)));
+            Ok(Self { drawer, directory, name, socket, left_out })
         };
         watched().inspect_err(|error| tracing::debug!(%error, "the socket is not watched")).ok()
     }
@@ -51,10 +53,11 @@ impl SocketWatch {
     pub(crate) fn be_watched(
         &self,
         watch: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
-    ) -> io::Result<()> {
+    ) -> rustix::io::Result<()> {
         let Some(news) = self.take_out() else { return Ok(()) };
         watch(news.as_fd())?;
-        self.put_away(&news)
+        self.put_away(news);
+        Ok(())
     }
 
     /// Takes in the news; `false` if newcomers don't find the socket any more.
@@ -62,24 +65,25 @@ impl SocketWatch {
         if let Some(news) = self.take_out() {
             let mut buffer = [0; 4096];
             while matches!(rustix::io::read(&news, &mut buffer), Ok(1..) | Err(Errno::INTR)) {}
-            if let Err(error) = self.put_away(&news) {
-                tracing::warn!(%error, "the broker's socket is not watched any more");
-            }
+            self.put_away(news);
         }
         self.is_in_place()
     }
 
-    fn put_away(&self, news: &OwnedFd) -> io::Result<()> {
-        self.drawer.0.try_send(&[0], Some(news.as_fd())).map_err(io::Error::other)
+    fn put_away(&self, news: OwnedFd) {
+        if let Err(error) = self.drawer.0.try_send(&[0], Some(news.as_fd())) {
+            // The next time there may be room.
+            tracing::debug!(%error, "what watches the socket is slow to close now");
+            *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
+        }
     }
 
     /// `None` if there is no room for an open file, which is the end of it.
     fn take_out(&self) -> Option<OwnedFd> {
-        let packet = self.drawer.1.try_receive();
-        packet
-            .inspect_err(|error| tracing::warn!(%error, "the broker's socket is not watched any more"))
-            .ok()?
-            .descriptor
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lost =
+            |error: &TransportError| tracing::warn!(%error, "the broker's socket is not watched any more");
+        left_out.or_else(|| self.drawer.1.try_receive().inspect_err(lost).ok()?.descriptor)
     }
 
     fn is_in_place(&self) -> bool {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::async_server::Shared;
 use super::error::RespondError;
 use super::header::Status;
+use super::link::lock;
 use super::request::{Request, ResponseLoan, is_for_want_of_space};
 use crate::payload::{Payload, PlainData};
 
@@ -283,6 +284,17 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncResponseLoan<'_, Req, Re
     /// As for [`AsyncRequest::send`].
     pub async fn send(mut self) -> Result<(), RespondError> {
         self.request.when_possible(|| self.loan.send_as(Status::Item)).await
+    }
+}
+
+impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for AsyncResponseLoan<'_, Req, Res> {
+    fn drop(&mut self) {
+        // Its memory is free again, and no client tells of that.
+        if self.loan.discard()
+            && let Some(server) = self.request.server.upgrade()
+        {
+            lock(&server.waiting).for_space.wake_all();
+        }
     }
 }
 

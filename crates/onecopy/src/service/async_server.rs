@@ -84,6 +84,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// Outside a tokio runtime with its I/O driver enabled.
     pub fn into_async(self) -> Result<AsyncServer<Req, Res>, WaitError> {
         let readiness = watch(self.readiness()?)?;
+        lock(&self.reception).is_listened_to = true;
         let (for_requests, for_space) = Default::default();
         let waiting = Mutex::new(Waiting { for_requests, for_space, has_listener: true });
         let shared = Arc::new(Shared { server: self, readiness, waiting, listening: OnceLock::new() });
@@ -210,6 +211,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
         if is_ready {
             waiting.for_requests.wake_all();
         }
+        // As at a request.
+        waiting.for_space.wake_for_space();
         if !waiting.has_listener {
             return Err(runtime_ended("server").into());
         }

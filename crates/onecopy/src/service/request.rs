@@ -217,7 +217,16 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     fn take_loan(&self, bytes: usize) -> Result<ResponseLoan<'_, Req, Res>, RespondError> {
-        let outgoing = Outgoing::take::<Res, ResponseHeader>(&mut self.link.sender(), bytes)?;
+        let mut sender = self.link.sender();
+        let outgoing = match Outgoing::take::<Res, ResponseHeader>(&mut sender, bytes) {
+            Ok(outgoing) => outgoing,
+            // Whoever waits for room that nobody will make waits for ever.
+            Err(_) if self.is_unwanted() => return Err(RespondError::Cancelled),
+            Err(_) if self.link.is_dead(&mut sender.writer) => {
+                return Err(RespondError::PeerDied { pid: self.link.pid });
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(ResponseLoan { request: self, outgoing: Some(outgoing) })
     }
 }
@@ -317,6 +326,16 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         self.send_as(Status::Item)
     }
 
+    /// Gives the memory back, unless it was sent; says whether there was any.
+    pub(super) fn discard(&mut self) -> bool {
+        let unsent = self.outgoing.take();
+        let is_unsent = unsent.is_some();
+        if let Some(outgoing) = unsent {
+            outgoing.discard(&mut self.request.link.sender());
+        }
+        is_unsent
+    }
+
     /// Leaves it as it is if there is no room for it.
     pub(super) fn send_as(&mut self, status: Status) -> Result<(), RespondError> {
         let Self { request, outgoing } = self;
@@ -354,8 +373,6 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for ResponseLoan<'_,
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for ResponseLoan<'_, Req, Res> {
     fn drop(&mut self) {
-        if let Some(outgoing) = self.outgoing.take() {
-            outgoing.discard(&mut self.request.link.sender());
-        }
+        self.discard();
     }
 }

@@ -64,6 +64,9 @@ impl<Req: Payload + ?Sized> Drop for RequestDraft<'_, Req> {
         let mut exchange = lock(self.exchange);
         if let Some(index) = exchange.link_to(self.server) {
             outgoing.discard(&mut exchange.link(index).sender);
+            // Its memory is free again, and no server tells of that.
+            #[cfg(feature = "tokio")]
+            exchange.for_space.wake_all();
         }
     }
 }

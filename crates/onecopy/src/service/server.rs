@@ -68,9 +68,19 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ServerBuilder<Req, Res> {
         let payload = Some(service_type::<Req, Res>());
         let inbox = self.node.open_correspondent(port, Role::Server, self.service, payload, geometry)?;
         let mail = Mail::new(Feeds::new(Arc::clone(&self.node), port, inbox));
-        let (links, leaving, last, unlinked, feed_changes) = Default::default();
+        let (links, leaving, last, unlinked, feed_changes, is_listened_to) = Default::default();
         let Self { node, budget_bytes, .. } = self;
-        let reception = Reception { node, mail, links, leaving, last, budget_bytes, unlinked, feed_changes };
+        let reception = Reception {
+            node,
+            mail,
+            links,
+            leaving,
+            last,
+            budget_bytes,
+            unlinked,
+            feed_changes,
+            is_listened_to,
+        };
         Ok(Server { reception: Mutex::new(reception), payload: PhantomData })
     }
 }
@@ -115,6 +125,8 @@ pub(super) struct Reception {
     unlinked: Vec<PortId>,
     /// [`Feeds::changes`] when that was tried last.
     feed_changes: u64,
+    /// A task listens to the doorbells on behalf of others.
+    pub(super) is_listened_to: bool,
 }
 
 /// A request as it came in, and to whom the answer goes.
@@ -147,7 +159,10 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// [`ReceiveError::Evicted`] if the broker refused this node. A client found to be broken or hostile is
     /// dropped with a warning; it is no error of the server's.
     pub fn receive(&self) -> Result<Option<Request<Req, Res>>, ReceiveError> {
-        Ok(lock(&self.reception).next::<Req>()?.map(Request::new))
+        let mut reception = lock(&self.reception);
+        let received = reception.next::<Req>();
+        reception.pass_rings_on();
+        Ok(received?.map(Request::new))
     }
 
     /// The next request; sleeps until there is one. `None` if none came within `timeout`. A thread that finds
@@ -179,8 +194,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// [`ReceiveError::Evicted`] if the broker refused this node.
     pub fn clients(&self) -> Result<usize, ReceiveError> {
         let mut reception = lock(&self.reception);
-        reception.take_news()?;
-        reception.mail.feeds.keep_armed(false)?;
+        let looked = reception.take_news().and_then(|()| reception.mail.feeds.keep_armed(false));
+        reception.pass_rings_on();
+        looked?;
         Ok(reception.links.len() - reception.leaving.len())
     }
 
@@ -200,6 +216,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
 }
 
 impl Reception {
+    /// For those who look without being that task: what they were rung for may have been for others.
+    fn pass_rings_on(&self) {
+        if self.is_listened_to {
+            self.mail.feeds.ring_own_bell();
+        }
+    }
+
     /// The next request that somebody waits for, and whose size is right.
     pub(super) fn next<Req: Payload + ?Sized>(&mut self) -> Result<Option<Received>, ReceiveError> {
         for _ in 0..PASSED_OVER_MAX {

@@ -127,10 +127,10 @@ impl Child {
     /// SIGSTOP; returns once it has stopped.
     pub(crate) fn stop(&self) {
         self.signal(rustix::process::Signal::STOP);
-        let stat = PathBuf::from(format!("/proc/{}/stat", self.pid()));
-        while !std::fs::read_to_string(&stat).expect("the child is there").contains(") T ") {
-            std::thread::yield_now();
-        }
+        // Its threads stop one after the other: the last may still become the broker.
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let options = rustix::process::WaitOptions::UNTRACED;
+        rustix::process::waitpid(Some(pid), options).expect("the child is there");
     }
 
     pub(crate) fn go_on(&self) {
