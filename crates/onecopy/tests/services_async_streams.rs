@@ -5,6 +5,7 @@
 mod common;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::task::Poll;
 
 use common::{Child, LONG, SHORT, directory, node_in};
@@ -401,4 +402,46 @@ fn futures_may_move_between_threads() {
         is_send(async { request.loan_slice(1).await?.send().await });
     }
     let _ = all;
+}
+
+/// What is given back at this end, nobody at the other one tells of.
+#[tokio::test]
+async fn memory_of_a_loan_that_is_dropped_goes_to_whoever_waits_for_it() {
+    const ANSWER_BYTES: usize = 300_000;
+    let ends = ends::<[u8]>(1 << 20);
+    let (_pending, request) = ends.call().await;
+    let request = Arc::new(request);
+    let mut loans = Vec::new();
+    while !waits(request.loan_slice(ANSWER_BYTES)).await {
+        loans.push(request.loan_slice(ANSWER_BYTES).await.unwrap());
+    }
+    let waiting = tokio::spawn({
+        let request = Arc::clone(&request);
+        async move { request.loan_slice(ANSWER_BYTES).await.map(|loan| loan.len()) }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(loans);
+    assert_eq!(in_time(waiting).await.unwrap().unwrap(), ANSWER_BYTES);
+}
+
+/// Whoever looks at a server takes the rings of its doorbells, which were for others.
+#[tokio::test]
+async fn a_look_at_the_server_takes_no_wake_up_from_whoever_waits() {
+    let Ends { _directory, node, server, client } = ends::<u64>(1 << 20);
+    drop(client);
+    let client = service::<u64>(&node).client().open().unwrap();
+    client.wait_for_server(LONG).unwrap();
+    let numbers = client.call(&0).unwrap();
+    let request = in_time(server.recv()).await.unwrap();
+    let next = fill(&request, 0).await;
+    let sending = tokio::spawn(async move { request.send(&next).await });
+    tokio::task::yield_now().await;
+    assert!(!sending.is_finished());
+    // No other task runs meanwhile.
+    for expected in 0..next {
+        assert_eq!(*numbers.wait(LONG).unwrap(), expected);
+    }
+    assert_eq!(server.get_ref().clients().unwrap(), 1);
+    in_time(sending).await.unwrap().unwrap();
 }
