@@ -241,12 +241,14 @@ pub(super) fn is_for_want_of_space<R>(sent: &Result<R, RespondError>) -> bool {
 }
 
 impl<Req: Payload + ?Sized, Res: PlainData> Request<Req, Res> {
-    /// Memory for one response, to be written in place where the client will read it. It has the value of an earlier
-    /// message, or zeros: write every field.
+    /// Memory for one response, to be written in place where the client will read it. It has the value of an
+    /// earlier message, or zeros: write every field. Until it is sent or dropped, no other answer to that
+    /// client can have it.
     ///
     /// # Errors
     ///
-    /// As for [`Self::respond`].
+    /// As for [`Self::respond`]; [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if there is no memory
+    /// and nobody wants the answer.
     pub fn loan(&self) -> Result<ResponseLoan<'_, Req, Res>, RespondError> {
         self.take_loan(size_of::<Res>())
     }
