@@ -22,6 +22,8 @@ use crate::sender::Sender;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use std::time::Duration;
+///
 /// use onecopy::Delivery;
 /// use onecopy::payload_type::PayloadType;
 ///
@@ -30,7 +32,7 @@ use crate::sender::Sender;
 /// let topic = node.any_topic("counter")?;
 /// let builder = topic.publisher(PayloadType::value::<u64>()).delivery(Delivery::Reliable);
 /// builder.open()?.publish(&7_u64.to_ne_bytes(), &[])?;
-/// assert_eq!(subscriber.receive()?.as_deref(), Some(&7));
+/// assert_eq!(*subscriber.wait(Duration::from_secs(1))?, 7);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
