@@ -71,6 +71,16 @@ pub(super) struct Waiting {
     has_listener: bool,
 }
 
+impl Waiting {
+    /// Wakes those who wait for requests, if there may be some, and those whose client has made space.
+    fn wake(&self, requests: bool) {
+        if requests {
+            self.for_requests.wake_all();
+        }
+        self.for_space.wake_for_space();
+    }
+}
+
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// Hands the server to the current tokio runtime (feature `tokio`), on which a task listens to its
     /// clients from now on.
@@ -140,7 +150,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
     fn poll_listen(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let is_ready = lock(&self.server.reception).mail.feeds.listen_again();
-            self.wake(is_ready);
+            lock(&self.waiting).wake(is_ready);
             // The doorbells are rung for whatever has come since.
             match self.readiness.poll_read_ready(context) {
                 Poll::Ready(Ok(mut ready)) => ready.clear_ready(),
@@ -148,14 +158,6 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-
-    fn wake(&self, requests: bool) {
-        let waiting = lock(&self.waiting);
-        if requests {
-            waiting.for_requests.wake_all();
-        }
-        waiting.for_space.wake_for_space();
     }
 
     fn poll_request(
@@ -208,11 +210,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
             return Err(WaitError::NoDoorbell.into());
         }
         let mut waiting = lock(&self.waiting);
-        if is_ready {
-            waiting.for_requests.wake_all();
-        }
-        // As at a request.
-        waiting.for_space.wake_for_space();
+        // The look may have taken rings that were for others.
+        waiting.wake(is_ready);
         if !waiting.has_listener {
             return Err(runtime_ended("server").into());
         }
