@@ -428,9 +428,12 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
 
     fn publish_chunk(&mut self, count: u64) {
         if let Some(chunk) = self.draft.take_chunk() {
+            // Not what was set up last, where that can be told: a batch that was forgotten rather than dropped is
+            // still in the draft, and then the next message goes out in its memory.
+            let bytes = P::EXACT_BYTES.map_or(self.draft.bytes, |exact| exact * count as usize);
             let Sender { writer, pool, .. } = &mut self.sender;
-            writer.publish_chunk(chunk, chunk_header_bytes::<H>(), self.draft.bytes, count);
-            pool.prefetch_next(chunk_header_bytes::<H>() + self.draft.bytes);
+            writer.publish_chunk(chunk, chunk_header_bytes::<H>(), bytes, count);
+            pool.prefetch_next(chunk_header_bytes::<H>() + bytes);
         }
     }
 

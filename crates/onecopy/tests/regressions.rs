@@ -264,6 +264,22 @@ fn a_message_that_is_forgotten_does_not_stand_for_the_next() {
 }
 
 #[test]
+fn a_batch_that_is_forgotten_does_not_lengthen_the_next_message() {
+    let directory = directory();
+    let node = node_in(directory.path());
+    let topic = node.topic::<u64>("numbers").unwrap();
+    let (mut publisher, mut subscriber) =
+        (topic.publisher().open().unwrap(), topic.subscriber().open().unwrap());
+    std::mem::forget(publisher.loan_batch(3).unwrap());
+    publisher.publish(&7).unwrap();
+    assert_eq!(*subscriber.receive().unwrap().unwrap(), 7);
+    publisher.publish_batch(&[8, 9]).unwrap();
+    publisher.publish(&10).unwrap();
+    let rest: Vec<u64> = std::iter::from_fn(|| subscriber.receive().unwrap().map(|number| *number)).collect();
+    assert_eq!(rest, [8, 9, 10]);
+}
+
+#[test]
 fn a_subscriber_that_cannot_take_memory_in_holds_nobody_up() {
     let directory = directory();
     let node = node_in(directory.path());
