@@ -204,6 +204,24 @@ impl AnyPublisher {
 
     /// Like [`Self::publish`], but waits for subscribers to catch up or to let go.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use onecopy::payload_type::PayloadType;
+    /// use onecopy::{Delivery, Error, LoanError};
+    ///
+    /// let topic = node.any_topic("counter")?;
+    /// let builder = topic.publisher(PayloadType::value::<u64>()).delivery(Delivery::Reliable).depth(2);
+    /// let (mut publisher, _slow) = (builder.open()?, topic.subscriber().open()?);
+    /// publisher.publish(&1_u64.to_ne_bytes(), &[])?;
+    /// publisher.publish(&2_u64.to_ne_bytes(), &[])?;
+    /// let third = publisher.publish_within(&3_u64.to_ne_bytes(), &[], Duration::from_millis(1));
+    /// assert!(matches!(third, Err(Error::Loan(LoanError::Timeout))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LoanError::Timeout`](crate::LoanError::Timeout) after `timeout`; what [`Self::publish`] says at once

@@ -78,6 +78,21 @@ impl Add for SubscriberCounters {
 /// A publisher as one subscriber hears it.
 ///
 /// They are in [`crate::SubscriberEntry::feeds`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut fast, _slow) = (topic.publisher().open()?, topic.publisher().open()?);
+/// let _subscriber = topic.subscriber().open()?;
+/// fast.publish(&1)?;
+/// // Which publisher does a subscriber lag behind?
+/// for feed in &node.inventory()?.topics[0].subscribers[0].feeds {
+///     println!("{} is {} ahead", feed.publisher, feed.counters().map_or(0, |counters| counters.lag));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Feed {
     /// The publisher's number, as in [`crate::PublisherEntry::id`].

@@ -10,6 +10,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::limits::RESERVED_DESCRIPTORS_DIVISOR;
 
 /// How many files this process may have open now.
+///
+/// ```
+/// // `ulimit -n`
+/// println!("{} open files at most", onecopy::open_files::limit());
+/// ```
 pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -13,6 +13,8 @@ use thiserror::Error;
 use crate::limits::{MAX_ALIGN_BYTES, MAX_ELEMENT_BYTES, MAX_TYPE_NAME_BYTES};
 
 /// A type as others see it.
+///
+/// See [`TypeDescription::of`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TypeDescription {
     /// Its name, without the modules of any part of it.
@@ -140,6 +142,13 @@ fn abbreviated(name: String) -> String {
 }
 
 /// Whether a message is one value, or a number of them that differs from message to message.
+///
+/// ```
+/// use onecopy::payload_type::{PayloadKind, PayloadType};
+///
+/// assert_eq!(PayloadType::value::<f32>().kind, PayloadKind::Value);
+/// assert_eq!(PayloadType::slice::<f32>().kind, PayloadKind::Slice);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PayloadKind {
     /// One element a message.

@@ -351,6 +351,30 @@ impl<T: PlainData, H: PlainData> Publisher<[T], H> {
 
     /// Like [`Self::loan_slice`], but waits for subscribers to catch up or to let go.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<[u8]>("log")?;
+    /// let mut publisher = topic.publisher().reliable().depth(2).open()?;
+    /// let mut subscriber = topic.subscriber().open()?;
+    /// let reading = std::thread::spawn(move || {
+    ///     let mut bytes = 0;
+    ///     while bytes < 700 {
+    ///         bytes += subscriber.wait(Duration::from_secs(10))?.len();
+    ///     }
+    ///     Ok::<_, onecopy::WaitError>(bytes)
+    /// });
+    /// for _ in 0..100 {
+    ///     let mut line = publisher.loan_slice_within(7, Duration::from_secs(10))?;
+    ///     line.copy_from_slice(b"started");
+    ///     line.publish()?;
+    /// }
+    /// assert_eq!(reading.join().map_err(|_| "it panicked")??, 700);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LoanError::Timeout`] after `timeout`; [`LoanError::Budget`] at once if no subscriber can change it.

@@ -64,6 +64,8 @@ pub struct StuckNode {
 }
 
 /// Somebody who can't go on because of a node.
+///
+/// See [`StuckNode`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocked {
     /// A publisher whose message finds no room or no memory, for which the node has not received or not let

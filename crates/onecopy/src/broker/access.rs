@@ -30,6 +30,23 @@ use crate::config::{Action, Config, Decision, Kind, Right, Who};
 use crate::limits::MAX_DETAIL_BYTES;
 
 /// What the rules do not allow.
+///
+/// ```
+/// use onecopy::broker::protocol::Denied;
+/// use onecopy::config::{Kind, Right};
+///
+/// let denied = Denied {
+///     uid: 1001,
+///     right: Right::Publish,
+///     object: Some((Kind::Topic, "camera".to_owned())),
+///     file: "/etc/onecopy/lab.toml".to_owned(),
+///     line: Some(12),
+/// };
+/// assert_eq!(
+///     denied.to_string(),
+///     "user 1001 may not publish on topic \"camera\": the rule in line 12 of /etc/onecopy/lab.toml denies it"
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub struct Denied {
     /// Who may not.

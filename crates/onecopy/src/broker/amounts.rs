@@ -4,6 +4,8 @@ use super::quota::Resource;
 use crate::config::Allowance;
 
 /// So much of everything.
+///
+/// See [`Limits`](super::quota::Limits) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amounts {
     /// Of [`Resource::Nodes`].

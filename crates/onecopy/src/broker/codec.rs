@@ -251,6 +251,14 @@ impl From<DecodeError> for Refusal {
 
 /// Checks the name of a node.
 ///
+/// ```
+/// use onecopy::broker::check_node_name;
+///
+/// assert!(check_node_name("front camera").is_ok());
+/// assert!(check_node_name("").is_err());
+/// assert!(check_node_name("garbles\nlists").is_err());
+/// ```
+///
 /// # Errors
 ///
 /// [`DecodeError::NodeName`] if it is empty, too long, or has control characters.

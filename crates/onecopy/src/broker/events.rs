@@ -11,6 +11,14 @@ use super::segment_bits;
 use crate::payload_type::PayloadType;
 
 /// From the broker to a node.
+///
+/// ```
+/// use onecopy::broker::protocol::{BrokerId, Event};
+///
+/// let welcome = Event::Welcome { broker_pid: 1, broker: BrokerId(7), pid_namespace: 0, limited: false };
+/// assert!(!welcome.carries_descriptor() && Event::Roll.carries_descriptor());
+/// assert_eq!(Event::decode(&welcome.encode()), Ok(welcome));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// You are known. Answers [`Request::Hello`].

@@ -21,6 +21,14 @@ pub struct NodeId(pub u64);
 
 /// A broker, by a number that it drew at random when it began: a node that comes back to the one that it has left
 /// was let go of, and one that comes to another was not.
+///
+/// ```
+/// use onecopy::broker::protocol::BrokerId;
+///
+/// // Two in a row are two brokers.
+/// assert_ne!(BrokerId::random()?, BrokerId::random()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BrokerId(pub u64);
 
@@ -101,6 +109,13 @@ impl fmt::Display for NodeId {
 }
 
 /// One publisher or subscriber. Its own node numbers it, so that it keeps its number when another broker takes over.
+///
+/// ```
+/// use onecopy::broker::protocol::{NodeId, PortId};
+///
+/// // As lists of publishers and subscribers show it.
+/// assert_eq!(PortId { node: NodeId(0x2a), serial: 3 }.to_string(), "000000000000002a/3");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortId {
     /// The node that has it open.
@@ -116,6 +131,8 @@ impl fmt::Display for PortId {
 }
 
 /// The way from one publisher to one subscriber of the same topic.
+///
+/// See [`Tie`](super::protocol::Tie) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Route {
     /// Where messages come from.

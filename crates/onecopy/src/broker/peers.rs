@@ -8,6 +8,8 @@ use super::transport::Credentials;
 use crate::config::Who;
 
 /// A connection, numbered by whoever accepts connections; a number is never used again.
+///
+/// See [`Broker`](super::state::Broker) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
 

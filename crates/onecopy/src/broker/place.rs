@@ -50,6 +50,8 @@ pub enum Ended {
 }
 
 /// A broker's place in its instance.
+///
+/// [`Instance::serve`](crate::instance::Instance::serve) takes one; see [`Ended`] for an example.
 #[derive(Debug)]
 pub struct Place {
     /// Where newcomers connect to.

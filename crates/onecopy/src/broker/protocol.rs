@@ -32,6 +32,14 @@ pub use super::requests::Request;
 pub use super::tie::Tie;
 
 /// What happens when a subscriber is slower than a publisher.
+///
+/// ```
+/// use onecopy::Delivery;
+///
+/// // As `topic list` shows it.
+/// assert_eq!(Delivery::Overwrite.to_string(), "overwrite");
+/// assert_eq!(Delivery::Reliable.to_string(), "reliable");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Delivery {
     /// The oldest messages are overwritten, and the subscriber is told how many it lost.
@@ -50,6 +58,14 @@ impl fmt::Display for Delivery {
 }
 
 /// What a publisher publishes to, or a subscriber subscribes to.
+///
+/// ```
+/// use onecopy::broker::protocol::Address;
+///
+/// // A writer of that region, which knows of no value that it has already.
+/// let region = Address::Region { name: "settings".to_owned(), succeeds: None, anew: true };
+/// assert_ne!(region, Address::Topic("settings".to_owned()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Address {
     /// The topic of this name.
@@ -74,6 +90,21 @@ pub enum Address {
 }
 
 /// On which side of a service a port is.
+///
+/// ```
+/// use onecopy::broker::protocol::{Event, PortId, Role};
+///
+/// /// Who answers, where the broker introduces `us` to a counterpart.
+/// fn server(us: PortId, role: Role, peer: PortId) -> PortId {
+///     match role {
+///         Role::Client => peer,
+///         Role::Server => us,
+///     }
+/// }
+/// # let port = |serial| PortId { node: onecopy::broker::protocol::NodeId(7), serial };
+/// # assert_eq!(server(port(1), Role::Client, port(2)), port(2));
+/// # assert_eq!(server(port(1), Role::Server, port(2)), port(1));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Asks.
@@ -83,6 +114,16 @@ pub enum Role {
 }
 
 /// What a service's requests and responses are.
+///
+/// ```
+/// use onecopy::broker::protocol::ServiceType;
+/// use onecopy::payload_type::PayloadType;
+///
+/// // What `node.service::<u64, [u8]>(…)` announces.
+/// let service =
+///     ServiceType { request: PayloadType::value::<u64>(), response: PayloadType::slice::<u8>() };
+/// assert_eq!(service.response.element.name, "u8");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ServiceType {
     /// From clients to servers.

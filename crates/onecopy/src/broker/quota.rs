@@ -18,6 +18,8 @@ use crate::config::{Config, Kind, Who};
 use crate::limits;
 
 /// What there is a quota of.
+///
+/// See [`Resource::counted`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resource {
     /// Connections, each of which is a node.
@@ -83,6 +85,15 @@ pub(super) enum Exceeded {
 }
 
 /// A user has taken all that the configuration allows it.
+///
+/// ```
+/// use onecopy::broker::protocol::{QuotaExceeded, Resource};
+///
+/// let file = "/etc/onecopy/lab.toml".to_owned();
+/// let exceeded = QuotaExceeded { uid: 1001, resource: Resource::Topics, limit: 8, file, line: 20 };
+/// // It says where to raise it.
+/// assert!(exceeded.to_string().contains("by the quota in line 20 of /etc/onecopy/lab.toml"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error(
     "user {uid} may have {} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`",

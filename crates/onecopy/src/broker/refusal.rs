@@ -183,6 +183,14 @@ pub enum KeepError {
 }
 
 /// Why the broker ends a connection. It costs that connection only, and nobody else notices.
+///
+/// ```
+/// use onecopy::broker::protocol::Refusal;
+///
+/// let refusal = Refusal::Version { peer: 1, broker: 2 };
+/// // What happened, and what to do.
+/// assert!(refusal.to_string().ends_with("run the same release of onecopy on both sides"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The node was built with another protocol.

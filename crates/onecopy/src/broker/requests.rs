@@ -12,6 +12,17 @@ use super::tie::Tie;
 use crate::payload_type::PayloadType;
 
 /// From a node to the broker.
+///
+/// ```
+/// use onecopy::broker::protocol::{NodeId, Request};
+///
+/// let hello = Request::Hello { node: NodeId(7), name: "camera".to_owned(), returns_from: None };
+/// assert!(!hello.carries_descriptor());
+/// // What is cut off, or has something behind it, is no packet.
+/// let packet = hello.encode();
+/// assert!(Request::decode(&packet[..packet.len() - 1]).is_err());
+/// assert_eq!(Request::decode(&packet), Ok(hello));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Who I am. The first packet, and never sent again.

@@ -46,6 +46,8 @@ const FIRST_PEER: u64 = 2;
 /// A broker that has the socket and the lock of its instance, ready to [`run`](Self::run).
 ///
 /// Dropped, before or after, it removes its socket while it still holds the lock.
+///
+/// See [`Ended`] for an example.
 #[derive(Debug)]
 pub struct Server {
     pub(super) broker: Broker,
@@ -72,6 +74,8 @@ pub struct Server {
 }
 
 /// Ends a [`Server`] from another thread.
+///
+/// See [`Ended`] for an example.
 #[derive(Debug, Clone)]
 pub struct StopHandle {
     pub(super) signal: Arc<OwnedFd>,

@@ -68,6 +68,8 @@ pub enum Output {
 }
 
 /// Who the broker is.
+///
+/// See [`Broker`], which makes one of [`Credentials`], for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Its process and its user.

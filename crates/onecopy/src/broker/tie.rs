@@ -7,6 +7,17 @@ use super::ids::{NodeId, PortId, Route};
 use super::segment_bits;
 
 /// One side's half of a tie between two ports.
+///
+/// ```
+/// use onecopy::broker::protocol::{NodeId, PortId, Route, Tie};
+///
+/// let port = |node, serial| PortId { node: NodeId(node), serial };
+/// let route = Route { publisher: port(1, 1), subscriber: port(2, 1) };
+/// // The publisher's half, as its node announces it to the next broker.
+/// let half = Tie::Reader(route);
+/// assert_eq!((half.port(), half.other()), (route.publisher, route.subscriber));
+/// assert_eq!(half.other_node(), NodeId(2));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Tie {
     /// Of a publisher: it looks at that subscriber's reader state.

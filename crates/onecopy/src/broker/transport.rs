@@ -23,6 +23,14 @@ use super::protocol::{Event, Refusal, Request};
 use crate::limits::{MAX_DESCRIPTORS_PER_PACKET, MAX_PACKET_BYTES};
 
 /// Who is at the other end of a socket, as the kernel says.
+///
+/// ```
+/// use onecopy::broker::transport::{Credentials, PacketSocket};
+///
+/// let (_ours, theirs) = PacketSocket::pair()?;
+/// assert_eq!(theirs.peer_credentials()?, Credentials::own());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
     /// The process; 0 if it is in a PID name space that this one does not see, as the host's are for a container.

@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::pattern::NamePattern;
 
 /// What somebody may do.
+///
+/// ```
+/// use onecopy::config::{Kind, Right};
+///
+/// // As rules are written: `rights = ["publish", "subscribe"]`.
+/// assert_eq!(Kind::Topic.rights().map(Right::name), ["publish", "subscribe"]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {

@@ -15,6 +15,8 @@ use crate::broker::transport::{PacketSocket, TransportError};
 use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// A broker's answer to a node that introduces itself.
+///
+/// See [`Joined`](super::Joined) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome {
     /// The process that the broker runs in.

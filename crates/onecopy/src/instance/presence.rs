@@ -18,6 +18,8 @@ use crate::broker::position_of_note;
 use crate::broker::protocol::NodeId;
 
 /// A node's byte, locked until this is dropped.
+///
+/// See [`Joined`](super::Joined) for an example.
 #[derive(Debug)]
 pub struct Presence {
     /// None if a broker without descriptors had none for its guest.

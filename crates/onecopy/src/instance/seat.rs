@@ -25,6 +25,8 @@ use crate::limits::{DIRECTORY_TIMEOUT, DYING_TIMEOUT, LISTEN_BACKLOG};
 /// The place of an instance's broker: its lock and its listening socket.
 ///
 /// Dropped, it removes the socket, and only then lets go of the lock.
+///
+/// [`Instance::serve`] takes one; see [`Stopped`](super::Stopped) for an example.
 #[derive(Debug)]
 pub struct Seat {
     instance: Instance,

@@ -36,6 +36,8 @@ pub struct Stopped {
 }
 
 /// A node that goes on without the broker that was ended.
+///
+/// See [`Stopped`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survivor {
     /// What people call it.
