@@ -5,7 +5,8 @@
 mod common;
 mod users_common;
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 
 use common::Child;
 use users_common::{FRIENDS, GUEST, OWNER, STRANGER, World, does, fails, has_other_users, play};
@@ -151,6 +152,30 @@ fn without_a_configuration_there_is_one_user_only() {
     let mut guest = world.process("actor", GUEST, GUEST);
     let told = guest.line();
     assert!(told.contains(&format!("user {GUEST} is not admitted")), "{told}");
+}
+
+#[test]
+fn whoever_listens_in_the_owners_place_is_not_told_a_word() {
+    if !has_other_users() {
+        return;
+    }
+    let (world, elsewhere) = (World::new(RULES), tempfile::tempdir().unwrap());
+    chown(elsewhere.path(), Some(STRANGER), Some(STRANGER)).unwrap();
+    let mut impostor =
+        Child::spawn_with("impostor", elsewhere.path(), |command| command.uid(STRANGER).gid(STRANGER));
+    impostor.expect("listens");
+    let socket = world.directory().join("default.sock");
+    std::fs::rename(elsewhere.path().join("default.sock"), &socket).unwrap();
+    std::fs::set_permissions(world.directory(), PermissionsExt::from_mode(0o711)).unwrap();
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
+    // The owner as well as its guests.
+    for user in [OWNER, GUEST] {
+        impostor.tell("accept");
+        let told = world.process("actor", user, user).line();
+        let expected = format!("is not to be trusted: process {} of user {STRANGER} listens", impostor.pid());
+        assert!(told.contains(&expected) && told.contains(&socket.display().to_string()), "{told}");
+        assert_eq!(impostor.line(), "0", "bytes that were said before it was found out");
+    }
 }
 
 #[test]

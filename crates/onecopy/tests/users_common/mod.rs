@@ -13,6 +13,9 @@ use onecopy::instance::Instance;
 use onecopy::region::Region;
 use onecopy::service::{Client, Server};
 use onecopy::{Node, Publisher, Subscriber};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, recv, socket_with,
+};
 
 use crate::common::{Child, LONG, Stage};
 
@@ -113,6 +116,7 @@ pub(crate) fn fails(child: &mut Child, what: &str) -> String {
 pub(crate) fn play(stage: &Stage) {
     match stage.role.as_str() {
         "broker" => serve(stage),
+        "impostor" => listen(stage),
         "actor" => act(stage),
         role => panic!("no role {role}"),
     }
@@ -128,6 +132,21 @@ fn serve(stage: &Stage) {
             server.stop().unwrap();
         }
         Err(error) => stage.say(&error.to_string()),
+    }
+}
+
+/// Listens where a broker would, and tells how many bytes the next one says who connects.
+fn listen(stage: &Stage) {
+    let socket = stage.directory.join("default.sock");
+    let flags = SocketFlags::CLOEXEC;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
+    rustix::net::listen(&listener, 8).unwrap();
+    stage.say("listens");
+    while stage.hear().is_some() {
+        let caller = accept_with(&listener, flags).unwrap();
+        let (bytes, _) = recv(&caller, &mut [0; 4096], RecvFlags::empty()).unwrap();
+        stage.say(&bytes.to_string());
     }
 }
 
