@@ -69,6 +69,8 @@ impl Board {
 }
 
 /// Words on another process's board that lie one behind the other.
+///
+/// See [`Board`], whose reader it is.
 #[derive(Debug, Clone)]
 pub struct PeerWords {
     pub(crate) words: Window<AtomicU64>,

@@ -3,6 +3,8 @@
 use std::fmt;
 
 /// A number of things, such as "1 message" or "2 messages"; from [`counted`].
+///
+/// See [`counted`] for an example.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a, N> {
     number: N,

@@ -36,6 +36,14 @@ pub struct Features {
 }
 
 /// The features of this kernel, detected at the first call.
+///
+/// ```
+/// use onecopy_memory::kernel::features;
+///
+/// if !features().futex_waitv {
+///     println!("before 5.16: several subscribers are waited for by descriptors");
+/// }
+/// ```
 pub fn features() -> Features {
     static FEATURES: OnceLock<Features> = OnceLock::new();
     *FEATURES.get_or_init(|| {

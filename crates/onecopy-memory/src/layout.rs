@@ -168,6 +168,13 @@ pub const BATCH_MESSAGES_MAX: u64 = 256;
 pub const CAPACITY_MAX: u64 = 1 << 20;
 
 /// Second word of a slot, unpacked.
+///
+/// ```
+/// use onecopy_memory::layout::{KIND_INLINE, Meta};
+///
+/// let meta = Meta { length: 5, count: 1, kind: KIND_INLINE };
+/// assert_eq!(Meta::unpack(meta.pack()), meta);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     /// Payload bytes, if inline.

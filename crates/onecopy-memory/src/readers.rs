@@ -11,6 +11,8 @@ use crate::wait::Ringer;
 use crate::window::Pane;
 
 /// Names a reader among the readers of one ring.
+///
+/// See [`crate::ring::RingReader`] for an example.
 pub type ReaderKey = (u64, u32);
 
 /// Lowest bit of a sleep ticket: the sleeper waits for its doorbell, not on the futex.
@@ -91,6 +93,8 @@ impl AttachedReader {
 }
 
 /// The readers of one ring.
+///
+/// See [`crate::ring::RingReader`] for how a reader is attached.
 #[derive(Debug)]
 pub struct Readers {
     ring: Pane<RingHeader>,

@@ -26,6 +26,16 @@ const SHARED_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(S
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 /// Why a segment could not be made, or one that was offered was refused.
+///
+/// ```
+/// use onecopy_memory::layout::SegmentKind;
+/// use onecopy_memory::segment::{SegmentError, View};
+///
+/// // A file that somebody could make shorter under a reader's eyes is no segment.
+/// let file = std::fs::File::open("/proc/self/exe")?;
+/// assert!(matches!(View::open(file.into(), SegmentKind::Ring), Err(SegmentError::NotSealed)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SegmentError {

@@ -17,6 +17,14 @@ pub use std::sync::{
 };
 
 /// Acquire load that is sound on memory mapped read-only: a relaxed load, then an acquire fence.
+///
+/// ```
+/// use onecopy_memory::sync::{AtomicU64, Ordering, load_acquire};
+///
+/// let sequence = AtomicU64::new(0);
+/// sequence.store(1, Ordering::Release);
+/// assert_eq!(load_acquire(&sequence), 1);
+/// ```
 #[inline]
 pub fn load_acquire(word: &AtomicU64) -> u64 {
     let value = word.load(Ordering::Relaxed);
@@ -36,6 +44,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// the rare side: `membarrier(2)` makes every running thread of the registered processes execute one. The frequent
 /// side is then left with a compiler fence (the idea is that of RCU's `sys_membarrier` users and of asymmetric
 /// fences in hazard-pointer libraries).
+///
+/// See [`light`](Self::light) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barrier {
     /// The rare side uses `membarrier`; the frequent side pays nothing.
@@ -46,6 +56,32 @@ pub enum Barrier {
 
 impl Barrier {
     /// The frequent side's barrier, between its store and its load.
+    ///
+    /// ```
+    /// use onecopy_memory::sync::{AtomicBool, Barrier, Ordering, heavy_barrier};
+    ///
+    /// static FREQUENT: AtomicBool = AtomicBool::new(false);
+    /// static RARE: AtomicBool = AtomicBool::new(false);
+    ///
+    /// /// Whether the frequent side saw the other.
+    /// fn frequent() -> bool {
+    ///     FREQUENT.store(true, Ordering::Relaxed);
+    ///     Barrier::Full.light();
+    ///     RARE.load(Ordering::Relaxed)
+    /// }
+    ///
+    /// /// Whether the rare side saw the other.
+    /// fn rare() -> bool {
+    ///     RARE.store(true, Ordering::Relaxed);
+    ///     heavy_barrier();
+    ///     FREQUENT.load(Ordering::Relaxed)
+    /// }
+    ///
+    /// let other = std::thread::spawn(rare);
+    /// let seen = frequent();
+    /// // At least one of them did.
+    /// assert!(seen | other.join().expect("it does not panic"));
+    /// ```
     #[inline]
     pub fn light(self) {
         #[cfg(not(loom))]
@@ -76,6 +112,8 @@ pub fn full_barrier() {
 }
 
 /// The rare side's barrier: pairs with every [`Barrier::light`], whichever kind the other side chose.
+///
+/// See [`Barrier::light`] for an example.
 pub fn heavy_barrier() {
     fence(Ordering::SeqCst);
     #[cfg(not(loom))]

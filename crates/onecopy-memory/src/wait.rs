@@ -14,6 +14,15 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// How a wait ended.
+///
+/// ```
+/// use onecopy_memory::wait::Woken;
+/// use std::time::Instant;
+///
+/// assert_eq!(Woken::Maybe.by(None), Woken::Maybe);
+/// // Too late, whatever it was that woke us.
+/// assert_eq!(Woken::Maybe.by(Some(Instant::now())), Woken::TimedOut);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
     /// Something happened, or a spurious wake-up: look again.
@@ -237,6 +246,18 @@ impl AsFd for Ringer {
 }
 
 /// Sleeps until one of the descriptors is readable, or `deadline`.
+///
+/// ```
+/// use onecopy_memory::wait::{Doorbell, Woken, poll_readable};
+/// use std::os::fd::AsFd;
+/// use std::time::Instant;
+///
+/// let (doorbell, ringer) = Doorbell::pair()?;
+/// assert_eq!(poll_readable(&[doorbell.as_fd()], Some(Instant::now()))?, Woken::TimedOut);
+/// ringer.ring();
+/// assert_eq!(poll_readable(&[doorbell.as_fd()], None)?, Woken::Maybe);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///

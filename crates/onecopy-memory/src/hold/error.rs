@@ -1,6 +1,13 @@
 //! No room for more.
 
 /// The reader state of this process ran out of room.
+///
+/// ```
+/// use onecopy_memory::hold::HoldError;
+///
+/// // It says what to do.
+/// assert!(HoldError::TooManyHeld.to_string().ends_with("drop some, or copy() what is to be kept"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {
     /// One subscriber holds as many messages of one publisher as can be told to it.

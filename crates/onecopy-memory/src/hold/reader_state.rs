@@ -12,6 +12,8 @@ use crate::sync::{Arc, AtomicU64, Barrier, Ordering, full_barrier};
 use crate::window::Pane;
 
 /// One reader of one ring: its own side of the handshake with the writer. Shared with the messages it holds.
+///
+/// See [`crate::ring::RingReader`] for how its writer is told of it.
 #[derive(Debug)]
 pub struct ReaderState {
     chain: Chain,

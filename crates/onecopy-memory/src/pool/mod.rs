@@ -42,6 +42,8 @@ pub struct ChunkAddress {
 }
 
 /// Memory that nobody else may touch: the writer's, from [`Pool::allocate`] until it is published or freed.
+///
+/// See [`Pool`] for an example.
 #[derive(Debug)]
 pub struct Chunk {
     address: ChunkAddress,

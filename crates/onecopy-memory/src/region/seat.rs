@@ -25,6 +25,8 @@ const LEAVING: u64 = 1 << 63;
 pub(super) type Token = Box<dyn Any + Send + Sync>;
 
 /// A participant of a shared region: the number of its line, and which of its successive occupants it is.
+///
+/// See [`Seat::new`] for an example.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seat(u32);
 

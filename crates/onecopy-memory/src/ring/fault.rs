@@ -5,6 +5,14 @@ use crate::hold::HoldError;
 use crate::segment::SegmentError;
 
 /// The ring's writer is broken or hostile: this reader gives it up.
+///
+/// ```
+/// use onecopy_memory::ring::RingFault;
+///
+/// // A reader that was waited for in vain; its subscriber may open anew.
+/// let told = RingFault::Evicted { missed: 3 }.to_string();
+/// assert!(told.ends_with("which had not read 3 messages"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingFault {

@@ -41,6 +41,17 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::window::{Pane, Window};
 
 /// Sizes and rules of a ring, fixed when it is made.
+///
+/// ```
+/// use onecopy_memory::ring::Geometry;
+///
+/// let geometry = Geometry::new(1000, 8, 100, true).with_arena(1 << 20);
+/// assert_eq!((geometry.capacity(), geometry.history(), geometry.batch_max()), (1024, 8, 256));
+/// // Two lines a slot, of which the sequence and the length take 16 bytes.
+/// assert_eq!((geometry.slot_bytes(), geometry.inline_bytes_max()), (128, 112));
+/// assert!(geometry.is_reliable() && geometry.evict_after().is_none());
+/// assert_eq!(geometry.arena_bytes(), 1 << 20);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     capacity: u64,

@@ -31,6 +31,8 @@ pub enum Received {
 }
 
 /// Where [`RingReader::receive`] puts a message: copied, if it travels in its slot, or else held.
+///
+/// See [`HeldChunk`] and [`RingReader`] for examples.
 #[derive(Debug)]
 pub struct MessageParts<'a> {
     /// The user header; its length is fixed per topic.

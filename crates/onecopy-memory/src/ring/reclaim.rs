@@ -52,6 +52,18 @@ pub enum Allocation {
 }
 
 /// All of the budget is in messages that readers hold or have not read yet.
+///
+/// ```
+/// use onecopy_memory::pool::Pool;
+/// use onecopy_memory::ring::{BudgetExhausted, Geometry, RingWriter};
+///
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let mut pool = Pool::new(1 << 20);
+/// // A message that no pool of this size can ever hold.
+/// let exhausted = writer.allocate(&mut pool, 2 << 20).expect_err("it is too large");
+/// assert_eq!(exhausted, BudgetExhausted { requested_bytes: 2 << 20, budget_bytes: 1 << 20 });
+/// # Ok::<(), onecopy_memory::segment::SegmentError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a message of {} does not fit into the byte budget of {budget_bytes}: readers hold the rest, or it is too large; raise the budget, lower the history, or let readers drop messages sooner",

@@ -14,6 +14,30 @@ use crate::wait::{Woken, wait_any};
 /// A writer about to sleep until its readers have made space. It stands apart from the writer, so that
 /// threads that share one need not keep the others from it while they sleep. There may be several for a ring,
 /// which notes the ticket of the last: a reader that serves it wakes them all.
+///
+/// ```
+/// use onecopy_memory::ring::{RingWriter, SpaceWait};
+/// use onecopy_memory::wait::Woken;
+/// use std::time::Instant;
+///
+/// /// Sleeps until there is room for a message; whether there is, in time.
+/// fn wait_for_room(writer: &mut RingWriter, deadline: Instant) -> bool {
+///     while let Some(wait) = writer.expect_space() {
+///         // Between saying so and sleeping: what a reader does from now on ends the sleep.
+///         let has_room = writer.has_room(1);
+///         let woken = if has_room { Woken::Maybe } else { wait.sleep(Some(deadline)) };
+///         writer.stop_expecting_space();
+///         if has_room || woken == Woken::TimedOut {
+///             return has_room;
+///         }
+///     }
+///     writer.has_room(1)
+/// }
+/// # let geometry = onecopy_memory::ring::Geometry::new(16, 0, 48, true);
+/// # let mut writer = RingWriter::create(geometry, 0)?;
+/// # assert!(wait_for_room(&mut writer, Instant::now()));
+/// # Ok::<(), onecopy_memory::segment::SegmentError>(())
+/// ```
 #[derive(Debug)]
 pub struct SpaceWait {
     list: Arc<Readers>,
