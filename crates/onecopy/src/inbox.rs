@@ -30,7 +30,7 @@ pub(crate) enum News {
     Region(RegionNews),
     /// A publisher cannot be heard, or not fully.
     Refused(ReceiveError),
-    /// The broker has told all publishers that this subscriber is gone.
+    /// The broker has ended this node's connection. Publishers know this subscriber until it lets go of them.
     Evicted(Refusal),
 }
 

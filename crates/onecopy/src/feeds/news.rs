@@ -74,7 +74,8 @@ impl Feeds {
             News::Region(_) => {}
             News::Refused(error) => return Err(error),
             News::Evicted(reason) => {
-                // The publishers do not look at what we hold any more, so what they wrote may change under our eyes.
+                // Publishers go on knowing us until we let go, and reliable ones would wait for us to read. What the user
+                // holds stays as it is.
                 while !self.feeds.is_empty() {
                     self.forget_current();
                 }
