@@ -12,31 +12,12 @@ pub(crate) fn prefetch(base: *const u8, bytes: usize) {
     }
 }
 
-/// Asks for the lines of `bytes` bytes from `base` on for writing: whoever else has them loses them.
-#[inline]
-pub(crate) fn prefetch_for_writing(base: *const u8, bytes: usize) {
-    for offset in (0..bytes).step_by(LINE_BYTES) {
-        prefetch_line_for_writing(base.wrapping_add(offset));
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn prefetch_line(address: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a hint to the cache; it reads nothing that the program can see and ignores addresses that are not mapped.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
-// The intrinsic compiles to a fetch for reading unless the whole program is built for newer processors; those that
-// don't know the instruction take it for no operation.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn prefetch_line_for_writing(address: *const u8) {
-    // SAFETY: as for `prefetch_line`.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, readonly, preserves_flags))
-    };
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -48,19 +29,6 @@ fn prefetch_line(address: *const u8) {
     };
 }
 
-#[cfg(target_arch = "aarch64")]
-#[inline]
-fn prefetch_line_for_writing(address: *const u8) {
-    // SAFETY: as for `prefetch_line`.
-    unsafe {
-        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nostack, readonly, preserves_flags))
-    };
-}
-
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline]
 fn prefetch_line(_address: *const u8) {}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-#[inline]
-fn prefetch_line_for_writing(_address: *const u8) {}

@@ -457,7 +457,7 @@ impl<P: Payload + ?Sized, H: PlainData> Publisher<P, H> {
             let bytes = P::EXACT_BYTES.map_or(self.draft.bytes, |exact| exact * count as usize);
             let Sender { writer, pool, .. } = &mut self.sender;
             writer.publish_chunk(chunk, chunk_header_bytes::<H>(), bytes, count);
-            pool.prefetch_next(chunk_header_bytes::<H>() + bytes);
+            pool.take_back_next(chunk_header_bytes::<H>() + bytes);
         }
     }
 

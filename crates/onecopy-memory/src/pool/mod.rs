@@ -18,7 +18,6 @@ pub use segment_set::SegmentSet;
 
 use crate::layout::{HEADER_BYTES, LINE_BYTES, SEGMENTS_MAX};
 use crate::mapping::Mapping;
-use crate::prefetch::prefetch_for_writing;
 use crate::segment::Segment;
 use crate::sync::{Arc, AtomicU64};
 use crate::window::Window;
@@ -28,9 +27,9 @@ const FIRST_SEGMENT_BYTES: usize = 1 << 20;
 /// Steps per doubling of size among the size classes: at most a quarter of a chunk is slack.
 const CLASSES_PER_DOUBLING: usize = 4;
 
-/// Bytes that [`Pool::prefetch_next`] fetches at most: 64 lines are several times what a core can have under
-/// way at once, and what follows comes while these are written.
-const PREFETCH_BYTES_MAX: usize = 4096;
+/// Bytes that [`Pool::take_back_next`] takes back at most: 64 lines are about as many stores as a core can have under
+/// way without waiting for them, and several times as many transfers.
+const TAKE_BACK_BYTES_MAX: usize = 4096;
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +85,21 @@ impl Chunk {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: as for `bytes_mut`; nobody writes while `self` is borrowed.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.capacity) }
+    }
+
+    /// Stores a byte into each of the first lines, the one that is there. Nothing less makes a line this core's own
+    /// everywhere: some processors take a prefetch for writing as done where they have the line to read
+    /// (docs/decisions/prefetch.md).
+    fn take_back_lines(&mut self) {
+        if self.mapping.is_none() {
+            return;
+        }
+        for first in self.bytes_mut().iter_mut().take(TAKE_BACK_BYTES_MAX).step_by(LINE_BYTES) {
+            let first = std::ptr::from_mut(first);
+            // SAFETY: a reference gives the place, and nobody else has it. Volatile, because to the compiler a
+            // store of what is there would be none.
+            unsafe { first.write_volatile(first.read_volatile()) };
+        }
     }
 
     /// The chunk as words that others may look at while it is not a message. `None` in a model.
@@ -201,13 +215,13 @@ impl Pool {
         Some(chunk)
     }
 
-    /// Fetches the chunk that the next [`Self::allocate`] of `length` bytes is likely to return. Its last readers still
-    /// have its lines; taking these back one by one while the message is written would cost a round trip for each few.
+    /// Takes the lines of the chunk that the next [`Self::allocate`] of `length` bytes is likely to return back
+    /// from the caches of its last readers, while nobody waits for it: the stores that fill it later would wait for
+    /// them one after the other. It changes nothing in it.
     #[inline]
-    pub fn prefetch_next(&self, length: usize) {
-        let next = size_class(length).and_then(|class| self.recent.get(&class)?.last());
-        if let Some(chunk) = next {
-            prefetch_for_writing(chunk.base.as_ptr(), chunk.capacity.min(PREFETCH_BYTES_MAX));
+    pub fn take_back_next(&mut self, length: usize) {
+        if let Some(chunk) = size_class(length).and_then(|class| self.recent.get_mut(&class)?.last_mut()) {
+            chunk.take_back_lines();
         }
     }
 

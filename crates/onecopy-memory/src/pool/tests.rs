@@ -222,3 +222,18 @@ fn a_chunk_of_another_pool_is_not_taken() {
     drop(allocate(&mut pools[1], 100));
     pools[1].free(chunk);
 }
+
+#[test]
+fn taking_lines_back_changes_nothing_in_them() {
+    const LENGTH: usize = TAKE_BACK_BYTES_MAX + 1000;
+    let mut pool = Pool::new(BUDGET_BYTES);
+    pool.take_back_next(LENGTH);
+    let mut chunk = allocate(&mut pool, LENGTH).expect("the budget is larger");
+    let address = chunk.address();
+    let bytes: Vec<u8> = (0..chunk.capacity()).map(|index| (index % 251) as u8).collect();
+    chunk.bytes_mut().copy_from_slice(&bytes);
+    pool.free(chunk);
+    pool.take_back_next(LENGTH);
+    let chunk = pool.allocate(LENGTH).expect("it was freed");
+    assert_eq!((chunk.address(), chunk.bytes()), (address, bytes.as_slice()));
+}

@@ -56,7 +56,7 @@ impl Outgoing {
             Some(mut chunk) => {
                 chunk.bytes_mut()[..size_of::<H>()].copy_from_slice(header.as_bytes());
                 sender.writer.publish_chunk(chunk, self.offset, self.bytes, 1);
-                sender.pool.prefetch_next(self.offset + self.bytes);
+                sender.pool.take_back_next(self.offset + self.bytes);
             }
         }
     }
