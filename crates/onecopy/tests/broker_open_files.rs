@@ -69,6 +69,32 @@ fn assert_a_full_table_is_named(world: &World) {
     setrlimit(Resource::Nofile, saved).unwrap();
 }
 
+/// Something changes beside the broker's socket while there is no room for another open file. Later the socket is
+/// removed: the broker still notices, and makes room.
+fn assert_the_socket_stays_watched() {
+    let world = World::new();
+    let known = world.node(1);
+    let socket = world.instance.socket_path();
+    let saved = getrlimit(Resource::Nofile);
+    let low = Rlimit { current: Some(open_files() as u64 + 8), maximum: saved.maximum };
+    setrlimit(Resource::Nofile, low).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&known, 0) {
+        hoard.push(copy);
+    }
+    for name in ["beside", "beside too"] {
+        std::os::unix::fs::symlink("nowhere", socket.with_file_name(name)).unwrap();
+        // What changed was ready to be looked at before this question was.
+        assert_served(&known);
+    }
+    drop(hoard);
+    setrlimit(Resource::Nofile, saved).unwrap();
+    known.set_timeout(Some(Duration::from_secs(60))).unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    assert_eq!(last_event(&known), None, "it has ended");
+    drop(world.stop());
+}
+
 /// A program that is its own broker opens one topic too many: that one is refused, and everything else goes on.
 fn assert_one_topic_too_many_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -105,5 +131,6 @@ fn descriptors_are_accounted_for() {
     let world = World::new();
     assert_nothing_leaks(&world);
     assert_a_full_table_is_named(&world);
+    assert_the_socket_stays_watched();
     let (_instance, _directory) = world.stop();
 }

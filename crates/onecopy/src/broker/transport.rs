@@ -282,6 +282,11 @@ impl PacketSocket {
         whole(self.receive_with(RecvFlags::DONTWAIT)?)
     }
 
+    /// The next packet, which stays the next one; its descriptor is a copy.
+    pub(crate) fn peek(&self) -> Result<Packet, TransportError> {
+        whole(self.receive_with(RecvFlags::DONTWAIT | RecvFlags::PEEK)?)
+    }
+
     /// Receives one event of the broker, waiting for it. Its descriptor is there exactly if
     /// [`Event::carries_descriptor`].
     ///

@@ -94,7 +94,12 @@ impl Watch {
     }
 
     pub(super) fn add(&self, descriptor: impl AsFd, source: Source) -> rustix::io::Result<()> {
-        epoll::add(&self.epoll, descriptor, source.number(), EventFlags::IN)
+        let flags = match source {
+            // It may have to stay unread for a while.
+            Source::Place => EventFlags::IN | EventFlags::ET,
+            _ => EventFlags::IN,
+        };
+        epoll::add(&self.epoll, descriptor, source.number(), flags)
     }
 
     /// Adds a connection.
