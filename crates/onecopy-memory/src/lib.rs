@@ -34,6 +34,7 @@ pub mod counted;
 pub mod counters;
 pub mod dataset;
 pub mod fork;
+mod free_list;
 pub mod hold;
 pub mod kernel;
 pub mod layout;

@@ -1,11 +1,12 @@
 //! What one node counts, in its own segment: the words, and which of its clients has which of them.
 
+use crate::free_list::FreeList;
 use crate::layout::{
     BLOCKS_MAX, CLIENTS_MAX, CLIENTS_OFFSET, COUNTERS_OFFSET, ClientCounters, CountersHeader, LINE_BYTES,
     ReaderCounters,
 };
 use crate::mapping::Mapping;
-use crate::sync::{Arc, Mutex, Ordering, lock};
+use crate::sync::{Arc, Ordering};
 use crate::window::Window;
 
 /// The version of this library, as [`CountersHeader::library_version`] has it.
@@ -32,13 +33,7 @@ pub(crate) struct NodeCounters {
     header: Window<CountersHeader>,
     readers: Window<ReaderCounters>,
     clients: Window<ClientCounters>,
-    unused_clients: Mutex<UnusedClients>,
-}
-
-#[derive(Debug, Default)]
-struct UnusedClients {
-    returned: Vec<u32>,
-    never_used: u32,
+    free_clients: FreeList,
 }
 
 impl NodeCounters {
@@ -50,7 +45,7 @@ impl NodeCounters {
             header,
             readers: Window::new(mapping, COUNTERS_OFFSET + LINE_BYTES, BLOCKS_MAX)?,
             clients: Window::new(mapping, CLIENTS_OFFSET, CLIENTS_MAX)?,
-            unused_clients: Mutex::default(),
+            free_clients: FreeList::of(CLIENTS_MAX),
         })
     }
 
@@ -61,7 +56,7 @@ impl NodeCounters {
             header: Window::heap(vec![CountersHeader::default()]),
             readers: Window::heap((0..blocks).map(|_| ReaderCounters::default()).collect()),
             clients: Window::heap(Vec::new()),
-            unused_clients: Mutex::default(),
+            free_clients: FreeList::of(0),
         }
     }
 
@@ -80,20 +75,11 @@ impl NodeCounters {
     }
 
     pub(super) fn take_client(&self) -> Option<u32> {
-        let mut unused = lock(&self.unused_clients);
-        if let Some(index) = unused.returned.pop() {
-            return Some(index);
-        }
-        if unused.never_used as usize >= self.clients.len() {
-            return None;
-        }
-        unused.never_used += 1;
-        self.header[0].clients_end.store(u64::from(unused.never_used), Ordering::Relaxed);
-        Some(unused.never_used - 1)
+        self.free_clients.take(|end| self.header[0].clients_end.store(u64::from(end), Ordering::Relaxed))
     }
 
     pub(super) fn return_client(&self, index: u32) {
         self.clients[index as usize].client.store(0, Ordering::Relaxed);
-        lock(&self.unused_clients).returned.push(index);
+        self.free_clients.give_back(index);
     }
 }

@@ -5,9 +5,10 @@ use std::os::fd::BorrowedFd;
 use super::error::HoldError;
 use crate::counters::NodeCounters;
 use crate::fork::ForkGuard;
+use crate::free_list::FreeList;
 use crate::layout::{BLOCKS_MAX, Block, HEADER_BYTES, READERS_BYTES, SegmentKind};
 use crate::segment::{Segment, SegmentError};
-use crate::sync::{Arc, Mutex, Ordering, lock};
+use crate::sync::{Arc, Ordering};
 use crate::window::Window;
 
 /// The reader state of one process: a segment of [`Block`]s.
@@ -18,15 +19,9 @@ pub struct ReaderTable {
     segment: Option<Segment>,
     blocks: Window<Block>,
     pub(crate) counters: NodeCounters,
-    unused: Mutex<UnusedBlocks>,
+    free_blocks: FreeList,
     /// Absent in a model only.
     fork: Option<ForkGuard>,
-}
-
-#[derive(Debug, Default)]
-struct UnusedBlocks {
-    returned: Vec<u32>,
-    never_used: u32,
 }
 
 impl ReaderTable {
@@ -41,16 +36,16 @@ impl ReaderTable {
             Window::new(segment.mapping(), HEADER_BYTES, BLOCKS_MAX).expect("the blocks fit their segment");
         let counters = NodeCounters::over(segment.mapping()).expect("the counters fit their segment");
         let fork = ForkGuard::new().map_err(|source| SegmentError::System { call: "mmap", source })?;
-        let unused = Mutex::default();
-        Ok(Arc::new(Self { segment: Some(segment), blocks, counters, unused, fork: Some(fork) }))
+        let free_blocks = FreeList::of(BLOCKS_MAX);
+        Ok(Arc::new(Self { segment: Some(segment), blocks, counters, free_blocks, fork: Some(fork) }))
     }
 
     /// The same on the heap, for models.
     #[cfg(loom)]
     pub fn heap(count: usize) -> Arc<Self> {
         let blocks = Window::heap((0..count).map(|_| Block::default()).collect());
-        let unused = Mutex::new(UnusedBlocks::default());
-        Arc::new(Self { segment: None, blocks, counters: NodeCounters::heap(count), unused, fork: None })
+        let (counters, free_blocks) = (NodeCounters::heap(count), FreeList::of(count));
+        Arc::new(Self { segment: None, blocks, counters, free_blocks, fork: None })
     }
 
     /// All blocks, for a writer in the same model.
@@ -71,16 +66,7 @@ impl ReaderTable {
     }
 
     pub(super) fn take_block(&self) -> Result<u32, HoldError> {
-        let mut unused = lock(&self.unused);
-        if let Some(index) = unused.returned.pop() {
-            return Ok(index);
-        }
-        if unused.never_used as usize >= self.blocks.len() {
-            return Err(HoldError::TableFull);
-        }
-        unused.never_used += 1;
-        self.counters.blocks_in_use(unused.never_used);
-        Ok(unused.never_used - 1)
+        self.free_blocks.take(|end| self.counters.blocks_in_use(end)).ok_or(HoldError::TableFull)
     }
 
     #[inline]
@@ -104,6 +90,6 @@ impl ReaderTable {
             entry.store(0, Ordering::Release);
         }
         block.next.store(0, Ordering::Release);
-        lock(&self.unused).returned.push(index);
+        self.free_blocks.give_back(index);
     }
 }
