@@ -9,10 +9,11 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::retry_on_intr;
 
+use super::offenders::Visitor;
 use super::process::Process;
 use super::protocol::{Event, Refusal};
 use super::topics::Descriptor;
-use super::transport::{PacketSocket, TransportError};
+use super::transport::{Credentials, PacketSocket, TransportError};
 use crate::limits::IN_FLIGHT_RETRY;
 
 /// Why nothing more can be sent just now.
@@ -30,8 +31,10 @@ pub(super) enum Blocked {
 pub(super) struct Connection {
     pub(super) socket: PacketSocket,
     pub(super) process: Process,
-    /// The number of that process.
+    /// The number of that process, 0 if it has none here.
     pub(super) pid: u32,
+    /// With whom it is counted while it is no node.
+    pub(super) visitor: Visitor,
     /// The set of epoll that it is in, if it is not the broker's own.
     pub(super) group: Option<Arc<OwnedFd>>,
     /// It is, or was, a node's.
@@ -56,11 +59,12 @@ pub(super) struct Queued {
 }
 
 impl Connection {
-    pub(super) fn new(socket: PacketSocket, process: Process, pid: u32) -> Self {
+    pub(super) fn new(socket: PacketSocket, process: Process, credentials: Credentials) -> Self {
         Self {
             socket,
             process,
-            pid,
+            pid: credentials.pid,
+            visitor: credentials.into(),
             group: None,
             has_joined: false,
             blocked: Blocked::No,

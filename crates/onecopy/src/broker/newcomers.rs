@@ -90,7 +90,7 @@ impl Server {
                 return Admission::NotLetIn;
             }
         };
-        match self.offenders.judge(credentials.pid, Instant::now()) {
+        match self.offenders.judge(credentials.into(), Instant::now()) {
             Verdict::Welcome => {}
             Verdict::Refused => {
                 dismiss(&socket, credentials, Refusal::TooManyAttempts);
@@ -107,7 +107,7 @@ impl Server {
             }
         };
         let peer = PeerId(self.next_peer);
-        let mut connection = Connection::new(socket, process, credentials.pid);
+        let mut connection = Connection::new(socket, process, credentials);
         if let Err(error) = self.watch.add_connection(peer, &mut connection) {
             refuse(&connection.socket, Refusal::OutOfDescriptors);
             tracing::warn!(%error, "a newcomer can't be watched; raise fs.epoll.max_user_watches");
