@@ -18,6 +18,7 @@
 //! | `seat.rs` | the broker's place, with its lock and its socket |
 //! | `succession.rs` | that place taken from a broker that has it, or a broker ended |
 //! | `serving.rs` | becoming the broker |
+//! | `successor_watch.rs` | how a process that can't be the broker learns of the next one |
 //! | `joining.rs`, `visiting.rs` | becoming a node, whether or not there is a broker; the same only to look |
 //! | `error.rs` | what can go wrong on the way |
 
@@ -32,6 +33,7 @@ mod presence;
 mod seat;
 mod serving;
 mod succession;
+mod successor_watch;
 #[cfg(test)]
 mod tests;
 mod visiting;
@@ -47,6 +49,7 @@ pub use presence::Presence;
 pub use seat::Seat;
 pub use serving::Found;
 pub use succession::{Stopped, Survivor};
+pub(crate) use successor_watch::SuccessorWatch;
 
 use crate::config::Config;
 use crate::limits::{MAX_INSTANCE_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
@@ -157,6 +160,12 @@ impl Instance {
                 Arc::clone(&self.config)
             }
         }
+    }
+
+    /// For a process that can't be the broker, what tells it when there may be another one.
+    pub(crate) fn watch_for_successor(&self) -> Option<SuccessorWatch> {
+        let is_guest = self.is_guest().unwrap_or(false);
+        is_guest.then(|| SuccessorWatch::new(self.socket_path()))
     }
 
     fn socket_removed(&self) -> InstanceError {

@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::broker::protocol::NodeId;
 use crate::broker::server::ServerThread;
 use crate::broker::transport::PacketSocket;
-use crate::instance::{Instance, InstanceError, Interruption, Joined, Presence, Welcome};
+use crate::instance::{Instance, InstanceError, Interruption, Joined, Presence, SuccessorWatch, Welcome};
 use crate::limits::{REJOIN_DELAY_MAX, REJOIN_DELAY_MIN};
 
 /// A node's place in its instance, kept by its control thread.
@@ -58,8 +58,10 @@ impl Membership {
         self.socket.end();
         session.conversation.outbox.go_down();
         wake_everybody_from_now_on(session);
+        let watch = self.instance.watch_for_successor();
         let mut delay = REJOIN_DELAY_MIN;
         loop {
+            watch.iter().for_each(SuccessorWatch::renew);
             let is_due = || {
                 bell.was_rung();
                 session.ports().closing
@@ -79,11 +81,11 @@ impl Membership {
                 }
                 Err(error) => tracing::warn!(node = %session.node, %error, "no broker to come back to"),
             }
-            if session.ports().closing {
-                return false;
-            }
-            sleep(bell, delay);
-            delay = (delay * 2).min(REJOIN_DELAY_MAX);
+            delay = match wait(session, bell, watch.as_ref(), delay) {
+                Waited::Ends => return false,
+                Waited::News => REJOIN_DELAY_MIN,
+                Waited::Long => (delay * 2).min(REJOIN_DELAY_MAX),
+            };
         }
     }
 
@@ -117,19 +119,32 @@ fn wake_everybody_from_now_on(session: &Session) {
     }
 }
 
-/// Waits, unless the node ends.
-fn sleep(bell: &Doorbell, timeout: Duration) {
+/// What ended a wait.
+enum Waited {
+    /// The node ends.
+    Ends,
+    /// There may be another broker.
+    News,
+    /// The time is over.
+    Long,
+}
+
+fn wait(session: &Session, bell: &Doorbell, watch: Option<&SuccessorWatch>, timeout: Duration) -> Waited {
     let deadline = Instant::now() + timeout;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut polled = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
-        match rustix::event::poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
-            Ok(0) => return,
-            Ok(_) => drop(bell.was_rung()),
-            Err(_) => {}
+        if session.ports().closing {
+            return Waited::Ends;
         }
-        if left.is_zero() {
-            return;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut polled = vec![PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+        let news = watch.and_then(SuccessorWatch::news);
+        polled.extend(news.map(|news| PollFd::from_borrowed_fd(news, PollFlags::IN)));
+        match rustix::event::poll(&mut polled, Timespec::try_from(left).ok().as_ref()) {
+            Ok(1..) if polled[1..].iter().any(|news| !news.revents().is_empty()) => return Waited::News,
+            Ok(1..) => drop(bell.was_rung()),
+            Ok(0) => return Waited::Long,
+            Err(_) if left.is_zero() => return Waited::Long,
+            Err(_) => {}
         }
     }
 }
