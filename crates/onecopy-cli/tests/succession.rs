@@ -166,7 +166,7 @@ fn a_socket_that_systemd_has_made_is_served_and_left() {
         rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
     rustix::net::listen(&listener, 8).unwrap();
-    for _ in 0..2 {
+    for is_stopped in [false, true] {
         // The shell's number stays that of the program that it becomes.
         let program = world.command(&["serve"]);
         let mut command = Command::new("sh");
@@ -178,8 +178,14 @@ fn a_socket_that_systemd_has_made_is_served_and_left() {
         command.stdin(listener.try_clone().unwrap()).stdout(std::process::Stdio::piped());
         let broker =
             Running::after(command.stderr(std::process::Stdio::piped()).spawn().unwrap(), "serves at");
-        assert!(world.run(&["status"]).status.success());
-        broker.signal(Signal::TERM);
+        assert_eq!(broker_of(&world), u64::from(broker.id()));
+        if is_stopped {
+            // Not the process that made the socket, whose number the kernel tells.
+            let stopped = json(&world.run(&["stop", "--json"]));
+            assert_eq!(stopped["broker_pid"], broker.id());
+        } else {
+            broker.signal(Signal::TERM);
+        }
         assert_eq!(broker.finish().0, Some(0));
         assert!(path.exists(), "the socket is systemd's to remove");
     }

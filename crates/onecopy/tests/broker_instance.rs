@@ -55,7 +55,7 @@ fn brokers_that_come_and_go_fail_nobody() {
             scope.spawn(move || {
                 for round in 0..50 {
                     let joined = instance.join(NodeId(thread * 1000 + round), "short").unwrap();
-                    assert_eq!(joined.broker_pid, std::process::id());
+                    assert_eq!(joined.welcome.broker_pid, std::process::id());
                 }
             });
         }

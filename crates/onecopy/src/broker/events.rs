@@ -61,6 +61,12 @@ pub enum Event {
     },
     /// To the one who takes over: I have ended.
     Yours,
+    /// To the one who ends me ([`Request::Stop`]), behind an [`Event::NodeInfo`] for each node that
+    /// goes on: I end now.
+    Ended {
+        /// The process that I run in. The kernel names another one where the socket was made for me.
+        broker_pid: u32,
+    },
     /// You broke the rules; the connection is closed behind this packet.
     Refused {
         /// Which rule.

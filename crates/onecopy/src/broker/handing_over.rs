@@ -116,7 +116,7 @@ impl Broker {
                 readers: false,
             })
             .collect();
-        words.push(Event::InspectEnd { request: 0 });
+        words.push(Event::Ended { broker_pid: self.own.credentials.pid });
         words
     }
 

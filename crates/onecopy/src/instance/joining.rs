@@ -24,7 +24,7 @@ use crate::limits::{GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCE
 /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
 /// let joined = instance.join(NodeId::random()?, "probe")?;
 /// // Nobody was there, so this process is the broker as well, for as long as `server` is not dropped.
-/// assert_eq!(joined.broker_pid, std::process::id());
+/// assert_eq!(joined.welcome.broker_pid, std::process::id());
 /// assert!(joined.server.is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -32,9 +32,7 @@ use crate::limits::{GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCE
 pub struct Joined {
     /// Connected, and introduced.
     pub socket: PacketSocket,
-    /// The process that the broker runs in.
-    pub broker_pid: u32,
-    /// What else it said.
+    /// What the broker said of itself.
     pub welcome: Welcome,
     /// The broker, if this process has become it.
     pub server: Option<ServerThread>,
@@ -91,8 +89,7 @@ impl Instance {
                         Some(_) => Presence::take(self, node)?,
                         None => Presence::given(self, node, roll)?,
                     };
-                    let broker_pid = welcome.broker_pid;
-                    return Ok(Joined { socket, broker_pid, welcome, server, presence });
+                    return Ok(Joined { socket, welcome, server, presence });
                 }
             }
         }

@@ -56,16 +56,15 @@ impl Instance {
     /// [`InstanceError::Refused`] if it runs inside a program, else as for [`connect`](Self::connect).
     pub fn stop(&self) -> Result<Option<Stopped>, InstanceError> {
         let Some(socket) = self.connect_if_inhabited()? else { return Ok(None) };
-        let broker_pid = socket.peer_credentials().map_err(|source| self.failed("look at", source))?.pid;
         self.say(&socket, &Request::Stop)?;
         let mut nodes = Vec::new();
-        loop {
+        let broker_pid = loop {
             match self.hear(&socket)? {
                 (Event::NodeInfo { name, pid, uid, .. }, _) => nodes.push(Survivor { name, pid, uid }),
-                (Event::InspectEnd { .. }, _) => break,
+                (Event::Ended { broker_pid }, _) => break broker_pid,
                 _ => return Err(InstanceError::NotABroker { path: self.socket_path() }),
             }
-        }
+        };
         // Its end: whoever looks now finds it gone.
         while self.hear(&socket).is_ok() {}
         Ok(Some(Stopped { broker_pid, nodes }))

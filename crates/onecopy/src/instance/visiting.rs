@@ -77,8 +77,7 @@ impl Instance {
                 Err(error) => return Err(error),
                 Ok((welcome, roll)) => {
                     let presence = presence.map_or_else(|| Presence::given(self, node, roll), Ok)?;
-                    let broker_pid = welcome.broker_pid;
-                    return Ok(Some(Joined { socket, broker_pid, welcome, server: None, presence }));
+                    return Ok(Some(Joined { socket, welcome, server: None, presence }));
                 }
             }
         }

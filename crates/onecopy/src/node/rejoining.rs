@@ -90,8 +90,8 @@ impl Membership {
     }
 
     fn go_on(&mut self, session: &Session, joined: Joined) -> bool {
-        let Joined { socket, welcome, server, presence, broker_pid } = joined;
-        tracing::info!(node = %session.node, broker_pid, is_broker = server.is_some(), "goes on with another broker");
+        let Joined { socket, welcome, server, presence } = joined;
+        tracing::info!(node = %session.node, broker_pid = welcome.broker_pid, is_broker = server.is_some(), "goes on with another broker");
         session.keep_server(server);
         let socket = Arc::new(socket);
         let mut ports = session.ports();
