@@ -343,7 +343,7 @@ fn any_region_request(port: PortId, input: &mut Unstructured<'_>) -> Result<Requ
         }
         1 => {
             let (succeeds, version) = (input.arbitrary()?, input.int_in_range(0..=3)?);
-            Request::OfferShared { port, succeeds, version }
+            Request::OfferShared { port, succeeds, version, brought: input.arbitrary()? }
         }
         _ => {
             let region = any_text(input)?.to_owned();

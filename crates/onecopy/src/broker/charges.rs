@@ -88,6 +88,12 @@ impl Broker {
         Ok(self.quota.charge_growth(peer, port, amounts, SegmentSet::EMPTY)?)
     }
 
+    /// Whether memory that this port gave to a region is counted.
+    #[cfg(test)]
+    pub(crate) fn counts_offered(&self, port: PortId) -> bool {
+        self.quota.counts_offered(port)
+    }
+
     /// One packet of an announcement, until it is complete.
     pub(super) fn charge_announcement(
         &self,

@@ -79,3 +79,4 @@ pub(crate) use process::{Process, pid_namespace};
 pub(crate) use roll::{Roll, is_counted, position_of_note};
 pub(crate) use socket_watch::SocketWatch;
 pub use topics::Descriptor;
+pub(crate) use topics::is_same_file;

@@ -396,6 +396,13 @@ impl Quota {
         }
     }
 
+    /// Whether memory that this port gave to a region is counted.
+    #[cfg(test)]
+    pub(super) fn counts_offered(&self, port: PortId) -> bool {
+        let charges = self.peers.values().filter_map(|record| record.ports.get(&port));
+        charges.into_iter().any(|charges| charges.offered.is_some())
+    }
+
     /// Counts what stays while nobody has it open, to the user who wants that.
     pub(super) fn keep_alive(&mut self, peer: PeerId, kept: &Kept) -> Result<(), Exceeded> {
         let Some(record) = self.peers.get(&peer) else { return Ok(()) };

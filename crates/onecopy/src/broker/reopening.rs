@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::account::Charge;
 use super::datasets::Part;
 use super::peers::PeerId;
-use super::protocol::{Address, OpenError, Refusal, Request, Role, SegmentSet};
+use super::protocol::{Address, OpenError, PortId, Refusal, Request, Role, SegmentSet};
 use super::quota::Kept;
 use super::state::Broker;
 use super::topics::{Descriptor, Key, NewPublisher};
+use crate::payload_type::PayloadType;
 
 impl Broker {
     /// Opens one port of a returning node. What has to wait for the others is put into `later`.
@@ -74,17 +75,13 @@ impl Broker {
                 self.quota.keep(peer, port, charge, topic);
             }
             (Request::OpenShared { port, region, payload, seat: Some(seat) }, _) => {
-                let charge = self.charge_participant(peer, &region, None).map_err(refusal)?;
-                let seat = onecopy_memory::region::Seat::from_bits(seat);
-                let is_single = self.topics.has(&Key::Region(region.as_str().into()));
-                let is_other = self.shared.has_other_payload(&region, payload.as_ref());
-                if is_single
-                    || is_other
-                    || !seat.is_some_and(|seat| self.shared.reseat(port, &region, payload, seat))
-                {
-                    return Err(superseded(&region));
-                }
-                self.quota.keep(peer, port, charge, topic);
+                self.rejoin_shared(peer, port, (&region, payload, seat), topic)?;
+            }
+            // Whoever says so has it counted. Who does not is believed as well: others have it open just so.
+            (request @ Request::OfferShared { port, brought: true, .. }, Some(memory)) => {
+                let charge = self.charge_offered(peer, port, &memory)?;
+                self.quota.keep_offered(peer, port, charge);
+                later.push((request, Some(memory)));
             }
             (request @ Request::ReopenDataset { .. }, memory) => {
                 self.rejoin_dataset(peer, &request, memory.as_ref(), topic)?;
@@ -98,6 +95,26 @@ impl Broker {
             }
             (request, descriptor) => later.push((request, descriptor)),
         }
+        Ok(())
+    }
+
+    /// A participant of a region that several write.
+    fn rejoin_shared(
+        &mut self,
+        peer: PeerId,
+        port: PortId,
+        (region, payload, seat): (&str, Option<PayloadType>, u32),
+        topic: Option<Arc<Charge>>,
+    ) -> Result<(), Refusal> {
+        let charge = self.charge_participant(peer, region, None).map_err(refusal)?;
+        let seat = onecopy_memory::region::Seat::from_bits(seat);
+        let is_single = self.topics.has(&Key::Region(region.into()));
+        let is_other = self.shared.has_other_payload(region, payload.as_ref());
+        if is_single || is_other || !seat.is_some_and(|seat| self.shared.reseat(port, region, payload, seat))
+        {
+            return Err(superseded(region));
+        }
+        self.quota.keep(peer, port, charge, topic);
         Ok(())
     }
 

@@ -122,6 +122,8 @@ pub enum Request {
         /// In an announcement, the version of its value: of several memories the one with the latest goes on. 0 for one
         /// that no broker has confirmed.
         version: u64,
+        /// In an announcement: I am the one who brought it, so it counts as mine. Always so otherwise.
+        brought: bool,
     },
     /// In an announcement: the memory that I read a region from, in case that its writer does not come back. With that
     /// memory as descriptor.

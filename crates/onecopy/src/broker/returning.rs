@@ -349,8 +349,11 @@ impl Broker {
         outbox: &mut Outbox,
     ) {
         match (request, descriptor) {
-            (Request::OfferShared { port, version, .. }, Some(memory)) => {
-                self.shared.offer_again(port, version, memory, outbox);
+            (Request::OfferShared { port, version, brought, .. }, Some(memory)) => {
+                let is_the_regions = self.shared.offer_again(port, version, memory, outbox);
+                if brought && !is_the_regions {
+                    self.quota.keep_offered(peer, port, None);
+                }
             }
             // It becomes what everybody reads, so it must come from somebody who could have written it.
             (Request::Remembered { subscriber, version }, Some(memory))

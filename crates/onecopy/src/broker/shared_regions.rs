@@ -8,7 +8,7 @@ use std::sync::Arc;
 use onecopy_memory::region::Seat;
 
 use super::protocol::{Event, NodeId, OpenError, PortId};
-use super::topics::{Descriptor, Outbox, PidOf};
+use super::topics::{Descriptor, Outbox, PidOf, is_same_file};
 use crate::limits::INCARNATIONS_SKIPPED;
 use crate::payload_type::PayloadType;
 
@@ -194,19 +194,22 @@ impl SharedRegions {
         region.take_memory(memory, u64::MAX, outbox);
     }
 
-    /// A memory that somebody comes back with: it goes on if its value is the latest that there is.
+    /// A memory that somebody comes back with: it goes on if its value is the latest that there is. Whether it
+    /// is the region's now.
     pub(super) fn offer_again(
         &mut self,
         port: PortId,
         version: u64,
         memory: Descriptor,
         outbox: &mut Outbox,
-    ) {
-        let Some(name) = self.by_port.get(&port) else { return };
-        let Some(region) = self.by_name.get_mut(name) else { return };
+    ) -> bool {
+        let Some(name) = self.by_port.get(&port) else { return false };
+        let Some(region) = self.by_name.get_mut(name) else { return false };
         if region.memory.is_none() || version > region.memory_version {
             region.take_memory(memory, version, outbox);
+            return true;
         }
+        region.memory.as_ref().is_some_and(|known| is_same_file(known, &memory))
     }
 
     /// Ends a port, and its region with the last one; a port that takes part in none is none of ours.

@@ -8,12 +8,20 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::fs::fstat;
+
 use super::links::Link;
 use super::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Route};
 use crate::payload_type::PayloadType;
 
 /// A descriptor that the broker keeps for those who join later, or that waits to be sent.
 pub type Descriptor = Arc<OwnedFd>;
+
+/// Whether both are of the same memory.
+pub(crate) fn is_same_file(one: &Descriptor, other: &Descriptor) -> bool {
+    let identity = |file: &Descriptor| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    Arc::ptr_eq(one, other) || identity(one).is_some_and(|one| identity(other) == Some(one))
+}
 
 /// What is to be told to nodes, in order.
 #[derive(Debug, Default)]

@@ -333,8 +333,8 @@ impl NodeHandle {
         region: &SharedRegion,
         succeeds: bool,
     ) -> Result<(), OpenError> {
-        let request = Request::OfferShared { port, succeeds, version: 0 };
-        let note = |ledger: &mut Ledger| ledger.share(port, region.share_descriptor(), succeeds);
+        let request = Request::OfferShared { port, succeeds, version: 0, brought: true };
+        let note = |ledger: &mut Ledger| ledger.offer_shared(port, region.share_descriptor(), succeeds);
         Ok(self.session.conversation.say(note, &request, Some(region.descriptor()))?)
     }
 

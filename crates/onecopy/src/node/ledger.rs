@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::broker::Descriptor;
 use crate::broker::protocol::{Address, NodeId, PortId, Request, Route, SegmentSet, Tie};
+use crate::broker::{Descriptor, is_same_file};
 
 /// What one node has open. Its user's threads and its control thread keep it together.
 #[derive(Debug, Default)]
@@ -86,6 +86,8 @@ struct Memory {
     descriptor: Descriptor,
     /// A broker has passed it on, or it is meant to succeed what there is.
     is_confirmed: bool,
+    /// We brought it.
+    is_own: bool,
 }
 
 /// What a subscriber is to do with a publisher that it is shown.
@@ -284,14 +286,29 @@ impl Ledger {
         }
     }
 
-    /// The memory of a shared region: from the broker or to succeed another, or else offered by us, in case
-    /// there is none.
-    pub(crate) fn share(&mut self, port: PortId, descriptor: Descriptor, is_confirmed: bool) {
+    /// We bring memory for a shared region: to succeed what there is, or else in case there is none.
+    pub(crate) fn offer_shared(&mut self, port: PortId, descriptor: Descriptor, succeeds: bool) {
         if let Some(participant) = self.participants.get_mut(&port)
-            && (is_confirmed || participant.memory.is_none())
+            && (succeeds || participant.memory.is_none())
         {
-            participant.memory = Some(Memory { descriptor, is_confirmed });
+            participant.memory = Some(Memory { descriptor, is_confirmed: succeeds, is_own: true });
         }
+    }
+
+    /// The memory of a shared region, as the broker tells; it may be what we brought.
+    pub(crate) fn take_shared(&mut self, port: PortId, descriptor: Descriptor) {
+        if let Some(participant) = self.participants.get_mut(&port) {
+            let brought = participant.memory.as_ref().filter(|memory| memory.is_own);
+            let is_own = brought.is_some_and(|memory| is_same_file(&memory.descriptor, &descriptor));
+            participant.memory = Some(Memory { descriptor, is_confirmed: true, is_own });
+        }
+    }
+
+    /// Whether we brought the memory that the region of this port has.
+    #[cfg(test)]
+    pub(crate) fn has_brought(&self, port: PortId) -> bool {
+        let memory = self.participants.get(&port).and_then(|participant| participant.memory.as_ref());
+        memory.is_some_and(|memory| memory.is_own)
     }
 
     /// The broker keeps the region or the dataset that a port has open, or does not any more.
@@ -385,11 +402,11 @@ impl Participant {
         for (other, (seat, pid)) in &self.living {
             letters.push(knowledge.tied(Tie::Seat { port, other: *other, seat: *seat }, *pid));
         }
-        if let Some(Memory { descriptor, is_confirmed }) =
+        if let Some(Memory { descriptor, is_confirmed, is_own }) =
             self.memory.as_ref().filter(|_| self.seat.is_some())
         {
             let version = if *is_confirmed { (knowledge.version_of)(descriptor) } else { 0 };
-            let request = Request::OfferShared { port, succeeds: false, version };
+            let request = Request::OfferShared { port, succeeds: false, version, brought: *is_own };
             letters.push((request, Some(Descriptor::clone(descriptor))));
         }
         if let (true, Request::OpenShared { region, .. }) = (self.is_kept, &self.opening) {

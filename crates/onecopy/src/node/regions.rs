@@ -65,7 +65,7 @@ pub(super) fn take_seat(session: &Session, port: PortId, seated: Option<Seated>)
 /// The memory of a region that several write.
 pub(super) fn take_shared_memory(session: &Session, port: PortId, memory: OwnedFd) {
     match memory.try_clone() {
-        Ok(kept) => session.conversation.ledger().share(port, Arc::new(kept), true),
+        Ok(kept) => session.conversation.ledger().take_shared(port, Arc::new(kept)),
         Err(error) => tracing::warn!(%port, %error, "a region's memory can't be handed to another broker"),
     }
     if let Some(shared) = session.ports().shared.get(&port) {

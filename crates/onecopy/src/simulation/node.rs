@@ -188,8 +188,8 @@ impl Node {
     pub(super) fn resize(&mut self, port: PortId, memory: &Descriptor) {
         let Some(record) = self.ports.get_mut(&port) else { return };
         record.memory = Some(Descriptor::clone(memory));
-        self.ledger.share(port, Descriptor::clone(memory), true);
-        let request = Request::OfferShared { port, succeeds: true, version: 0 };
+        self.ledger.offer_shared(port, Descriptor::clone(memory), true);
+        let request = Request::OfferShared { port, succeeds: true, version: 0, brought: true };
         self.say(request, Some(Descriptor::clone(memory)));
     }
 
@@ -259,13 +259,13 @@ impl Node {
                     (port.seat, port.opened, port.settled) = (Some(seat), true, true);
                 });
                 if !has_memory && self.ports.contains_key(&port) {
-                    self.ledger.share(port, Descriptor::clone(spare), false);
-                    let request = Request::OfferShared { port, succeeds: false, version: 0 };
+                    self.ledger.offer_shared(port, Descriptor::clone(spare), false);
+                    let request = Request::OfferShared { port, succeeds: false, version: 0, brought: true };
                     self.say(request, Some(Descriptor::clone(spare)));
                 }
             }
             (Event::SharedMemory { port }, Some(memory)) => {
-                self.ledger.share(port, Descriptor::clone(&memory), true);
+                self.ledger.take_shared(port, Descriptor::clone(&memory));
                 self.with(port, |port| port.memory = Some(memory));
             }
             (Event::SeatTaken { port, other, seat, pid }, _) => {

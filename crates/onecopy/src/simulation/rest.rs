@@ -147,5 +147,14 @@ impl World {
             record.living.iter().map(|(seat, other)| (*seat, *other)).collect();
         assert_eq!(known, others, "whom {port} knows");
         assert!(self.is_current(port), "{port} writes an old memory");
+        let brings = |port: PortId| self.there().any(|node| node.ledger.has_brought(port));
+        if brings(port) {
+            let twice = self
+                .open_ports()
+                .find(|(other, found)| *other != port && found.kind == record.kind && brings(*other));
+            assert_eq!(twice.map(|(other, _)| other), None, "who brought the same memory as {port}");
+            let role = self.role.as_ref().expect("whoever is there has a broker");
+            assert!(role.broker.counts_offered(port), "what {port} brought counts for nobody");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! What there is, and the steps that may happen.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::dice::Dice;
 use super::node::{Kind, Line, Node};
@@ -34,7 +34,6 @@ pub(super) struct World {
     next_node: u64,
     /// Memory, with the version of its value.
     pub(super) memories: Vec<(Descriptor, u64)>,
-    file: OwnedFd,
     is_told: bool,
     /// A broker has stopped waiting for somebody: that one may find its things taken.
     pub(super) gave_up_waiting: bool,
@@ -42,12 +41,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, is_told: bool) -> Self {
-        let file = File::open("/dev/null").expect("every system has it").into();
         let (nodes, memories) = (Vec::new(), Vec::new());
         let dice = Dice::new(seed);
         let (role, terms, next_node, gave_up_waiting) = (None, 0, 0, false);
-        let mut world =
-            Self { dice, nodes, role, terms, next_node, memories, file, is_told, gave_up_waiting };
+        let mut world = Self { dice, nodes, role, terms, next_node, memories, is_told, gave_up_waiting };
         for _ in 0..NODES {
             world.add_node();
         }
@@ -68,7 +65,8 @@ impl World {
 
     /// Memory whose value is the latest there is.
     pub(super) fn new_memory(&mut self) -> Descriptor {
-        let memory = Arc::new(self.file.try_clone().expect("few files are open"));
+        let memory = memfd_create("simulated", MemfdFlags::CLOEXEC).expect("few files are open");
+        let memory = Arc::new(memory);
         self.memories.push((Arc::clone(&memory), self.memories.len() as u64 + 1));
         memory
     }

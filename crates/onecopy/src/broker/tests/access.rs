@@ -139,7 +139,7 @@ fn memory_is_shown_only_to_those_who_could_open_it() {
     let open_shared =
         Request::OpenShared { port: port(owner, 3), region: "open/s".to_owned(), payload: None, seat: None };
     ask(&mut broker, 1, open_shared, None);
-    let offer = Request::OfferShared { port: port(owner, 3), succeeds: false, version: 0 };
+    let offer = Request::OfferShared { port: port(owner, 3), succeeds: false, version: 0, brought: true };
     ask(&mut broker, 1, offer, Some(&ring));
     let question = Request::Inspect { request: 1, topic: None, rings: true };
     let told = ask(&mut broker, 2, question.clone(), None);

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use onecopy_memory::region::Seat;
+
 use super::samples::memory_of;
 use crate::broker::protocol::{
-    Address, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource, SegmentSet,
+    Address, BrokerId, Delivery, Event, NodeId, OpenError, PortId, Refusal, Request, Resource, SegmentSet,
 };
 use crate::broker::state::{Broker, Output};
 use crate::broker::transport::Credentials;
@@ -25,6 +27,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::after(None)
+    }
+
+    /// Both come back from that broker, and have not announced anything yet.
+    fn after(returns_from: Option<BrokerId>) -> Self {
         let rules = "[admit]\nusers = [2000]\n[[allow]]\nrights = [\"publish\", \"write\"]\nnames = [\"**\"]\n\
                      [[quota]]\nusers = [2000]\nmemory = 1000\n";
         let config = Config::parse("lab.toml".as_ref(), rules, &Accounts::default()).unwrap();
@@ -33,7 +40,7 @@ impl Stage {
         let [owner, guest] = [(1, OWNER), (2, GUEST)].map(|(peer, uid)| {
             broker.connect(PeerId(peer), Credentials { pid: 100 + peer as u32, uid });
             let node = NodeId::of_user(uid).unwrap();
-            let hello = Request::Hello { node, name: "node".to_owned(), returns_from: None };
+            let hello = Request::Hello { node, name: "node".to_owned(), returns_from };
             broker.handle_request(PeerId(peer), hello, None);
             node
         });
@@ -170,7 +177,7 @@ fn a_shared_regions_memory_counts_for_who_brought_it() {
         let told = stage.ask(port.node, open, None);
         assert!(matches!(told.last(), Some(Event::Seated { .. })), "{told:?}");
     }
-    let offer = |port, succeeds| Request::OfferShared { port, succeeds, version: 0 };
+    let offer = |port, succeeds| Request::OfferShared { port, succeeds, version: 0, brought: true };
     assert!(stage.reserve(guest, QUOTA + 1, 0).is_some());
     assert_eq!(stage.reserve(guest, 600, 0), None);
     let told = stage.ask(stage.owner, offer(own, false), Some(memory_of(600)));
@@ -185,4 +192,53 @@ fn a_shared_regions_memory_counts_for_who_brought_it() {
     assert!(stage.reserve(guest, 1, 0).is_some());
     let told = stage.ask(stage.owner, offer(own, true), Some(memory_of(10 * QUOTA)));
     assert_eq!(told, [Event::SharedMemory { port: own }]);
+}
+
+/// Comes back as a participant of the region `r`, with its memory.
+fn announce(
+    stage: &mut Stage,
+    port: PortId,
+    (version, brought): (u64, bool),
+    memory: &Descriptor,
+) -> Vec<Event> {
+    let payload = Some(PayloadType::value::<u64>());
+    let line = if port.node == stage.owner { 1 } else { 2 };
+    let seat = Some(Seat::new(line, 1).unwrap().to_bits());
+    let mut told =
+        stage.ask(port.node, Request::OpenShared { port, region: "r".to_owned(), payload, seat }, None);
+    let offer = Request::OfferShared { port, succeeds: false, version, brought };
+    told.extend(stage.ask(port.node, offer, Some(Arc::clone(memory))));
+    told.extend(stage.ask(port.node, Request::Announced, None));
+    told
+}
+
+#[test]
+fn what_somebody_brought_counts_at_the_next_broker_too() {
+    let mut stage = Stage::after(Some(BrokerId(9)));
+    let [own, guest] = [port(stage.owner, 1), port(stage.guest, 1)];
+    let memory = memory_of(600);
+    // Somebody else may come back with it first.
+    announce(&mut stage, own, (3, false), &memory);
+    announce(&mut stage, guest, (3, true), &memory);
+    assert!(stage.reserve(guest, 401, 0).is_some());
+    assert_eq!(stage.reserve(guest, 400, 0), None);
+    stage.ask(stage.guest, Request::Close { port: guest }, None);
+    stage.publish(port(stage.guest, 2), QUOTA);
+}
+
+#[test]
+fn what_is_not_the_regions_memory_after_all_does_not_count() {
+    let mut stage = Stage::after(Some(BrokerId(9)));
+    let [own, guest] = [port(stage.owner, 1), port(stage.guest, 1)];
+    announce(&mut stage, own, (3, true), &memory_of(10 * QUOTA));
+    announce(&mut stage, guest, (0, true), &memory_of(600));
+    assert_eq!(stage.reserve(guest, QUOTA, 0), None);
+}
+
+#[test]
+fn who_comes_back_having_brought_more_than_it_may_is_refused() {
+    let mut stage = Stage::after(Some(BrokerId(9)));
+    let guest = port(stage.guest, 1);
+    let told = announce(&mut stage, guest, (3, true), &memory_of(QUOTA + 1));
+    assert!(matches!(told.last(), Some(Event::Refused { reason: Refusal::OverUserQuota(_) })), "{told:?}");
 }

@@ -128,11 +128,11 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
             is_there
         }),
         (port(), any::<u64>()).prop_map(|(subscriber, version)| Request::Remembered { subscriber, version }),
-        (port(), any::<bool>(), any::<u64>()).prop_map(|(port, succeeds, version)| Request::OfferShared {
-            port,
-            succeeds,
-            version
-        }),
+        (port(), any::<bool>(), any::<u64>(), any::<bool>()).prop_map(
+            |(port, succeeds, version, brought)| {
+                Request::OfferShared { port, succeeds, version, brought }
+            }
+        ),
         (port(), topic(), option::of(payload()), option::of(any::<u32>()))
             .prop_map(|(port, region, payload, seat)| Request::OpenShared { port, region, payload, seat }),
         Just(Request::Announced),
@@ -236,6 +236,7 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         (any::<u32>(), any::<u64>(), any::<bool>()).prop_map(|(broker_pid, pid_namespace, limited)| {
             Event::Welcome { broker_pid, broker: BrokerId(!pid_namespace), pid_namespace, limited }
         }),
+        any::<u32>().prop_map(|broker_pid| Event::Ended { broker_pid }),
         (any::<u32>(), option::of(open_error()))
             .prop_map(|(request, refused)| Event::Reserved { request, refused }),
         refusal().prop_map(|reason| Event::Refused { reason }),
