@@ -72,6 +72,10 @@ pub const DIRECTORY_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
 /// closes its files one after the other, within milliseconds once it gets the processor.
 pub const DYING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long it sleeps at first before it looks again, which is about what a process takes to close its files. It
+/// doubles each time, up to [`REJOIN_DELAY_MIN`].
+pub const DYING_NAP_MIN: Duration = Duration::from_micros(50);
+
 /// Packets that the broker keeps for a peer that does not read them, before it lets go of that peer.
 ///
 /// The largest burst that a healthy peer meets is the death of a node with which it shares many routes: one packet a

@@ -2,10 +2,11 @@
 //! which nodes are counted. That takes the file open for writing, which is the owner's right only; guests
 //! have it open for reading, so what they lock there, if they mean harm, can be told from a broker.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use onecopy_memory::range_lock::{BYTES_END, Holder, holder_of, lock_byte_alone, unlock_byte};
+use rustix::io::fcntl_dupfd_cloexec;
 
 /// The byte.
 const BROKER: u64 = BYTES_END - 1;
@@ -53,6 +54,28 @@ impl BrokerLock {
     /// The locked file, to pass on: the lock belongs to the file as it is open, so it is never free in between.
     pub(super) fn share(&self) -> Option<Arc<OwnedFd>> {
         self.file.clone()
+    }
+
+    /// Has the lock end before `listener` is closed when this process is killed, so that whoever finds nobody
+    /// listening finds the lock free. The kernel goes through the files of a dying process from the lowest number on, and
+    /// does what it takes to close each in the reverse order. That it does is not promised: so nobody may rely on it.
+    pub(super) fn end_before(self, listener: &OwnedFd) -> Self {
+        let above = listener.as_raw_fd().saturating_add(1);
+        let is_above = self.file.as_ref().is_none_or(|file| file.as_raw_fd() >= above);
+        let moved = self.file.as_ref().filter(|_| !is_above).map(|file| fcntl_dupfd_cloexec(file, above));
+        match moved {
+            // The lock belongs to the open file, whatever its number.
+            Some(Ok(file)) => {
+                let mut lock = self;
+                lock.file = Some(Arc::new(file));
+                lock
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "whoever follows a killed broker may have to wait for its lock");
+                self
+            }
+            None => self,
+        }
     }
 
     /// Lets go of the file, which somebody else has locked now.

@@ -1,6 +1,8 @@
 //! A connection to the broker of an instance, if one is there. Whoever else may listen is told from it here:
 //! an orphan of a process that was killed, and another user.
 
+use std::time::Duration;
+
 use rustix::event::Timespec;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -9,7 +11,7 @@ use super::Instance;
 use super::error::InstanceError;
 use crate::broker::Process;
 use crate::broker::transport::PacketSocket;
-use crate::limits::{HANDSHAKE_TIMEOUT, REJOIN_DELAY_MIN};
+use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// What came of an attempt to connect.
 pub(super) enum Attempt {
@@ -74,9 +76,9 @@ impl Instance {
         Ok(Attempt::Connected(socket))
     }
 
-    /// Nobody tells when there is another broker: a guest can't so much as watch the directory.
-    pub(super) fn pause(&self) -> Result<(), InstanceError> {
-        let nothing = rustix::event::poll(&mut [], Timespec::try_from(REJOIN_DELAY_MIN).ok().as_ref());
+    /// Lets some time pass, where nobody tells what is waited for.
+    pub(super) fn pause(&self, time: Duration) -> Result<(), InstanceError> {
+        let nothing = rustix::event::poll(&mut [], Timespec::try_from(time).ok().as_ref());
         match nothing {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(source) => Err(self.failed("wait for the broker of", source)),

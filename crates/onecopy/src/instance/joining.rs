@@ -12,7 +12,9 @@ use super::serving::Found;
 use crate::broker::protocol::{BrokerId, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::PacketSocket;
-use crate::limits::{GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCESSION_TIMEOUT};
+use crate::limits::{
+    GATHERING_NICE, HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, REJOIN_DELAY_MIN, SUCCESSION_TIMEOUT,
+};
 
 /// A node that the broker knows.
 ///
@@ -101,7 +103,7 @@ impl Instance {
         loop {
             match self.connect_or_serve() {
                 Err(InstanceError::NoBroker { .. }) if Instant::now() < deadline => {
-                    self.pause()?;
+                    self.pause(REJOIN_DELAY_MIN)?;
                 }
                 found => return found,
             }

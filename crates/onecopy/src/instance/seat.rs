@@ -20,7 +20,7 @@ use crate::broker::SocketWatch;
 use crate::broker::server::Place;
 use crate::broker::transport::PacketSocket;
 use crate::config::Config;
-use crate::limits::{DIRECTORY_TIMEOUT, DYING_TIMEOUT, LISTEN_BACKLOG};
+use crate::limits::{DIRECTORY_TIMEOUT, DYING_NAP_MIN, DYING_TIMEOUT, LISTEN_BACKLOG, REJOIN_DELAY_MIN};
 
 /// The place of an instance's broker: its lock and its listening socket.
 ///
@@ -123,6 +123,7 @@ impl Seat {
         let failed = |source: Errno| instance.failed("listen on", source);
         let directory = instance.open_directory()?.ok_or(Errno::NOENT).map_err(failed)?;
         let socket_identity = identity(instance, &directory).map_err(failed)?;
+        let lock = lock.end_before(&listener);
         let config = instance.current_config();
         // One that somebody else has made is theirs to open.
         if is_ours {
@@ -157,6 +158,7 @@ impl Seat {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+        let lock = lock.end_before(&listener);
         bind(&listener, &instance.address()?).map_err(failed)?;
         // Before anybody is waited for: guests may not connect until then, and would take that for an answer.
         let config = instance.current_config();
@@ -240,15 +242,17 @@ fn claim(
     let failed = |source: Errno| instance.failed("open the lock of", source);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let deadline = Instant::now() + DYING_TIMEOUT;
-    let mut replaced = None;
+    let (mut nap, mut replaced) = (DYING_NAP_MIN, None);
     loop {
         let name = instance.lock_name();
         let file = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         match BrokerLock::try_take(file).map_err(|source| instance.failed("lock", source))? {
             Claim::Taken(lock) => return Ok((lock, replaced)),
-            // A process that was killed closes its files one after the other, and this one perhaps last.
+            // A process that was killed closes its files one after the other, and this one perhaps last. The kernel wakes
+            // whoever waits for the lock, but knows no end to that wait.
             Claim::Broker if !is_orphaned && Instant::now() < deadline => {
-                std::thread::yield_now();
+                instance.pause(nap)?;
+                nap = (nap * 2).min(REJOIN_DELAY_MIN);
                 continue;
             }
             Claim::Broker if !is_orphaned => return Err(instance.socket_removed()),

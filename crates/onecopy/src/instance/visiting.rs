@@ -14,7 +14,7 @@ use super::presence::Presence;
 use crate::broker::Roll;
 use crate::broker::protocol::{NodeId, Request};
 use crate::broker::transport::PacketSocket;
-use crate::limits::{HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, SUCCESSION_TIMEOUT};
+use crate::limits::{HANDSHAKE_ATTEMPTS, HANDSHAKE_TIMEOUT, REJOIN_DELAY_MIN, SUCCESSION_TIMEOUT};
 
 /// Who is there where no broker is.
 enum Inhabitants {
@@ -54,7 +54,7 @@ impl Instance {
             if !std::mem::replace(&mut has_told, true) {
                 tracing::debug!(instance = self.name(), "waits for the next broker");
             }
-            self.pause()?;
+            self.pause(REJOIN_DELAY_MIN)?;
         }
     }
 
