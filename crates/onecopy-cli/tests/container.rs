@@ -1,19 +1,46 @@
-//! A program in a container: its own processes, mounts, network and IPC, and nothing of the host but the directory of
-//! the instance. Only root can make one here (`ONECOPY_TEST_ONE_USER=1` leaves it out).
+//! Programs in containers: each with its own processes, mounts, network and IPC, and nothing of the host but the directory
+//! of the instance. Only root can make one here (`ONECOPY_TEST_ONE_USER=1` leaves it out).
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod common;
 
-use common::{World, json, text};
+use std::process::{Command, Stdio};
+
+use common::{Running, World, json, text};
 use rustix::process::Signal;
 
-/// Runs the command in a container whose only way out is the instance's directory.
-fn in_container(world: &World, script: &str) -> std::process::Output {
-    let root = world.path().join("root");
+/// What a container has of its own.
+const NAME_SPACES: [&str; 5] = ["--mount", "--pid", "--ipc", "--net", "--uts"];
+
+/// Whether containers can be made here. Whoever may not make one is told so, and nothing is tried.
+fn has_containers() -> bool {
+    if std::env::var_os("ONECOPY_TEST_ONE_USER").is_some() {
+        println!("left out, as ONECOPY_TEST_ONE_USER is set: this test makes containers");
+        return false;
+    }
+    let tried = Command::new("unshare").args(NAME_SPACES).args(["--fork", "true"]).output();
+    match tried {
+        Ok(tried) if tried.status.success() => true,
+        Ok(tried) => {
+            let said = text(&tried.stderr).trim();
+            println!("left out: this process may not have name spaces of its own ({said}); root may");
+            false
+        }
+        Err(error) => {
+            println!("left out: there is no `unshare` here ({error})");
+            false
+        }
+    }
+}
+
+/// A shell in a container of that name, whose only way out is the instance's directory.
+fn container(world: &World, name: &str, script: &str) -> Command {
+    let root = world.path().join(name);
     for folder in ["run", "bin", "lib", "lib64", "usr", "proc", "program"] {
         std::fs::create_dir_all(root.join(folder)).unwrap();
     }
+    std::fs::create_dir_all(world.runtime_directory()).unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_onecopy")).parent().unwrap();
     let (root, run, program) = (root.display(), world.runtime_directory(), program.display());
     let run = run.display();
@@ -27,13 +54,20 @@ fn in_container(world: &World, script: &str) -> std::process::Output {
          mount -t proc proc {root}/proc
          exec chroot {root} /bin/sh -c '{script}'"
     );
-    let arguments = ["--mount", "--pid", "--ipc", "--net", "--uts", "--fork", "sh", "-c", &set_up];
-    std::process::Command::new("unshare").args(arguments).env("ONECOPY_RUNTIME_DIR", "/run").output().unwrap()
+    let mut command = Command::new("unshare");
+    command.args(NAME_SPACES).args(["--kill-child", "--fork", "sh", "-c", &set_up]);
+    command.env("ONECOPY_RUNTIME_DIR", "/run").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn in_container(world: &World, script: &str) -> std::process::Output {
+    container(world, "root", script).output().unwrap()
 }
 
 #[test]
 fn a_program_in_a_container_takes_part() {
-    if std::env::var_os("ONECOPY_TEST_ONE_USER").is_some() {
+    if !has_containers() {
         return;
     }
     let world = World::new();
@@ -52,4 +86,22 @@ fn a_program_in_a_container_takes_part() {
     assert!(is_seen, "{nodes}; {}", text(&output.stderr));
     broker.signal(Signal::TERM);
     assert_eq!(broker.finish().0, Some(0));
+}
+
+/// Neither has a number in the other's eyes, and one of them is the broker.
+#[test]
+fn two_containers_meet_without_anything_on_the_host() {
+    if !has_containers() {
+        return;
+    }
+    let world = World::new();
+    let subscribe = "/program/onecopy --log info topic sub camera --count 2";
+    let mut receiver = container(&world, "receiver", subscribe);
+    let receiver = Running::after(receiver.spawn().unwrap(), "subscribed");
+    let publish = "printf \"one\\ntwo\\n\" | /program/onecopy topic pub camera";
+    let sent = container(&world, "sender", publish).output().unwrap();
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let (code, output, said) = receiver.finish();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(text(&output), "one\ntwo\n");
 }

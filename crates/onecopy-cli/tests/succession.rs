@@ -4,9 +4,6 @@
 
 mod common;
 
-use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
-
 use common::{Running, World, json, text};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -128,67 +125,6 @@ fn who_stops_a_broker_learns_who_still_uses_it() {
     let refused = world.run(&["stop"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("inside process"), "{}", text(&refused.stderr));
-}
-
-#[test]
-fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
-    let world = World::new();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut command = world.command(&["serve"]);
-    let broker = Running::after(command.env("NOTIFY_SOCKET", &path).spawn().unwrap(), "serves at");
-    let hear = || {
-        let mut said = [0; 64];
-        let length = socket.recv(&mut said).unwrap();
-        String::from_utf8_lossy(&said[..length]).into_owned()
-    };
-    assert_eq!(hear(), "READY=1");
-    broker.signal(Signal::TERM);
-    assert_eq!(hear(), "STOPPING=1");
-    assert_eq!(broker.finish().0, Some(0));
-}
-
-/// What systemd does for a socket unit: the program finds the listening socket as descriptor 3.
-#[test]
-fn a_socket_that_systemd_has_made_is_served_and_left() {
-    use std::os::fd::OwnedFd;
-    use std::process::Command;
-
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-
-    let world = World::new();
-    std::fs::create_dir_all(world.runtime_directory()).unwrap();
-    let path = world.runtime_directory().join("default.sock");
-    let kind = SocketType::SEQPACKET;
-    let listener: OwnedFd =
-        rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-    rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-    rustix::net::listen(&listener, 8).unwrap();
-    for is_stopped in [false, true] {
-        // The shell's number stays that of the program that it becomes.
-        let program = world.command(&["serve"]);
-        let mut command = Command::new("sh");
-        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve 3<&0 </dev/null"]);
-        command.arg(program.get_program());
-        for (name, value) in program.get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-        command.stdin(listener.try_clone().unwrap()).stdout(std::process::Stdio::piped());
-        let broker =
-            Running::after(command.stderr(std::process::Stdio::piped()).spawn().unwrap(), "serves at");
-        assert_eq!(broker_of(&world), u64::from(broker.id()));
-        if is_stopped {
-            // Not the process that made the socket, whose number the kernel tells.
-            let stopped = json(&world.run(&["stop", "--json"]));
-            assert_eq!(stopped["broker_pid"], broker.id());
-        } else {
-            broker.signal(Signal::TERM);
-        }
-        assert_eq!(broker.finish().0, Some(0));
-        assert!(path.exists(), "the socket is systemd's to remove");
-    }
 }
 
 /// Commands that only look, while no broker is there and processes are that will be it.
