@@ -28,6 +28,8 @@
 //! The life of a message: [`pool::Pool::allocate`] → [`ring::RingWriter::publish_chunk`] →
 //! [`ring::RingReader::receive`] → [`ring::HeldChunk`] dropped → [`ring::RingWriter::collect`] → the pool again.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod board;
 mod collapse;
 pub mod counted;

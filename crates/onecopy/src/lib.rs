@@ -39,6 +39,8 @@
 //! (`loan.rs`), publishes it in the ring (`onecopy_memory::ring`), from where a `subscriber.rs` receives it as a
 //! `message.rs`.
 #![forbid(unsafe_code)]
+// What there is to tell goes to `tracing`, and whoever uses the library decides what becomes of it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod any_publisher;
 #[cfg(feature = "tokio")]
