@@ -169,3 +169,20 @@ fn a_word_that_the_writer_waits_for() {
         let _kept = telling.join().expect("the client ends");
     });
 }
+
+/// One of the threads that share a writer gives a chunk back, and no reader knows.
+#[test]
+fn memory_given_back_at_this_end() {
+    model::check(2, || {
+        let mut writer = model::writer(0, true);
+        let _reader = model::attached(&mut writer, 0);
+        let wait = writer.expect_space().expect("a reader to wait for");
+        let sleeping = thread::spawn(move || {
+            wait.sleep(None);
+            assert!(wait.is_over());
+        });
+        writer.gave_memory_back();
+        sleeping.join().expect("it is woken");
+        writer.stop_expecting_space();
+    });
+}

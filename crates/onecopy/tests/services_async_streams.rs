@@ -370,6 +370,43 @@ async fn loans_of_a_stream_wait_and_keep_what_was_written() {
     in_time(sending).await.unwrap().unwrap();
 }
 
+/// They wait without the memory that was lent to them: it is for last answers as well.
+#[tokio::test]
+async fn first_items_that_wait_leave_memory_for_last_answers() {
+    const BUDGET_BYTES: usize = 4 << 20;
+    const ITEM_BYTES: usize = BUDGET_BYTES / 16;
+    let ends = ends::<[u8]>(BUDGET_BYTES);
+    let (mut pending, mut sending) = (Vec::new(), Vec::new());
+    for number in 0..20 {
+        let (items, request) = ends.call().await;
+        pending.push(items);
+        sending.push(tokio::spawn(async move {
+            let mut loan = request.loan_slice(ITEM_BYTES).await?;
+            loan.fill(number);
+            loan.send().await?;
+            request.finish().await
+        }));
+        tokio::task::yield_now().await;
+    }
+    assert!(sending.iter().any(|sending| !sending.is_finished()));
+    let (mut other, request) = ends.call().await;
+    request.get_ref().respond(&[7; BUDGET_BYTES / 4]).unwrap();
+    assert_eq!(in_time(other.recv()).await.unwrap().len(), BUDGET_BYTES / 4);
+    // Side by side: whichever item is the next to find room, somebody reads it.
+    let reading = pending.into_iter().enumerate().map(|(number, mut items)| {
+        tokio::spawn(async move {
+            let item = items.recv().await.unwrap();
+            assert!(item.len() == ITEM_BYTES && item.iter().all(|byte| usize::from(*byte) == number));
+        })
+    });
+    for reading in reading.collect::<Vec<_>>() {
+        in_time(reading).await.unwrap();
+    }
+    for sending in sending {
+        in_time(sending).await.unwrap().unwrap();
+    }
+}
+
 /// One of them waits on a futex, and stops first or last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_and_threads_wait_for_one_client() {

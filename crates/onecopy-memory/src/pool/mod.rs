@@ -142,6 +142,7 @@ pub struct Pool {
     may_grow: bool,
     recent: BTreeMap<usize, Vec<Chunk>>,
     recent_bytes: usize,
+    used_bytes: usize,
     ranges: FreeRanges,
 }
 
@@ -176,6 +177,7 @@ impl Pool {
             may_grow: true,
             recent: BTreeMap::new(),
             recent_bytes: 0,
+            used_bytes: 0,
             ranges: FreeRanges::default(),
         }
     }
@@ -188,6 +190,11 @@ impl Pool {
     /// Bytes of the segments it has.
     pub fn committed_bytes(&self) -> usize {
         self.committed_bytes
+    }
+
+    /// Bytes of the chunks that are in use: being written, or with readers.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
     }
 
     /// Number of segments that it has had: the index of the next one.
@@ -212,6 +219,7 @@ impl Pool {
         let class = size_class(length)?;
         let chunk = self.recent.get_mut(&class)?.pop()?;
         self.recent_bytes -= class;
+        self.used_bytes += class;
         Some(chunk)
     }
 
@@ -350,6 +358,7 @@ impl Pool {
 
     fn take(&mut self, length: usize) -> Option<Chunk> {
         let address = self.ranges.take(length)?;
+        self.used_bytes += length;
         Some(self.chunk(address, length))
     }
 
@@ -362,6 +371,8 @@ impl Pool {
         if !cfg!(loom) {
             let own = self.segments[chunk.address.segment as usize].as_ref();
             assert!(chunk.mapping.as_ref().zip(own).is_some_and(|(its, own)| Arc::ptr_eq(its, &own.mapping)));
+            // The chunks of a model come from no pool.
+            self.used_bytes -= chunk.capacity;
         }
         self.recent_bytes += chunk.capacity;
         self.recent.entry(chunk.capacity).or_default().push(chunk);

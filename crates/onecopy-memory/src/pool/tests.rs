@@ -60,6 +60,7 @@ fn check(pool: &Pool, live: &[Chunk]) {
     let total: usize = all.iter().map(|(_, length, _)| length).sum();
     let lines: usize = pool.segments.iter().flatten().map(PoolSegment::usable_bytes).sum();
     assert_eq!(total, lines, "every line is somewhere, once");
+    assert_eq!(pool.used_bytes(), live.iter().map(Chunk::capacity).sum::<usize>());
 }
 
 proptest! {

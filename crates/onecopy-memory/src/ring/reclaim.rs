@@ -88,8 +88,6 @@ struct Published {
 pub(super) struct Reclaim {
     outstanding: VecDeque<Published>,
     retired: Vec<Published>,
-    /// Bytes of the two.
-    bytes: usize,
     /// Some retired chunk was taken from readers that had not passed it.
     forced: bool,
     /// Chunks out at which readers are looked at again. Slow readers keep many out; looking at them for every message
@@ -103,7 +101,6 @@ pub(super) struct Reclaim {
 
 impl Reclaim {
     pub(super) fn published(&mut self, position: u64, count: u64, chunk: Chunk) {
-        self.bytes += chunk.capacity();
         self.outstanding.push_back(Published { position, count, chunk });
     }
 
@@ -193,11 +190,6 @@ impl RingWriter {
             Ok(Allocation::Grow(_)) => true,
             Err(BudgetExhausted { .. }) => false,
         }
-    }
-
-    /// Bytes of the chunks that are out with readers, as far as the writer has looked: [`Self::collect`] looks again.
-    pub fn bytes_out(&self) -> usize {
-        self.reclaim.bytes
     }
 
     /// Takes back every chunk that all readers have passed, that the history does not need and that nobody holds.
@@ -305,7 +297,7 @@ impl RingWriter {
 
     /// Gives retired chunks that nobody holds back to the pool.
     fn sweep(&mut self, pool: &mut Pool) {
-        let Reclaim { retired, forced, held, bytes, .. } = &mut self.reclaim;
+        let Reclaim { retired, forced, held, .. } = &mut self.reclaim;
         if retired.is_empty() {
             return;
         }
@@ -324,7 +316,6 @@ impl RingWriter {
         held.sort_unstable();
         for published in retired.extract_if(.., |published| held.binary_search(&published.position).is_err())
         {
-            *bytes -= published.chunk.capacity();
             pool.free(published.chunk);
         }
     }

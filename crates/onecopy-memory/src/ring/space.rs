@@ -106,6 +106,13 @@ impl RingWriter {
         }
     }
 
+    /// Has those who wait look again: memory was given back at this end, of which no reader tells.
+    pub fn gave_memory_back(&self) {
+        if self.expecting > 0 {
+            self.readers.changed.bump_and_wake();
+        }
+    }
+
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring
     /// about by reading or by dropping messages: room in the ring, chunks in the pool.
     pub fn wait_for_readers(

@@ -17,6 +17,10 @@ use crate::sender::Sender;
 pub(super) struct Answers {
     /// The last one was sent, or none is wanted.
     pub(super) are_over: bool,
+    /// They are several, some of them in chunks, as far as its server has shown.
+    are_chunks: bool,
+    /// Bytes of the chunks that are lent for answers, and not sent.
+    lent_bytes: usize,
     /// In a box of its own: most requests have one answer, and are moved about.
     stream: Option<Box<Window>>,
 }
@@ -33,35 +37,93 @@ struct Window {
     large_bytes: usize,
 }
 
-impl Answers {
-    pub(super) fn new(are_over: bool) -> Self {
-        Self { are_over, stream: None }
+/// Memory that an answer takes beside its slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnswerMemory {
+    /// Bytes of its chunk; 0 if it travels in its slot.
+    chunk_bytes: usize,
+    /// Of those, what is in use already.
+    lent_bytes: usize,
+}
+
+impl AnswerMemory {
+    pub(super) const SLOT: Self = Self::of_copy(0);
+
+    /// Of an answer that is about to be copied into a chunk of so many bytes.
+    pub(super) const fn of_copy(chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, lent_bytes: 0 }
     }
 
-    /// Whether the stream may have another answer, which takes a chunk of `chunk_bytes`, or a slot only (0).
+    /// Of an answer that was written in a chunk of so many bytes.
+    pub(super) const fn of_loan(chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, lent_bytes: chunk_bytes }
+    }
+}
+
+impl Answers {
+    pub(super) fn new(are_over: bool) -> Self {
+        Self { are_over, are_chunks: false, lent_bytes: 0, stream: None }
+    }
+
+    /// Whether the stream may have another answer.
     pub(super) fn has_room(
+        &mut self,
+        interest: Option<&Interest>,
+        sender: &mut Sender,
+        memory: AnswerMemory,
+    ) -> bool {
+        let budget_bytes = sender.pool.budget_bytes();
+        let AnswerMemory { chunk_bytes, lent_bytes } = memory;
+        if chunk_bytes > budget_bytes {
+            // It never has, whatever is taken: whoever looks for the memory says so.
+            return true;
+        }
+        self.are_chunks |= chunk_bytes > 0;
+        let others_bytes = self.lent_bytes - lent_bytes;
+        let is_in_window = match &mut self.stream {
+            None => Window::default().has_room(chunk_bytes, others_bytes, budget_bytes),
+            Some(window) => {
+                window.has_room(chunk_bytes, others_bytes, budget_bytes) || {
+                    window.look(interest);
+                    window.has_room(chunk_bytes, others_bytes, budget_bytes)
+                }
+            }
+        };
+        is_in_window && leaves_room(sender, memory)
+    }
+
+    /// Whether a chunk of `chunk_bytes` may be lent for an answer, or a slot (0). A call's first chunk may be
+    /// its last answer, which has all memory, whatever its server means to do with it; only one of several can
+    /// be that, and a stream of chunks may as well wait for its client to read what comes before the last.
+    pub(super) fn may_lend(
         &mut self,
         interest: Option<&Interest>,
         sender: &mut Sender,
         chunk_bytes: usize,
     ) -> bool {
-        let budget_bytes = sender.pool.budget_bytes();
-        if chunk_bytes > budget_bytes {
-            // It never has, whatever is taken: whoever looks for the memory says so.
-            return true;
-        }
-        let is_in_window = self.stream.as_mut().is_none_or(|window| {
-            window.has_room(chunk_bytes, budget_bytes) || {
-                window.look(interest);
-                window.has_room(chunk_bytes, budget_bytes)
-            }
-        });
-        is_in_window && leaves_room(sender, chunk_bytes)
+        let may_be_last = self.lent_bytes == 0 && !self.are_chunks;
+        chunk_bytes == 0 || may_be_last || self.has_room(interest, sender, AnswerMemory::of_copy(chunk_bytes))
     }
 
-    /// Another answer of the stream was sent.
-    pub(super) fn sent(&mut self, chunk_bytes: usize) {
-        self.stream.get_or_insert_default().sent(chunk_bytes);
+    /// A chunk of `chunk_bytes` was lent, or a slot (0).
+    pub(super) fn lent(&mut self, chunk_bytes: usize) {
+        self.lent_bytes += chunk_bytes;
+    }
+
+    /// It was given back.
+    pub(super) fn given_back(&mut self, chunk_bytes: usize) {
+        self.lent_bytes -= chunk_bytes;
+    }
+
+    /// An answer was sent: the last one, or another of a stream.
+    #[inline]
+    pub(super) fn sent(&mut self, memory: AnswerMemory, is_last: bool) {
+        self.lent_bytes -= memory.lent_bytes;
+        if is_last {
+            self.are_over = true;
+        } else {
+            self.stream.get_or_insert_default().sent(memory.chunk_bytes);
+        }
     }
 }
 
@@ -74,13 +136,14 @@ impl Window {
         self.sent += 1;
     }
 
-    fn has_room(&self, chunk_bytes: usize, budget_bytes: usize) -> bool {
+    /// Whether there is room for an answer in a chunk of `chunk_bytes`, beside others that are lent.
+    fn has_room(&self, chunk_bytes: usize, others_bytes: usize, budget_bytes: usize) -> bool {
         let is_large_in_window = || {
-            let bytes = self.large_bytes.saturating_add(chunk_bytes);
+            let bytes = self.large_bytes.saturating_add(others_bytes).saturating_add(chunk_bytes);
             self.large.len() < STREAM_CHUNKS_MAX && bytes <= budget_bytes / STREAM_BYTES_DIVISOR
         };
         self.sent - self.taken < STREAM_ANSWERS_MAX as u64
-            && (chunk_bytes == 0 || self.large.is_empty() || is_large_in_window())
+            && (chunk_bytes == 0 || (self.large.is_empty() && others_bytes == 0) || is_large_in_window())
     }
 
     /// Learns what was taken. A client that says what can't be gains nothing: it may not read, and it may not unread.
@@ -94,16 +157,17 @@ impl Window {
 
 /// Whether a stream's next answer leaves what there is for the last answers to all calls of the client,
 /// however slowly its streams are read.
-fn leaves_room(sender: &mut Sender, chunk_bytes: usize) -> bool {
+fn leaves_room(sender: &mut Sender, memory: AnswerMemory) -> bool {
     sender.writer.has_room(1 + CALLS_MAX as u64)
-        && (chunk_bytes == 0 || leaves_memory(sender, chunk_bytes) || {
+        && (memory.chunk_bytes == 0 || leaves_memory(sender, memory) || {
             sender.writer.collect(&mut sender.pool);
-            leaves_memory(sender, chunk_bytes)
+            leaves_memory(sender, memory)
         })
 }
 
 /// An answer that is larger than the share of all streams has to have all of the memory to itself.
-fn leaves_memory(sender: &Sender, chunk_bytes: usize) -> bool {
-    let out = sender.writer.bytes_out();
-    out == 0 || out.saturating_add(chunk_bytes) <= sender.pool.budget_bytes() / STREAMS_BYTES_DIVISOR
+fn leaves_memory(sender: &Sender, memory: AnswerMemory) -> bool {
+    let others_bytes = sender.pool.used_bytes() - memory.lent_bytes;
+    let share_bytes = sender.pool.budget_bytes() / STREAMS_BYTES_DIVISOR;
+    others_bytes == 0 || others_bytes.saturating_add(memory.chunk_bytes) <= share_bytes
 }

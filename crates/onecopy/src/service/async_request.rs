@@ -277,24 +277,37 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncResponseLoan<'_, Req, Re
         self.request.when_possible(|| self.loan.send_as(Status::Last)).await
     }
 
-    /// Sends it: one answer of several. Waits as [`AsyncRequest::send`], and is as cancel-safe as [`Self::respond`].
+    /// Sends it: one answer of several. Waits as [`AsyncRequest::send`], for which it is copied, and its memory given
+    /// back; and is as cancel-safe as [`Self::respond`].
     ///
     /// # Errors
     ///
     /// As for [`AsyncRequest::send`].
     pub async fn send(mut self) -> Result<(), RespondError> {
-        self.request.when_possible(|| self.loan.send_as(Status::Item)).await
+        let sent = self.loan.send_as(Status::Item);
+        if !is_for_want_of_space(&sent) {
+            return sent;
+        }
+        // The memory may be what a last answer would have found: an item must not have it while it waits.
+        let item = self.loan.as_bytes().to_vec();
+        self.give_back();
+        let request = &self.request.request;
+        self.request.when_possible(|| request.send_bytes(&item, Status::Item)).await
     }
-}
 
-impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for AsyncResponseLoan<'_, Req, Res> {
-    fn drop(&mut self) {
+    fn give_back(&mut self) {
         // Its memory is free again, and no client tells of that.
         if self.loan.discard()
             && let Some(server) = self.request.server.upgrade()
         {
             lock(&server.waiting).for_space.wake_all();
         }
+    }
+}
+
+impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for AsyncResponseLoan<'_, Req, Res> {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

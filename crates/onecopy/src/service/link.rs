@@ -56,7 +56,7 @@ pub(super) struct ReplyLink {
     parted: AtomicBool,
     sender: Mutex<Sender>,
     /// Somebody sleeps until the client takes its answers. Others of this client queue behind; nobody else is concerned.
-    is_awaited: Mutex<bool>,
+    pub(super) is_awaited: Mutex<bool>,
     sleep_over: Condvar,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Exchanges;
-use super::answers::Answers;
+use super::answers::{AnswerMemory, Answers};
 use super::error::RespondError;
 use super::header::{ONE_WAY, RequestHeader, ResponseHeader, Status, now_ns};
 use super::interest::Interest;
@@ -168,22 +168,29 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     fn send_copy(&self, response: &Res, status: Status) -> Result<(), RespondError> {
-        let bytes = response.to_bytes();
-        let chunk_bytes = |sender: &Sender| outgoing::chunk_bytes::<Res, ResponseHeader>(sender, bytes.len());
-        self.send_with(status, chunk_bytes, |sender, header| outgoing::send::<Res, _>(sender, header, bytes))
+        self.send_bytes(response.to_bytes(), status)
+    }
+
+    /// Sends a copy of a response's bytes.
+    pub(super) fn send_bytes(&self, bytes: &[u8], status: Status) -> Result<(), RespondError> {
+        let memory = |sender: &Sender| {
+            AnswerMemory::of_copy(outgoing::chunk_bytes::<Res, ResponseHeader>(sender, bytes.len()))
+        };
+        self.send_with(status, memory, |sender, header| outgoing::send::<Res, _>(sender, header, bytes))
     }
 
     fn send_text(&self, status: Status, text: &str) -> Result<(), RespondError> {
-        let no_item = |_: &Sender| 0;
-        self.send_with(status, no_item, |sender, header| {
-            outgoing::send::<[u8], _>(sender, header, text.as_bytes())
-        })
+        self.send_with(
+            status,
+            |_| AnswerMemory::SLOT,
+            |sender, header| outgoing::send::<[u8], _>(sender, header, text.as_bytes()),
+        )
     }
 
     fn send_with(
         &self,
         status: Status,
-        chunk_bytes: impl FnOnce(&Sender) -> usize,
+        memory: impl FnOnce(&Sender) -> AnswerMemory,
         send: impl FnOnce(&mut Sender, &ResponseHeader) -> Result<(), LoanError>,
     ) -> Result<(), RespondError> {
         let is_last = status != Status::Item;
@@ -202,23 +209,25 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
             return if is_last { Ok(()) } else { Err(RespondError::PeerDied { pid: self.link.pid }) };
         }
         let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
-        if is_last {
-            send(&mut sender, &header)?;
-            answers.are_over = true;
-            return Ok(());
-        }
-        let chunk_bytes = chunk_bytes(&sender);
-        if !answers.has_room(self.interest.as_ref(), &mut sender, chunk_bytes) {
+        let memory = memory(&sender);
+        if !is_last && !answers.has_room(self.interest.as_ref(), &mut sender, memory) {
             return Err(LoanError::Full.into());
         }
         send(&mut sender, &header)?;
-        answers.sent(chunk_bytes);
+        answers.sent(memory, is_last);
         Ok(())
     }
 
     fn take_loan(&self, bytes: usize) -> Result<ResponseLoan<'_, Req, Res>, RespondError> {
+        let mut answers = lock(&self.answers);
         let mut sender = self.link.sender();
-        let outgoing = match Outgoing::take::<Res, ResponseHeader>(&mut sender, bytes) {
+        let chunk_bytes = outgoing::chunk_bytes::<Res, ResponseHeader>(&sender, bytes);
+        let taken = if answers.may_lend(self.interest.as_ref(), &mut sender, chunk_bytes) {
+            Outgoing::take::<Res, ResponseHeader>(&mut sender, bytes)
+        } else {
+            Err(LoanError::Full)
+        };
+        let outgoing = match taken {
             Ok(outgoing) => outgoing,
             // Whoever waits for room that nobody will make waits for ever.
             Err(_) if self.is_unwanted() => return Err(RespondError::Cancelled),
@@ -227,6 +236,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
             }
             Err(error) => return Err(error.into()),
         };
+        answers.lent(outgoing.chunk_bytes());
         Ok(ResponseLoan { request: self, outgoing: Some(outgoing) })
     }
 }
@@ -245,9 +255,12 @@ impl<Req: Payload + ?Sized, Res: PlainData> Request<Req, Res> {
     /// earlier message, or zeros: write every field. Until it is sent or dropped, no other answer to that
     /// client can have it.
     ///
+    /// If it does not fit a slot, the first that is lent for a request may be its only answer, and has all the
+    /// memory that [`Self::respond`] has. From then on they are answers of a stream, and have a stream's share.
+    ///
     /// # Errors
     ///
-    /// As for [`Self::respond`]; [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if there is no memory
+    /// As for [`Self::respond`], or for [`Self::send`] from the second on; [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if there is no memory
     /// and nobody wants the answer.
     pub fn loan(&self) -> Result<ResponseLoan<'_, Req, Res>, RespondError> {
         self.take_loan(size_of::<Res>())
@@ -328,14 +341,18 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         self.send_as(Status::Item)
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.outgoing.as_ref().map(Outgoing::payload).unwrap_or_default()
+    }
+
     /// Gives the memory back, unless it was sent; says whether there was any.
     pub(super) fn discard(&mut self) -> bool {
-        let unsent = self.outgoing.take();
-        let is_unsent = unsent.is_some();
-        if let Some(outgoing) = unsent {
-            outgoing.discard(&mut self.request.link.sender());
-        }
-        is_unsent
+        let Some(outgoing) = self.outgoing.take() else { return false };
+        lock(&self.request.answers).given_back(outgoing.chunk_bytes());
+        let mut sender = self.request.link.sender();
+        outgoing.discard(&mut sender);
+        sender.writer.gave_memory_back();
+        true
     }
 
     /// Leaves it as it is if there is no room for it.
@@ -344,7 +361,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         let chunk_bytes = outgoing.as_ref().map_or(0, Outgoing::chunk_bytes);
         request.send_with(
             status,
-            |_| chunk_bytes,
+            |_| AnswerMemory::of_loan(chunk_bytes),
             |sender, header| {
                 // Other answers may have been sent since there was room for this one.
                 sender.check_room(1)?;
@@ -361,8 +378,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Deref for ResponseLoan<'_, Re
     type Target = Res;
 
     fn deref(&self) -> &Res {
-        let bytes = self.outgoing.as_ref().map(Outgoing::payload).unwrap_or_default();
-        Res::from_bytes(bytes).expect("a loan has the payload's length and alignment")
+        Res::from_bytes(self.as_bytes()).expect("a loan has the payload's length and alignment")
     }
 }
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::header::{ResponseHeader, Status};
+use super::link::lock;
 use super::{CallError, Client, Pending, Request, RespondError, Server, outgoing};
 use crate::limits::{CALLS_MAX, STREAM_ANSWERS_MAX, STREAM_CHUNKS_MAX};
 use crate::{LoanError, Node, Payload};
@@ -136,7 +138,77 @@ fn large_answers_that_nobody_reads_leave_memory_for_others() {
     let mut sender = request.link.sender();
     let sender = &mut *sender;
     sender.writer.collect(&mut sender.pool);
-    assert_eq!(sender.writer.bytes_out(), 0);
+    assert_eq!(sender.pool.used_bytes(), 0);
+}
+
+/// Of each of several streams, all loans that there is memory for.
+#[test]
+fn unsent_loans_of_many_streams_leave_memory_for_last_answers() {
+    const BUDGET_BYTES: usize = 16 << 20;
+    const ITEM_BYTES: usize = BUDGET_BYTES / 64;
+    let scene = scene::<[u8]>(BUDGET_BYTES);
+    let streams: Vec<_> = (0..40).map(|_| scene.call()).collect();
+    let loans: Vec<_> = streams
+        .iter()
+        .map(|(_, request)| {
+            // Some find room, and those that do not are streams all the same.
+            let _sent = request.send(&vec![1; ITEM_BYTES]);
+            std::iter::repeat_with(|| request.loan_slice(ITEM_BYTES))
+                .map_while(Result::ok)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(loans.iter().any(|loans| !loans.is_empty()));
+    let (other, waiting) = scene.call();
+    waiting.respond(&vec![2; BUDGET_BYTES / 4]).unwrap();
+    assert_eq!(other.wait(LONG).unwrap().len(), BUDGET_BYTES / 4);
+    // What was lent can be sent, once there is room: nothing of it is counted twice.
+    let (stream, request) = &streams[0];
+    drop(loans);
+    while stream.receive().unwrap().is_some() {}
+    let loan = request.loan_slice(ITEM_BYTES).unwrap();
+    assert!(request.loan_slice(ITEM_BYTES).is_ok());
+    loan.send().unwrap();
+    assert_eq!(stream.wait(LONG).unwrap().len(), ITEM_BYTES);
+}
+
+/// Nobody can know of the first one that is lent whether it is the last.
+#[test]
+fn a_last_answer_is_lent_where_streams_have_taken_their_half() {
+    const BUDGET_BYTES: usize = 16 << 20;
+    let scene = scene::<[u8]>(BUDGET_BYTES);
+    let streams: Vec<_> = (0..20).map(|_| scene.call()).collect();
+    for (_, request) in &streams {
+        while request.send(&[1; 100_000]).is_ok() {}
+    }
+    let (other, waiting) = scene.call();
+    // A stream of small answers has taken no memory yet.
+    waiting.send(&[]).unwrap();
+    let loan = waiting.loan_slice(BUDGET_BYTES / 4).unwrap();
+    assert!(is_full(&waiting.loan_slice(BUDGET_BYTES / 64).map(drop)), "one of the two is not the last");
+    loan.respond().unwrap();
+    assert!(other.wait(LONG).unwrap().is_empty());
+    assert_eq!(other.wait(LONG).unwrap().len(), BUDGET_BYTES / 4);
+    let (other, waiting) = scene.call();
+    assert!(is_full(&waiting.loan_slice(BUDGET_BYTES / 16).unwrap().send()), "it is no last answer");
+    drop(other);
+}
+
+/// Nobody at the other end tells of memory that is given back at this one.
+#[test]
+fn a_loan_that_is_dropped_wakes_a_thread_that_waits_for_its_memory() {
+    let scene = scene::<[u8]>(1 << 20);
+    let (_stream, request) = scene.call();
+    let request = Arc::new(request);
+    let loan = request.loan_slice(400_000).unwrap();
+    let (done, is_done) = mpsc::channel();
+    let sending = Arc::clone(&request);
+    std::thread::spawn(move || done.send(sending.send_within(&[1; 400_000], Duration::MAX)));
+    while !*lock(&request.link.is_awaited) {
+        std::thread::yield_now();
+    }
+    drop(loan);
+    is_done.recv_timeout(LONG).expect("a wake-up was lost").unwrap();
 }
 
 #[test]
