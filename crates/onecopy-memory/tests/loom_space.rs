@@ -181,7 +181,7 @@ fn memory_given_back_at_this_end() {
             wait.sleep(None);
             assert!(wait.is_over());
         });
-        writer.gave_memory_back();
+        writer.have_waits_look_again();
         sleeping.join().expect("it is woken");
         writer.stop_expecting_space();
     });

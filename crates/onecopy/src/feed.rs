@@ -50,7 +50,7 @@ impl Feed {
             any_header: Vec::new(),
             gone: false,
             starved: false,
-            bell: PublisherBell::new(),
+            bell: PublisherBell::default(),
             is_known_deaf: false,
             wake_value: 0,
         }

@@ -51,6 +51,8 @@ pub(crate) struct Feeds {
     pub(crate) last_header: Vec<u8>,
     /// For the client or server that these feeds are the feeds of.
     pub(crate) peer_news: VecDeque<PeerNews>,
+    /// Its counterparts that are not heard any more, with why, unless they ended by themselves.
+    pub(crate) unheard: Vec<(PortId, Option<ReceiveError>)>,
     event_loop: Option<EventLoop>,
     posted_value: u32,
 }
@@ -70,6 +72,7 @@ impl Feeds {
             errors: Vec::new(),
             last_header: Vec::new(),
             peer_news: VecDeque::new(),
+            unheard: Vec::new(),
             event_loop: None,
             posted_value: 0,
         }
@@ -147,7 +150,7 @@ impl Feeds {
     pub(crate) fn turn(&mut self) {
         self.turn_messages = 0;
         if self.feeds.get(self.current).is_some_and(Feed::is_exhausted) {
-            self.forget_current();
+            self.forget_current(None);
         } else {
             self.current += 1;
         }
@@ -156,9 +159,12 @@ impl Feeds {
         }
     }
 
-    /// Lets go of the current publisher: nothing of it is heard any more.
-    fn forget_current(&mut self) {
+    /// Lets go of the current publisher: nothing of it is heard any more. `fault` is why, unless it has ended.
+    fn forget_current(&mut self, fault: Option<&ReceiveError>) {
         let mut feed = self.feeds.swap_remove(self.current);
+        if let Some(peer) = feed.from {
+            self.unheard.push((peer, fault.cloned()));
+        }
         if let Some(event_loop) = &self.event_loop {
             feed.bell.take_down(&event_loop.readiness);
         }

@@ -106,8 +106,9 @@ impl RingWriter {
         }
     }
 
-    /// Has those who wait look again: memory was given back at this end, of which no reader tells.
-    pub fn gave_memory_back(&self) {
+    /// Ends the waits that there are: something has changed at this end, like memory that was given back, of which no
+    /// reader tells.
+    pub fn have_waits_look_again(&self) {
         if self.expecting > 0 {
             self.readers.changed.bump_and_wake();
         }

@@ -37,11 +37,13 @@ enum Announced {
     NoMore,
 }
 
-impl PublisherBell {
-    pub(super) fn new() -> Self {
+impl Default for PublisherBell {
+    fn default() -> Self {
         Self { announced: Announced::Nothing, doorbell: None, has_rung: false, doorbells_left: DOORBELLS_MAX }
     }
+}
 
+impl PublisherBell {
     /// Whether the publisher has no doorbell, and could be sent one.
     #[inline]
     pub(super) fn is_wanted(&self) -> bool {

@@ -8,6 +8,8 @@ use super::event_loop::EventLoop;
 #[cfg(feature = "tokio")]
 use crate::broker::protocol::PortId;
 use crate::error::{ReceiveError, WaitError};
+#[cfg(feature = "tokio")]
+use crate::feed::Feed;
 use crate::readiness::Readiness;
 use crate::sleep::Sleeper;
 
@@ -56,10 +58,19 @@ impl Feeds {
         }
     }
 
-    /// Whether this client or server can't ring for what it does: there was no doorbell to be had for it.
+    /// Whether this client or server can't ring for what it does: it is not heard, or there was no doorbell to
+    /// be had for it.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_deaf_to(&self, peer: PortId) -> bool {
-        self.feeds.iter().any(|feed| feed.from == Some(peer) && feed.wants_doorbell())
+        self.feeds.iter().find(|feed| feed.from == Some(peer)).is_none_or(Feed::wants_doorbell)
+    }
+
+    /// As if no doorbell were to be had for this client or server.
+    #[cfg(all(test, feature = "tokio"))]
+    pub(crate) fn deafen(&mut self, peer: PortId) {
+        let feed = self.feeds.iter_mut().find(|feed| feed.from == Some(peer)).expect("it is heard");
+        feed.bell = Default::default();
+        feed.is_known_deaf = true;
     }
 
     #[inline]

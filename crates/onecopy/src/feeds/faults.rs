@@ -31,11 +31,11 @@ impl Feeds {
     }
 
     /// A client or server sent what makes no sense.
-    pub(crate) fn drop_peer(&mut self, peer: PortId, reason: &str) -> ReceiveError {
+    pub(crate) fn drop_peer(&mut self, peer: PortId, reason: &str) {
         if let Some(index) = self.feeds.iter().position(|feed| feed.from == Some(peer)) {
             self.current = index;
+            self.drop_because(reason);
         }
-        self.drop_because(reason)
     }
 
     /// The current publisher has gone on without this subscriber.
@@ -44,16 +44,17 @@ impl Feeds {
             return self.drop_misfit();
         };
         let error = evicted(*publisher, reader, missed);
-        self.forget_current();
+        self.forget_current(Some(&error));
         error
     }
 
     pub(super) fn drop_because(&mut self, reason: &str) -> ReceiveError {
         let publisher =
             self.feeds.get(self.current).map(|feed| feed.publisher.to_string()).unwrap_or_default();
+        let error = ReceiveError::Publisher { publisher, reason: reason.to_owned() };
         if self.current < self.feeds.len() {
-            self.forget_current();
+            self.forget_current(Some(&error));
         }
-        ReceiveError::Publisher { publisher, reason: reason.to_owned() }
+        error
     }
 }

@@ -58,12 +58,13 @@ impl Feeds {
                 }
             }
             News::MemoryLost { publisher, reason } => {
+                let error = ReceiveError::MemoryLost(reason);
                 // Whatever it publishes next may lie in there, and a reliable publisher would wait for us to read it.
                 if let Some(position) = self.feeds.iter().position(|feed| feed.publisher == publisher) {
                     self.current = position;
-                    self.forget_current();
+                    self.forget_current(Some(&error));
                 }
-                return Err(ReceiveError::MemoryLost(reason));
+                return Err(error);
             }
             News::Gone { publisher } => {
                 if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.publisher == publisher) {
@@ -76,10 +77,11 @@ impl Feeds {
             News::Evicted(reason) => {
                 // Publishers go on knowing us until we let go, and reliable ones would wait for us to read. What the user
                 // holds stays as it is.
+                let error = ReceiveError::Evicted(reason);
                 while !self.feeds.is_empty() {
-                    self.forget_current();
+                    self.forget_current(Some(&error));
                 }
-                return Err(ReceiveError::Evicted(reason));
+                return Err(error);
             }
         }
         Ok(())

@@ -228,7 +228,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
     ) -> Result<AsyncPending<Res>, CallError> {
         let order = options.order(false);
         let send = || send_copy(&mut lock(&self.shared.exchange), request, order);
-        let id = self.shared.when_possible(order, send).await?;
+        let id = self.shared.when_possible(None, order, send).await?;
         Ok(AsyncPending::new(&self.shared, id))
     }
 
@@ -240,7 +240,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
     pub async fn notify_when_possible(&self, request: &Req) -> Result<(), CallError> {
         let order = CallOptions::new().order(true);
         let send = || send_copy(&mut lock(&self.shared.exchange), request, order);
-        self.shared.when_possible(order, send).await.map(drop)
+        self.shared.when_possible(None, order, send).await.map(drop)
     }
 
     /// Number of servers that can be called right now.
@@ -288,7 +288,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncClient<Req, Res> {
         &self,
         bytes: usize,
     ) -> Result<AsyncRequestLoan<'_, Req, Res>, CallError> {
-        self.shared.when_possible(CallOptions::new().order(false), || self.take_loan(bytes)).await
+        self.shared.when_possible(None, CallOptions::new().order(false), || self.take_loan(bytes)).await
     }
 }
 
@@ -354,7 +354,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Clone for AsyncClient<Req, Re
 /// }
 /// ```
 pub struct AsyncRequestLoan<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> {
-    draft: RequestDraft<'c, Req>,
+    pub(super) draft: RequestDraft<'c, Req>,
     shared: &'c Arc<Shared>,
     payload: PhantomData<fn() -> Box<Res>>,
 }
@@ -387,7 +387,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequestLoan<'_, Req, Res
     /// As for [`AsyncClient::call_when_possible`].
     pub async fn call_when_possible(mut self, options: CallOptions) -> Result<AsyncPending<Res>, CallError> {
         let order = options.order(false);
-        let id = self.shared.when_possible(order, || self.draft.send(order)).await?;
+        let server = Some(self.draft.server);
+        let id = self.shared.when_possible(server, order, || self.draft.send(order)).await?;
         Ok(AsyncPending::new(self.shared, id))
     }
 

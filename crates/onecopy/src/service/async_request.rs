@@ -110,8 +110,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
     ///
     /// # Errors
     ///
-    /// [`RespondError::Cancelled`] and [`RespondError::PeerDied`] if nobody wants the rest, also when that
-    /// happens while it waits; else as for [`Self::respond`].
+    /// [`RespondError::Cancelled`], [`RespondError::PeerDied`] and [`RespondError::Receive`] if nobody takes the
+    /// rest, also when that happens while it waits; else as for [`Self::respond`].
     pub async fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.when_possible(|| self.request.send(item)).await
     }
@@ -222,7 +222,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Place<'_, Req, Res> {
         // Without readers the next attempt says so.
         let Some(wait) = request.link.sender().writer.expect_space() else { return Ok(()) };
         self.is_expecting = true;
-        self.key = Some(server.enter_for_space(request.link.client, wait, context.waker())?);
+        self.key = Some(server.enter_for_space(&request.link, wait, context.waker())?);
         Ok(())
     }
 

@@ -12,11 +12,10 @@ use tokio::task::AbortHandle;
 
 use super::async_request::AsyncRequest;
 use super::error::RespondError;
-use super::link::lock;
+use super::link::{ReplyLink, lock};
 use super::request::Request;
 use super::server::{Reception, Server};
 use super::tasks::Tasks;
-use crate::broker::protocol::PortId;
 use crate::error::{LoanError, WaitError};
 use crate::payload::Payload;
 use crate::readiness::Readiness;
@@ -149,7 +148,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
     /// Takes the rings of the doorbells, and wakes whoever they are for.
     fn poll_listen(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let is_ready = lock(&self.server.reception).mail.feeds.listen_again();
+            let is_ready = lock(&self.server.reception).listen();
             lock(&self.waiting).wake(is_ready);
             // The doorbells are rung for whatever has come since.
             match self.readiness.poll_read_ready(context) {
@@ -197,7 +196,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
     /// What keeps it from being woken.
     pub(super) fn enter_for_space(
         &self,
-        client: PortId,
+        link: &ReplyLink,
         wait: SpaceWait,
         waker: &Waker,
     ) -> Result<u64, RespondError> {
@@ -206,7 +205,11 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Shared<Req, Res> {
             return Err(LoanError::Forked.into());
         }
         let is_ready = listen(&mut reception);
-        if reception.mail.feeds.is_deaf_to(client) {
+        reception.note_the_unheard();
+        if link.has_parted() {
+            return Err(link.ending());
+        }
+        if reception.mail.feeds.is_deaf_to(link.client) {
             return Err(WaitError::NoDoorbell.into());
         }
         let mut waiting = lock(&self.waiting);
@@ -235,8 +238,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for Shared<Req, Res> {
 
 /// Has the doorbells rung for what comes; says whether something is there.
 fn listen(reception: &mut Reception) -> bool {
-    let feeds = &mut reception.mail.feeds;
-    !feeds.is_armed() && feeds.listen_again()
+    !reception.mail.feeds.is_armed() && reception.listen()
 }
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncServer<Req, Res> {

@@ -11,16 +11,21 @@ use std::time::Duration;
 use super::header::{ResponseHeader, Status};
 use super::link::lock;
 use super::tasks::Tasks;
-use super::{CallError, Client, RespondError, Server, outgoing};
+use super::{CallError, CallOptions, Client, RespondError, Server, Service, outgoing};
 use crate::Node;
+use crate::error::WaitError;
 use crate::limits::STREAM_ANSWERS_MAX;
 
 const LONG: Duration = Duration::from_secs(60);
 
+fn service(directory: &tempfile::TempDir) -> Service<u64, u64> {
+    let node = Node::builder().directory(directory.path()).open().unwrap();
+    node.service::<u64, u64>("count").unwrap()
+}
+
 fn ends() -> (tempfile::TempDir, Server<u64, u64>, Client<u64, u64>) {
     let directory = tempfile::tempdir().unwrap();
-    let node = Node::builder().directory(directory.path()).open().unwrap();
-    let service = node.service::<u64, u64>("count").unwrap();
+    let service = service(&directory);
     let (server, client) = (service.server().open().unwrap(), service.client().open().unwrap());
     (directory, server, client)
 }
@@ -77,6 +82,75 @@ async fn a_task_that_waits_sees_that_its_client_has_given_the_server_up() {
     assert!(matches!(other.wait(LONG), Err(CallError::Receive(_))));
     let ended = tokio::time::timeout(LONG, waiting).await.expect("nobody told it").unwrap();
     assert!(matches!(ended, Err(RespondError::PeerDied { .. } | RespondError::Cancelled)), "{ended:?}");
+}
+
+/// Sends the server what is no request: a batch.
+fn break_protocol(client: &Client<u64, u64>) {
+    let mut exchange = lock(&client.exchange);
+    let sender = &mut exchange.link(0).sender;
+    let chunk = sender.chunk(200).unwrap();
+    sender.writer.publish_chunk(chunk, 64, 8, 2);
+}
+
+/// Its client may go on reading, but could not tell it.
+#[tokio::test]
+async fn a_task_that_waits_sees_that_its_server_has_given_the_client_up() {
+    let (_directory, server, client) = ends();
+    let server = server.into_async().unwrap();
+    let _unread = client.call(&0).unwrap();
+    let request = Arc::new(server.recv().await.unwrap());
+    while request.get_ref().send(&0).is_ok() {}
+    let sending = Arc::clone(&request);
+    let waiting = tokio::spawn(async move { sending.send(&0).await });
+    let (done, is_done) = std::sync::mpsc::channel();
+    let sending = Arc::clone(&request);
+    std::thread::spawn(move || done.send(sending.get_ref().send_within(&0, Duration::MAX)));
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    break_protocol(&client);
+    assert!(server.get_ref().receive().unwrap().is_none());
+    let ended = tokio::time::timeout(LONG, waiting).await.expect("nobody told it").unwrap();
+    assert!(matches!(ended, Err(RespondError::Receive(_))), "{ended:?}");
+    let ended = is_done.recv_timeout(LONG).expect("nobody told it");
+    assert!(matches!(ended, Err(RespondError::Receive(_))), "{ended:?}");
+    // Whoever comes later waits no more.
+    let ended = tokio::time::timeout(LONG, request.send(&0)).await.expect("nobody told it");
+    assert!(matches!(ended, Err(RespondError::Receive(_))), "{ended:?}");
+    assert!(request.is_cancelled());
+}
+
+/// Other servers, which can tell it, have no room for what is bound to this one.
+#[tokio::test]
+async fn a_written_request_does_not_wait_for_a_server_that_could_not_tell() {
+    let (directory, server, client) = ends();
+    let other = service(&directory).server().open().unwrap();
+    let client = client.into_async().unwrap();
+    while client.servers().unwrap() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let (deaf, dropped) = (client.loan().unwrap(), client.loan().unwrap());
+    assert_ne!(deaf.draft.server, dropped.draft.server);
+    let (mut full, mut notified) = (0, 0);
+    while full < 2 {
+        // They take turns, so two in a row that find no room are both.
+        full = if client.notify(&0).is_ok() { 0 } else { full + 1 };
+        notified += 1;
+    }
+    assert!(notified > 2);
+    lock(&client.shared.exchange).mail.feeds.deafen(deaf.draft.server);
+    let ended = tokio::time::timeout(LONG, deaf.call_when_possible(CallOptions::new())).await;
+    let ended = ended.expect("it waits for others").map(drop);
+    assert!(matches!(ended, Err(CallError::Wait(WaitError::NoDoorbell))), "{ended:?}");
+    let lost = dropped.draft.server;
+    let waiting = dropped.call_when_possible(CallOptions::new());
+    let give_up = async {
+        let mut exchange = lock(&client.shared.exchange);
+        exchange.mail.feeds.drop_peer(lost, "it is tested");
+        exchange.look().unwrap();
+    };
+    let (ended, ()) = tokio::time::timeout(LONG, async { tokio::join!(waiting, give_up) }).await.unwrap();
+    assert!(matches!(ended.map(drop), Err(CallError::NoServer)));
+    drop((server, other));
 }
 
 #[derive(Default)]

@@ -15,9 +15,10 @@ use crate::broker::protocol::PortId;
 use crate::error::LoanError;
 
 impl Shared {
-    /// Tries `attempt` until it does not fail for want of room, or the call's deadline has passed.
+    /// Tries `attempt` until it does not fail for want of room at `server`, or at any, or the call's deadline has passed.
     pub(super) async fn when_possible<R>(
         &self,
+        server: Option<PortId>,
         order: Order,
         mut attempt: impl FnMut() -> Result<R, CallError>,
     ) -> Result<R, CallError> {
@@ -25,7 +26,7 @@ impl Shared {
         if !is_for_want_of_space(&attempted) {
             return attempted;
         }
-        let mut place = Place { shared: self, entries: Vec::new() };
+        let mut place = Place { shared: self, server, entries: Vec::new() };
         let attempts = poll_fn(|context| {
             if let Err(error) = place.wait(context) {
                 return Poll::Ready(Err(error));
@@ -56,6 +57,8 @@ fn is_for_want_of_space<R>(called: &Result<R, CallError>) -> bool {
 /// A task's places among those that wait for the servers to make space: one for each server.
 struct Place<'s> {
     shared: &'s Shared,
+    /// Who is waited for, if not any.
+    server: Option<PortId>,
     entries: Vec<(PortId, u64)>,
 }
 
@@ -67,7 +70,7 @@ impl Place<'_> {
         if !exchange.has_receiver {
             return Err(runtime_ended("client").into());
         }
-        self.entries = exchange.enter_for_space(context.waker())?;
+        self.entries = exchange.enter_for_space(self.server, context.waker())?;
         Ok(())
     }
 

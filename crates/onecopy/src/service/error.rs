@@ -119,6 +119,9 @@ pub enum RespondError {
     /// The call's deadline passed while the answer waited for room: it is of no use any more.
     #[error("the call's deadline passed before the client had room for the answer")]
     DeadlinePassed,
+    /// The client broke the protocol, or this node was refused by the broker: it is not heard any more.
+    #[error(transparent)]
+    Receive(ReceiveError),
     /// There is no room, and with its server dropped nobody can tell a task when there is.
     #[error(
         "the client takes no answers, and the AsyncServer is gone that would wait for it: keep that until its requests are answered"

@@ -188,7 +188,7 @@ impl Exchange {
             self.give_up(error)?;
         }
         if !self.mail.feeds.peer_news.is_empty() || self.mail.feeds.changes() != self.feed_changes {
-            self.update_links(None);
+            self.update_links();
         }
         Ok(())
     }
@@ -201,12 +201,12 @@ impl Exchange {
             return Err(error.into());
         }
         tracing::warn!(%error, "a server is given up");
-        self.update_links(Some(&error));
+        self.update_links();
         Ok(())
     }
 
     #[cold]
-    fn update_links(&mut self, broken: Option<&ReceiveError>) {
+    fn update_links(&mut self) {
         while let Some(news) = self.mail.feeds.peer_news.pop_front() {
             match news {
                 PeerNews::Met { peer, pid, payload, publisher, writer } => {
@@ -231,9 +231,11 @@ impl Exchange {
                 }
             }
         }
+        let unheard = std::mem::take(&mut self.mail.feeds.unheard);
         let feeds = &self.mail.feeds;
         self.feed_changes = feeds.changes();
         for link in &mut self.links {
+            link.was_heard |= unheard.iter().any(|(peer, _)| *peer == link.peer);
             link.is_heard = feeds.hears(link.peer);
             if link.is_heard && !link.was_heard {
                 feeds.ring_on_space(link.peer, link.sender.writer.readers());
@@ -244,10 +246,12 @@ impl Exchange {
         self.for_space.wake_all();
         let dead: Vec<Link> = self.links.extract_if(.., |link| link.is_over()).collect();
         for link in dead {
+            let fault =
+                unheard.iter().find(|(peer, _)| *peer == link.peer).and_then(|(_, fault)| fault.clone());
+            let ending = fault.map_or(Ending::PeerDied { pid: link.pid }, Ending::Broken);
             for id in self.calls.waiting_for(link.peer) {
                 if !self.retry(id) {
-                    let broken = broken.filter(|_| !link.parted).cloned();
-                    self.end(id, broken.map_or(Ending::PeerDied { pid: link.pid }, Ending::Broken));
+                    self.end(id, ending.clone());
                 }
             }
         }
@@ -409,14 +413,14 @@ impl Exchange {
         let is_answer = matches!(header.status(), Some(Status::Item | Status::Last));
         if is_answer && !(self.types.is_response)(content) {
             content.held = None;
-            let error = self.mail.feeds.drop_peer(call.server, "an answer has not the size of a response");
-            self.update_links(Some(&error));
+            self.mail.feeds.drop_peer(call.server, "an answer has not the size of a response");
+            self.update_links();
             return None;
         }
         if is_answer && !call.unread.has_room() {
             content.held = None;
-            let error = self.mail.feeds.drop_peer(call.server, "it sends more answers than are taken");
-            self.update_links(Some(&error));
+            self.mail.feeds.drop_peer(call.server, "it sends more answers than are taken");
+            self.update_links();
             return None;
         }
         let content = content.take();

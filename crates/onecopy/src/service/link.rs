@@ -1,14 +1,16 @@
 //! The way to one counterpart: the ring to it. What comes from it is a feed (see `mail.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use onecopy_memory::ring::RingWriter;
 use onecopy_memory::wait::{Woken, remaining};
 
+use super::error::RespondError;
 use super::interest::InterestBoard;
 use crate::broker::protocol::PortId;
+use crate::error::ReceiveError;
 use crate::sender::Sender;
 
 /// A client's way to one server.
@@ -54,6 +56,8 @@ pub(super) struct ReplyLink {
     /// The client's process.
     pub(super) pid: u32,
     parted: AtomicBool,
+    /// Why it is not heard any more, though it has not ended.
+    fault: OnceLock<ReceiveError>,
     sender: Mutex<Sender>,
     /// Somebody sleeps until the client takes its answers. Others of this client queue behind; nobody else is concerned.
     pub(super) is_awaited: Mutex<bool>,
@@ -62,17 +66,31 @@ pub(super) struct ReplyLink {
 
 impl ReplyLink {
     pub(super) fn new(client: PortId, pid: u32, sender: Sender) -> Self {
-        let (parted, is_awaited, sleep_over) = Default::default();
-        Self { client, pid, parted, sender: Mutex::new(sender), is_awaited, sleep_over }
+        let (parted, fault, is_awaited, sleep_over) = Default::default();
+        Self { client, pid, parted, fault, sender: Mutex::new(sender), is_awaited, sleep_over }
     }
 
-    /// The broker said that the client ended.
+    /// The client ended, as the broker said, or its own ring.
     pub(super) fn part(&self) {
         self.parted.store(true, Ordering::Relaxed);
+        // It may still read, and could not tell a task of the space that it makes.
+        self.sender().writer.have_waits_look_again();
+    }
+
+    /// The client is not heard any more because of what it did, or what was done to this node.
+    pub(super) fn give_up(&self, fault: ReceiveError) {
+        let _first = self.fault.set(fault);
+        self.part();
     }
 
     pub(super) fn has_parted(&self) -> bool {
         self.parted.load(Ordering::Relaxed)
+    }
+
+    /// Why nobody takes answers, if nobody does.
+    pub(super) fn ending(&self) -> RespondError {
+        let fault = self.fault.get().cloned();
+        fault.map_or(RespondError::PeerDied { pid: self.pid }, RespondError::Receive)
     }
 
     /// For a moment: nobody sleeps with it.
@@ -80,7 +98,7 @@ impl ReplyLink {
         lock(&self.sender)
     }
 
-    /// Whether the client reads this ring no more. It did when it asked, so it has ended.
+    /// Whether the client is gone: it reads this ring no more, as it did when it asked, or it is not heard.
     pub(super) fn is_dead(&self, writer: &mut RingWriter) -> bool {
         self.has_parted() || !writer.has_readers()
     }

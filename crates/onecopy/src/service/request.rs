@@ -110,8 +110,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     /// # Errors
     ///
     /// [`LoanError::Full`] if the client is slow, and has a few hundred answers to this call before it, or
-    /// large ones that take their share of memory: see [`Self::send_within`]. [`RespondError::Cancelled`] and
-    /// [`RespondError::PeerDied`] if nobody wants the rest; else as for [`Self::respond`].
+    /// large ones that take their share of memory: see [`Self::send_within`]. [`RespondError::Cancelled`],
+    /// [`RespondError::PeerDied`] and [`RespondError::Receive`] if nobody takes the rest; else as for
+    /// [`Self::respond`].
     pub fn send(&self, item: &Res) -> Result<(), RespondError> {
         self.send_copy(item, Status::Item)
     }
@@ -206,7 +207,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
         let mut sender = self.link.sender();
         if self.link.is_dead(&mut sender.writer) {
             answers.are_over = is_last;
-            return if is_last { Ok(()) } else { Err(RespondError::PeerDied { pid: self.link.pid }) };
+            return if is_last { Ok(()) } else { Err(self.link.ending()) };
         }
         let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
         let memory = memory(&sender);
@@ -231,9 +232,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
             Ok(outgoing) => outgoing,
             // Whoever waits for room that nobody will make waits for ever.
             Err(_) if self.is_unwanted() => return Err(RespondError::Cancelled),
-            Err(_) if self.link.is_dead(&mut sender.writer) => {
-                return Err(RespondError::PeerDied { pid: self.link.pid });
-            }
+            Err(_) if self.link.is_dead(&mut sender.writer) => return Err(self.link.ending()),
             Err(error) => return Err(error.into()),
         };
         answers.lent(outgoing.chunk_bytes());
@@ -351,7 +350,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         lock(&self.request.answers).given_back(outgoing.chunk_bytes());
         let mut sender = self.request.link.sender();
         outgoing.discard(&mut sender);
-        sender.writer.gave_memory_back();
+        // No client tells of that.
+        sender.writer.have_waits_look_again();
         true
     }
 

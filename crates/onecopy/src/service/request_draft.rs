@@ -14,7 +14,7 @@ use crate::payload::Payload;
 /// Dropped without [`RequestDraft::send`], it was never there.
 pub(super) struct RequestDraft<'c, Req: Payload + ?Sized> {
     pub(super) exchange: &'c Mutex<Exchange>,
-    server: PortId,
+    pub(super) server: PortId,
     outgoing: Option<Outgoing>,
     payload: PhantomData<fn() -> Box<Req>>,
 }

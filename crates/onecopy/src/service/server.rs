@@ -238,10 +238,12 @@ impl Reception {
                 Ok(Some(received)) => received,
                 Ok(None) => {
                     // Their feeds may have ended with this look.
+                    self.note_the_unheard();
                     self.let_go_of_the_dead();
                     return Ok(None);
                 }
                 Err(error) => {
+                    self.note_the_unheard();
                     give_up(error)?;
                     continue;
                 }
@@ -258,6 +260,19 @@ impl Reception {
         // There is more, and the event loop is to know.
         self.mail.feeds.keep_armed(true)?;
         Ok(None)
+    }
+
+    /// Has the doorbells rung for what comes from now on, and takes in who went; says whether there is something to
+    /// receive, or to be told.
+    #[cfg(feature = "tokio")]
+    pub(super) fn listen(&mut self) -> bool {
+        if !self.mail.feeds.is_forked()
+            && self.mail.feeds.has_news()
+            && let Err(error) = self.take_news()
+        {
+            self.mail.feeds.tell_later(error);
+        }
+        self.mail.feeds.listen_again()
     }
 
     /// Whether the request received last is for the user to see; answers it if not.
@@ -299,7 +314,10 @@ impl Reception {
 
     fn take_news(&mut self) -> Result<(), ReceiveError> {
         while let Err(error) = self.mail.feeds.refresh() {
-            give_up(error)?;
+            if let Err(error) = give_up(error) {
+                self.note_the_unheard();
+                return Err(error);
+            }
         }
         self.sort_news();
         Ok(())
@@ -332,7 +350,20 @@ impl Reception {
         if may_link {
             self.link();
         }
+        self.note_the_unheard();
         self.let_go_of_the_dead();
+    }
+
+    /// Tells those who answer clients that are not heard any more.
+    #[inline]
+    pub(super) fn note_the_unheard(&mut self) {
+        for (client, fault) in self.mail.feeds.unheard.drain(..) {
+            let Some(link) = self.links.get(&client) else { continue };
+            match fault {
+                Some(fault) => link.give_up(fault),
+                None => link.part(),
+            }
+        }
     }
 
     #[cold]

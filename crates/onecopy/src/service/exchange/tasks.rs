@@ -42,18 +42,22 @@ impl Exchange {
         }
     }
 
-    /// Lists a task once for each server, to be woken when that has made space or is gone, and says under which keys.
+    /// Lists a task once for each server that will do, which is `server` or any: to be woken when that has made space
+    /// or is gone. Says under which keys.
     pub(in crate::service) fn enter_for_space(
         &mut self,
+        server: Option<PortId>,
         waker: &Waker,
     ) -> Result<Vec<(PortId, u64)>, CallError> {
         // A child made by `fork` finds out when it tries again.
         if self.node.is_forked() {
             return Ok(Vec::new());
         }
+        self.take_news()?;
         self.mail.feeds.keep_armed(false)?;
         let Self { links, mail, for_space, .. } = self;
-        let usable = links.iter_mut().filter(|link| link.is_usable());
+        let will_do = |link: &&mut super::Link| server.is_none_or(|server| link.peer == server);
+        let usable = links.iter_mut().filter(|link| link.is_usable()).filter(will_do);
         let (deaf, hearing): (Vec<_>, Vec<_>) = usable.partition(|link| mail.feeds.is_deaf_to(link.peer));
         if hearing.is_empty() && !deaf.is_empty() {
             return Err(WaitError::NoDoorbell.into());
