@@ -225,3 +225,35 @@ fn calls_that_come_to_nothing_are_told_apart() {
     assert_eq!((calls.calls, calls.late, calls.answered, calls.cancelled), (2, 1, 0, 0));
     assert_eq!(calls.server_lost + calls.failed, 1);
 }
+
+#[test]
+fn a_call_that_there_is_no_room_for_is_not_counted() {
+    const BUDGET_BYTES: usize = 1 << 20;
+    let directory = directory();
+    let node = node_in(directory.path());
+    let service = node.service::<[u8], u64>("length").unwrap();
+    let _server = service.server().open().unwrap();
+    let client = service.client().budget_bytes(BUDGET_BYTES).open().unwrap();
+    client.wait_for_server(LONG).unwrap();
+    let counted = || {
+        let inventory = node.inventory().unwrap();
+        let calls = inventory.services[0].clients[0].calls.as_ref().unwrap();
+        (calls.calls, calls.notifications, calls.cancelled)
+    };
+    let large = vec![0; BUDGET_BYTES + 1];
+    assert!(matches!(client.call(&large), Err(CallError::Loan(LoanError::Budget(_)))));
+    assert!(matches!(client.notify(&large), Err(CallError::Loan(LoanError::Budget(_)))));
+    assert_eq!(counted(), (0, 0, 0));
+    let first = client.call(b"first").unwrap();
+    let mut sent = 0;
+    while client.notify(b"full").is_ok() {
+        sent += 1;
+    }
+    for _ in 0..10 {
+        assert!(matches!(client.call(b"no room"), Err(CallError::Loan(LoanError::Full))));
+        assert!(matches!(client.notify(b"no room"), Err(CallError::Loan(LoanError::Full))));
+    }
+    assert_eq!(counted(), (1, sent, 0));
+    drop(first);
+    assert_eq!(counted(), (1, sent, 1));
+}

@@ -12,7 +12,7 @@ use super::exchange::{Exchange, Order};
 use super::header::{RequestHeader, now_ns};
 use super::interest::InterestBoard;
 use super::link::lock;
-use super::outgoing;
+use super::outgoing::Copied;
 use super::pending::Pending;
 use super::request_draft::RequestDraft;
 use super::{Exchanges, geometry, service_type};
@@ -287,14 +287,21 @@ pub(super) fn send_copy<Req: Payload + ?Sized>(
 ) -> Result<u64, CallError> {
     exchange.prepare_call()?;
     let index = exchange.choose().ok_or(CallError::NoServer)?;
-    let header = exchange.begin(index, order, request.to_bytes())?;
-    let sent =
-        outgoing::send::<Req, RequestHeader>(&mut exchange.link(index).sender, &header, request.to_bytes());
-    if let Err(error) = sent {
-        exchange.forget(header.id);
-        return Err(error.into());
+    let bytes = request.to_bytes();
+    // Before the call is noted: one that there was no room for was not made.
+    let copied = Copied::take::<Req, RequestHeader>(&mut exchange.link(index).sender, bytes)?;
+    let begun = exchange.begin(index, order, bytes);
+    let sender = &mut exchange.link(index).sender;
+    match begun {
+        Ok(header) => {
+            copied.publish(sender, &header);
+            Ok(header.id)
+        }
+        Err(error) => {
+            copied.discard(sender);
+            Err(error)
+        }
     }
-    Ok(header.id)
 }
 
 /// A request being written: derefs to the payload. Dropped without [`RequestLoan::call`], it was never there.

@@ -299,8 +299,8 @@ impl Exchange {
         self.links.iter().position(|link| link.peer == server)
     }
 
-    /// Notes a new call of the server at `index`, and returns what goes before its request. The request must follow, or
-    /// [`Self::forget`].
+    /// Notes a new call of the server at `index`, and returns what goes before its request. The request must follow: who
+    /// begins has taken the room for it.
     pub(super) fn begin(
         &mut self,
         index: usize,
