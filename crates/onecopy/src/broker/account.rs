@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::quota::{Amounts, Exceeded, QuotaExceeded, Resource};
+use super::amounts::Amounts;
+use super::exceeded::{Exceeded, QuotaExceeded};
+use super::resource::Resource;
 use crate::config::Allowance;
 
 /// What somebody has taken of everything, and may.

@@ -1,6 +1,6 @@
 //! So much of everything that there is a quota of, and how such amounts are reckoned with.
 
-use super::quota::Resource;
+use super::resource::Resource;
 use crate::config::Allowance;
 
 /// So much of everything.

@@ -3,10 +3,11 @@
 use rustix::fs::fstat;
 
 use super::account::Charge;
+use super::amounts::Amounts;
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
 use super::protocol::{OpenError, Refusal, SegmentSet};
-use super::quota::{Amounts, Resource};
+use super::resource::Resource;
 use super::state::Broker;
 use super::topics::{Descriptor, Key};
 use crate::limits;

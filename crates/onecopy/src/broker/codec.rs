@@ -14,7 +14,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::protocol::{Address, Denied, Event, KeepError, OpenError, Refusal, Request, ServiceType};
+use super::address::Address;
+use super::denied::Denied;
+use super::events::Event;
+use super::refusal::{KeepError, OpenError, Refusal};
+use super::requests::Request;
+use super::service_type::ServiceType;
 use crate::limits::{MAX_DETAIL_BYTES, MAX_NODE_NAME_BYTES, MAX_PACKET_BYTES};
 use crate::payload_type::{PayloadType, TypeDescriptionError};
 use crate::topic_name::{self, TopicNameError};

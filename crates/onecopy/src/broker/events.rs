@@ -3,11 +3,14 @@
 use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Delivery;
 use super::ids::{BrokerId, NodeId, PortId, Route};
-use super::protocol::{Delivery, KeepError, OpenError, Refusal, Role, ServiceType};
+use super::refusal::{KeepError, OpenError, Refusal};
 #[cfg(doc)]
 use super::requests::Request;
+use super::role::Role;
 use super::segment_bits;
+use super::service_type::ServiceType;
 use crate::payload_type::PayloadType;
 
 /// From the broker to a node.

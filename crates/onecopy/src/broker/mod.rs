@@ -3,15 +3,17 @@
 //! | file | one concept |
 //! |---|---|
 //! | `protocol.rs`, `requests.rs`, `events.rs` | what nodes and the broker say to each other |
+//! | `address.rs`, `delivery.rs`, `role.rs`, `service_type.rs` | what they say it of |
 //! | `codec.rs`, `segment_bits.rs` | the same as bytes |
 //! | `transport.rs` | a socket that carries packets and descriptors |
 //! | `state.rs` | the logic: packets and deaths in, packets to send out; no I/O |
 //! | `opening.rs` | what nodes open |
 //! | `peers.rs`, `process.rs` | who is connected; the process behind a socket |
 //! | `evicted.rs` | peers that were refused and have not gone yet |
-//! | `access.rs` | what the rules say to what peers ask for |
+//! | `access.rs`, `denied.rs` | what the rules say to what peers ask for, and how they say no |
 //! | `quota.rs`, `account.rs`, `charges.rs` | what each peer and each user may take, has taken, and is charged |
-//! | `amounts.rs`, `growth.rs` | so much of everything; memory of what is open already |
+//! | `amounts.rs`, `resource.rs`, `exceeded.rs` | so much of everything; what there is a quota of; quotas that are used up |
+//! | `growth.rs` | memory of what is open already |
 //! | `passed.rs` | which descriptors are taken, and how to get rid of others |
 //! | `connection.rs` | a peer's socket, and what waits for it to be read |
 //! | `server.rs`, `server_thread.rs` | what drives the logic, with epoll and sockets; in a program, on a thread of its own |
@@ -31,13 +33,17 @@
 mod absentees;
 mod access;
 mod account;
+mod address;
 mod amounts;
 mod charges;
 mod codec;
 mod connection;
 mod datasets;
+mod delivery;
+mod denied;
 mod events;
 mod evicted;
+mod exceeded;
 mod growth;
 mod handing_over;
 mod ids;
@@ -55,11 +61,14 @@ pub mod quota;
 mod refusal;
 mod reopening;
 mod requests;
+mod resource;
 mod returning;
+mod role;
 mod roll;
 mod segment_bits;
 pub mod server;
 mod server_thread;
+mod service_type;
 mod services;
 mod shared_regions;
 mod socket_watch;

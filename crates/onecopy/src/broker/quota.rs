@@ -2,115 +2,18 @@
 //! scarce. What is taken is a charge; dropped, it is given back.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Weak};
 
-use onecopy_memory::counted::{Counted, counted};
 use onecopy_memory::pool::SegmentSet;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::account::{Account, Charge, Source};
 pub use super::amounts::Amounts;
+use super::exceeded::Exceeded;
 use super::ids::PortId;
 use super::peers::PeerId;
+use super::resource::Resource;
 use crate::config::{Config, Kind, Who};
 use crate::limits;
-
-/// What there is a quota of.
-///
-/// See [`Resource::counted`] for an example.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Resource {
-    /// Connections, each of which is a node.
-    Nodes,
-    /// Publishers, subscribers, clients, servers, and whoever has a region or a dataset open.
-    Ports,
-    /// Open files of the broker's process.
-    Descriptors,
-    /// Memory of the broker's process.
-    Bytes,
-    /// Ports on one topic, or of one service.
-    PortsOfOneName,
-    /// Connections of one process.
-    NodesOfOneProcess,
-    /// Shared memory that nodes publish.
-    Memory,
-    /// Topics, services, regions and datasets.
-    Topics,
-}
-
-impl Resource {
-    /// One of it, and several, in words.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Nodes => ("node", "nodes"),
-            Self::Ports => ("port", "ports"),
-            Self::Descriptors => ("open file", "open files"),
-            Self::Bytes => ("byte of the broker's memory", "bytes of the broker's memory"),
-            Self::PortsOfOneName => ("port on one topic or service", "ports on one topic or service"),
-            Self::NodesOfOneProcess => ("node in one process", "nodes in one process"),
-            Self::Memory => ("byte of shared memory", "bytes of shared memory"),
-            Self::Topics => ("topic, service, region or dataset", "topics, services, regions and datasets"),
-        }
-    }
-
-    /// So much of it in words.
-    ///
-    /// ```
-    /// use onecopy::broker::protocol::Resource;
-    ///
-    /// assert_eq!(Resource::Descriptors.counted(1).to_string(), "1 open file");
-    /// assert_eq!(Resource::Topics.counted(8).to_string(), "8 topics, services, regions and datasets");
-    /// ```
-    pub fn counted(self, number: u64) -> Counted<'static, u64> {
-        let (one, many) = self.words();
-        counted(number, one).plural(many)
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.words().1)
-    }
-}
-
-/// A quota is used up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Exceeded {
-    /// One that everybody has.
-    General { resource: Resource, limit: u64 },
-    /// One of the configuration.
-    Configured(Box<QuotaExceeded>),
-}
-
-/// A user has taken all that the configuration allows it.
-///
-/// ```
-/// use onecopy::broker::protocol::{QuotaExceeded, Resource};
-///
-/// let file = "/etc/onecopy/lab.toml".to_owned();
-/// let exceeded = QuotaExceeded { uid: 1001, resource: Resource::Topics, limit: 8, file, line: 20 };
-/// // It says where to raise it.
-/// assert!(exceeded.to_string().contains("by the quota in line 20 of /etc/onecopy/lab.toml"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[error(
-    "user {uid} may have {} and not more, by the quota in line {line} of {file}; close some, or raise it there and run `onecopy serve --replace`",
-    resource.counted(*limit)
-)]
-pub struct QuotaExceeded {
-    /// Who.
-    pub uid: u32,
-    /// Of what.
-    pub resource: Resource,
-    /// How much it may have.
-    pub limit: u64,
-    /// The configuration file.
-    pub file: String,
-    /// The line where the quota begins.
-    pub line: u32,
-}
 
 /// The most that anybody gets.
 ///

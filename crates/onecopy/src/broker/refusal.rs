@@ -5,10 +5,12 @@ use onecopy_memory::layout::SEGMENTS_MAX;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::access::Denied;
+use super::delivery::Delivery;
+use super::denied::Denied;
+use super::exceeded::{Exceeded, QuotaExceeded};
 use super::ids::{NodeId, PortId};
-use super::protocol::{Delivery, ServiceType};
-use super::quota::{Exceeded, QuotaExceeded, Resource};
+use super::resource::Resource;
+use super::service_type::ServiceType;
 use crate::payload_type::PayloadType;
 
 /// Why a port could not be opened, for its opener to handle.

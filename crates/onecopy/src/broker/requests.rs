@@ -3,11 +3,14 @@
 use onecopy_memory::pool::SegmentSet;
 use serde::{Deserialize, Serialize};
 
+use super::address::Address;
+use super::delivery::Delivery;
 #[cfg(doc)]
 use super::events::Event;
 use super::ids::{BrokerId, NodeId, PortId, Route};
-use super::protocol::{Address, Delivery, Role, ServiceType};
+use super::role::Role;
 use super::segment_bits;
+use super::service_type::ServiceType;
 use super::tie::Tie;
 use crate::payload_type::PayloadType;
 
