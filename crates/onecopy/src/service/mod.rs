@@ -18,6 +18,7 @@
 //! | `interest.rs` | what a client shows its server of each call |
 //! | `answers.rs`, `unread.rs` | how far a stream of answers is ahead, at its server and at its client |
 //! | `tally.rs` | what a client counts of its calls |
+//! | `reception.rs` | a server's clients, and the requests that come in |
 //! | `link.rs` | the way to one counterpart |
 //! | `mail.rs` | what comes from all counterparts |
 //! | `outgoing.rs`, `request_draft.rs` | a message on its way out, and a request that is being written |
@@ -48,6 +49,7 @@ mod link;
 mod mail;
 mod outgoing;
 mod pending;
+mod reception;
 mod request;
 mod request_draft;
 mod server;

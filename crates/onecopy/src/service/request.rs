@@ -14,7 +14,7 @@ use super::interest::Interest;
 use super::letter::Letter;
 use super::link::{SharedLink, lock};
 use super::outgoing::{self, Outgoing};
-use super::server::Received;
+use super::reception::Received;
 use crate::error::LoanError;
 use crate::limits::FAILURE_TEXT_BYTES_MAX;
 use crate::payload::{Payload, PlainData, slice_bytes};
