@@ -11,6 +11,15 @@ use onecopy_memory::pool::{Chunk, Pool};
 use onecopy_memory::ring::{RingReader, RingWriter};
 use onecopy_memory::sync::Arc;
 
+/// A full ring, of which its readers have read nothing.
+fn full<const READERS: usize>(history: u64) -> (RingWriter, [RingReader; READERS]) {
+    let mut writer = model::writer(history, true);
+    let readers = std::array::from_fn(|number| model::attached(&mut writer, number as u32));
+    model::publish(&mut writer);
+    model::publish(&mut writer);
+    (writer, readers)
+}
+
 fn wait_for_room(writer: &mut RingWriter, messages: u64) {
     for _ in 0..messages {
         writer.wait_for_readers(None, |writer| writer.has_room(1));
@@ -21,10 +30,7 @@ fn wait_for_room(writer: &mut RingWriter, messages: u64) {
 #[test]
 fn a_full_ring() {
     model::check(3, || {
-        let mut writer = model::writer(0, true);
-        let mut reader = model::attached(&mut writer, 0);
-        model::publish(&mut writer);
-        model::publish(&mut writer);
+        let (mut writer, [mut reader]) = full(0);
         let reading = thread::spawn(move || {
             assert_eq!(model::receive(&mut reader), Some(0));
             assert_eq!(model::receive(&mut reader), Some(1));
@@ -39,10 +45,7 @@ fn a_full_ring() {
 #[test]
 fn a_full_ring_with_two_readers() {
     model::check(2, || {
-        let mut writer = model::writer(0, true);
-        let readers = [0, 1].map(|number| model::attached(&mut writer, number));
-        model::publish(&mut writer);
-        model::publish(&mut writer);
+        let (mut writer, readers) = full::<2>(0);
         let reading = readers.map(|mut reader| {
             thread::spawn(move || {
                 assert_eq!(model::receive(&mut reader), Some(0));
@@ -82,10 +85,7 @@ fn memory_that_the_quicker_reader_holds() {
 #[test]
 fn a_reader_that_is_detached() {
     model::check(3, || {
-        let mut writer = model::writer(0, true);
-        let _reader = model::attached(&mut writer, 0);
-        model::publish(&mut writer);
-        model::publish(&mut writer);
+        let (mut writer, [_reader]) = full(0);
         let readers = Arc::clone(writer.readers());
         let detaching = thread::spawn(move || readers.detach(model::key(0)));
         wait_for_room(&mut writer, 1);
@@ -97,10 +97,7 @@ fn a_reader_that_is_detached() {
 #[test]
 fn a_reader_that_is_attached() {
     model::check(2, || {
-        let mut writer = model::writer(1, true);
-        let mut first = model::attached(&mut writer, 0);
-        model::publish(&mut writer);
-        model::publish(&mut writer);
+        let (mut writer, [mut first]) = full(1);
         let readers = Arc::clone(writer.readers());
         let mut second = RingReader::of(&writer, &ReaderTable::heap(1));
         let joining = thread::spawn(move || {
@@ -123,10 +120,7 @@ fn a_reader_that_is_attached() {
 #[test]
 fn two_waits_for_one_ring() {
     model::check(2, || {
-        let mut writer = model::writer(0, true);
-        let mut reader = model::attached(&mut writer, 0);
-        model::publish(&mut writer);
-        model::publish(&mut writer);
+        let (mut writer, [mut reader]) = full(0);
         let reading = thread::spawn(move || {
             assert_eq!(model::receive(&mut reader), Some(0));
             reader
@@ -174,8 +168,7 @@ fn a_word_that_the_writer_waits_for() {
 #[test]
 fn memory_given_back_at_this_end() {
     model::check(2, || {
-        let mut writer = model::writer(0, true);
-        let _reader = model::attached(&mut writer, 0);
+        let (mut writer, [_reader]) = full(0);
         let wait = writer.expect_space().expect("a reader to wait for");
         let sleeping = thread::spawn(move || {
             wait.sleep(None);

@@ -160,7 +160,7 @@ impl ReaderState {
     }
 
     fn wake_waiting_writer(&self) {
-        // Pairs with the writer's barrier after it stored `space_wanted` (`RingWriter::wait_for_readers`):
+        // Pairs with the writer's barrier after it stored `space_wanted` (`RingWriter::expect_space`):
         // either we see its ticket, or it sees the space that we just made. A reliable writer waits often;
         // one that overwrites waits only for memory that is held, so there the writer pays for both.
         if self.reliable {
