@@ -173,6 +173,21 @@ fn each_request_goes_to_exactly_one_server() {
     assert!(calls.iter().all(|call| *call.wait(SOON).unwrap() < 3));
 }
 
+/// Nodes draw their numbers: once in half a million million runs, all clients begin with the same server.
+#[test]
+fn clients_that_make_one_call_each_find_all_servers() {
+    let directory = tempfile::tempdir().unwrap();
+    let nodes = [(); 2].map(|()| node(&directory));
+    let servers = nodes.map(|node| node.service::<u64, u64>("shared").unwrap().server().open().unwrap());
+    for number in 0..40 {
+        let client = node(&directory).service::<u64, u64>("shared").unwrap().client().open().unwrap();
+        client.notify(&number).unwrap();
+    }
+    for server in servers {
+        assert!(server.wait(SOON).unwrap().is_some());
+    }
+}
+
 #[test]
 fn a_server_that_ends_leaves_its_calls_to_another_or_ends_them() {
     let directory = tempfile::tempdir().unwrap();
