@@ -26,7 +26,8 @@ const AFTER_LONG_HELP: &str = "\
 For each request, COMMAND is started anew: it reads the request from its standard input to the end, and what it writes to
 standard output until it ends is the response. The service takes and answers [u8], so every program that is a filter can
 be one. The command is run directly, without a shell; for pipes and variables write sh -c '…'.
-However this command ends, the kernel kills COMMAND with it.
+However this command ends, the kernel kills COMMAND with it. If it is killed itself (SIGKILL), what COMMAND has started, such
+as the parts of a pipe, lives on until it finds its input or output closed.
 
 A command that ends with a non-zero exit code, or by a signal, makes an error response with the last 2 KiB of what it
 wrote to standard error; so does one that can't be started, takes longer than --timeout, or writes more than --budget.
