@@ -80,6 +80,9 @@ fn only_the_expected_version_is_replaced() {
     assert_eq!(first.compare_and_set(ours, b"b", None), Ok(2));
     let conflict = CompareError::Conflict { current: 2 };
     assert_eq!(first.compare_and_set(ours, b"c", None), Err(conflict));
+    // One that nobody has written yet is no more expected than one that is gone.
+    assert_eq!(first.compare_and_set(3, b"c", None), Err(conflict));
+    assert_eq!(first.compare_and_set(u64::MAX, b"c", None), Err(conflict));
     assert_eq!(read(&first), (2, b"b".to_vec()));
 }
 

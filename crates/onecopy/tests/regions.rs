@@ -27,6 +27,8 @@ fn everyone_sees_the_writers_last_value() {
     assert_eq!((*now, now.version(), now.is_held()), ([40, 5, 6], 3, false));
     assert_eq!(view.get().unwrap(), [40, 5, 6]);
     assert!(matches!(settings.compare_and_set(2, &[0; 3]), Err(RegionError::Conflict { current: 3 })));
+    // One that nobody has written yet is no more expected than one that is gone.
+    assert!(matches!(settings.compare_and_set(4, &[0; 3]), Err(RegionError::Conflict { current: 3 })));
     assert_eq!(settings.compare_and_set(3, &[0; 3]).unwrap(), 4);
     let pid = std::process::id();
     assert!(matches!(view.write(&[0; 3]), Err(RegionError::ReadOnly { pid: writer, .. }) if writer == pid));
