@@ -20,7 +20,7 @@ pub(super) struct Answers {
     /// They are several, some of them in chunks, as far as its server has shown.
     are_chunks: bool,
     /// Bytes of the chunks that are lent for answers, and not sent.
-    lent_bytes: usize,
+    pub(super) lent_bytes: usize,
     /// In a box of its own: most requests have one answer, and are moved about.
     stream: Option<Box<Window>>,
 }
@@ -41,23 +41,9 @@ struct Window {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AnswerMemory {
     /// Bytes of its chunk; 0 if it travels in its slot.
-    chunk_bytes: usize,
-    /// Of those, what is in use already.
-    lent_bytes: usize,
-}
-
-impl AnswerMemory {
-    pub(super) const SLOT: Self = Self::of_copy(0);
-
-    /// Of an answer that is about to be copied into a chunk of so many bytes.
-    pub(super) const fn of_copy(chunk_bytes: usize) -> Self {
-        Self { chunk_bytes, lent_bytes: 0 }
-    }
-
-    /// Of an answer that was written in a chunk of so many bytes.
-    pub(super) const fn of_loan(chunk_bytes: usize) -> Self {
-        Self { chunk_bytes, lent_bytes: chunk_bytes }
-    }
+    pub(super) chunk_bytes: usize,
+    /// Of those, what is lent already: all or none.
+    pub(super) lent_bytes: usize,
 }
 
 impl Answers {
@@ -102,28 +88,14 @@ impl Answers {
         chunk_bytes: usize,
     ) -> bool {
         let may_be_last = self.lent_bytes == 0 && !self.are_chunks;
-        chunk_bytes == 0 || may_be_last || self.has_room(interest, sender, AnswerMemory::of_copy(chunk_bytes))
+        chunk_bytes == 0
+            || may_be_last
+            || self.has_room(interest, sender, AnswerMemory { chunk_bytes, lent_bytes: 0 })
     }
 
-    /// A chunk of `chunk_bytes` was lent, or a slot (0).
-    pub(super) fn lent(&mut self, chunk_bytes: usize) {
-        self.lent_bytes += chunk_bytes;
-    }
-
-    /// It was given back.
-    pub(super) fn given_back(&mut self, chunk_bytes: usize) {
-        self.lent_bytes -= chunk_bytes;
-    }
-
-    /// An answer was sent: the last one, or another of a stream.
-    #[inline]
-    pub(super) fn sent(&mut self, memory: AnswerMemory, is_last: bool) {
-        self.lent_bytes -= memory.lent_bytes;
-        if is_last {
-            self.are_over = true;
-        } else {
-            self.stream.get_or_insert_default().sent(memory.chunk_bytes);
-        }
+    /// Another answer of the stream was sent.
+    pub(super) fn sent(&mut self, chunk_bytes: usize) {
+        self.stream.get_or_insert_default().sent(chunk_bytes);
     }
 }
 

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onecopy_memory::ring::Geometry;
+use zerocopy::IntoBytes;
 
 use super::error::CallError;
 use super::exchange::{Exchange, Order};
 use super::header::{RequestHeader, now_ns};
 use super::interest::InterestBoard;
 use super::link::lock;
-use super::outgoing::Copied;
+use super::outgoing::{Outgoing, fits_slot};
 use super::pending::Pending;
 use super::request_draft::RequestDraft;
 use super::{Exchanges, geometry, service_type};
@@ -288,17 +289,33 @@ pub(super) fn send_copy<Req: Payload + ?Sized>(
     exchange.prepare_call()?;
     let index = exchange.choose().ok_or(CallError::NoServer)?;
     let bytes = request.to_bytes();
+    let sender = &mut exchange.link(index).sender;
+    if !fits_slot::<Req, RequestHeader>(sender, bytes.len()) {
+        return send_large::<Req>(exchange, index, bytes, order);
+    }
     // Before the call is noted: one that there was no room for was not made.
-    let copied = Copied::take::<Req, RequestHeader>(&mut exchange.link(index).sender, bytes)?;
+    sender.check_room(1)?;
+    let header = exchange.begin(index, order, bytes)?;
+    exchange.link(index).sender.writer.publish_inline(header.as_bytes(), bytes);
+    Ok(header.id)
+}
+
+fn send_large<Req: Payload + ?Sized>(
+    exchange: &mut Exchange,
+    index: usize,
+    bytes: &[u8],
+    order: Order,
+) -> Result<u64, CallError> {
+    let copy = Outgoing::copy::<Req, RequestHeader>(&mut exchange.link(index).sender, bytes)?;
     let begun = exchange.begin(index, order, bytes);
     let sender = &mut exchange.link(index).sender;
     match begun {
         Ok(header) => {
-            copied.publish(sender, &header);
+            copy.publish(sender, &header);
             Ok(header.id)
         }
         Err(error) => {
-            copied.discard(sender);
+            copy.discard(sender);
             Err(error)
         }
     }

@@ -30,6 +30,16 @@ impl Outgoing {
         Ok(Self { staging: InlineBytes::new(), chunk, offset, bytes })
     }
 
+    /// Memory with a copy of a payload.
+    pub(super) fn copy<P: Payload + ?Sized, H: PlainData>(
+        sender: &mut Sender,
+        payload: &[u8],
+    ) -> Result<Self, LoanError> {
+        let mut outgoing = Self::take::<P, H>(sender, payload.len())?;
+        outgoing.payload_mut().copy_from_slice(payload);
+        Ok(outgoing)
+    }
+
     /// Bytes of its chunk; 0 if it travels in a slot.
     pub(super) fn chunk_bytes(&self) -> usize {
         self.chunk.as_ref().map_or(0, Chunk::capacity)
@@ -53,7 +63,11 @@ impl Outgoing {
     pub(super) fn publish<H: PlainData>(mut self, sender: &mut Sender, header: &H) {
         match self.chunk.take() {
             None => sender.writer.publish_inline(header.as_bytes(), self.payload()),
-            Some(chunk) => publish_chunk(sender, header, chunk, self.offset, self.bytes),
+            Some(mut chunk) => {
+                chunk.bytes_mut()[..size_of::<H>()].copy_from_slice(header.as_bytes());
+                sender.writer.publish_chunk(chunk, self.offset, self.bytes, 1);
+                sender.pool.take_back_next(self.offset + self.bytes);
+            }
         }
     }
 
@@ -65,59 +79,6 @@ impl Outgoing {
     }
 }
 
-/// A payload that there is room for, and that is sent as a copy: out of the user's own memory if it fits a slot.
-pub(super) struct Copied<'p> {
-    payload: &'p [u8],
-    /// With the copy, and where that begins.
-    chunk: Option<(Chunk, usize)>,
-}
-
-impl<'p> Copied<'p> {
-    #[inline]
-    pub(super) fn take<P: Payload + ?Sized, H: PlainData>(
-        sender: &mut Sender,
-        payload: &'p [u8],
-    ) -> Result<Self, LoanError> {
-        sender.check_room(1)?;
-        let mut chunk = None;
-        if !fits_slot::<P, H>(sender, payload.len()) {
-            let offset = chunk_header_bytes::<H>();
-            let mut taken = sender.chunk(offset + payload.len())?;
-            taken.bytes_mut()[offset..][..payload.len()].copy_from_slice(payload);
-            chunk = Some((taken, offset));
-        }
-        Ok(Self { payload, chunk })
-    }
-
-    /// Publishes it. It was taken from this very sender, which has published nothing since.
-    #[inline]
-    pub(super) fn publish<H: PlainData>(self, sender: &mut Sender, header: &H) {
-        match self.chunk {
-            None => sender.writer.publish_inline(header.as_bytes(), self.payload),
-            Some((chunk, offset)) => publish_chunk(sender, header, chunk, offset, self.payload.len()),
-        }
-    }
-
-    /// Gives the memory back unpublished.
-    pub(super) fn discard(self, sender: &mut Sender) {
-        if let Some((chunk, _)) = self.chunk {
-            sender.pool.free(chunk);
-        }
-    }
-}
-
-fn publish_chunk<H: PlainData>(
-    sender: &mut Sender,
-    header: &H,
-    mut chunk: Chunk,
-    offset: usize,
-    bytes: usize,
-) {
-    chunk.bytes_mut()[..size_of::<H>()].copy_from_slice(header.as_bytes());
-    sender.writer.publish_chunk(chunk, offset, bytes, 1);
-    sender.pool.take_back_next(offset + bytes);
-}
-
 /// Publishes a copy of `payload`.
 #[inline]
 pub(super) fn send<P: Payload + ?Sized, H: PlainData>(
@@ -125,7 +86,12 @@ pub(super) fn send<P: Payload + ?Sized, H: PlainData>(
     header: &H,
     payload: &[u8],
 ) -> Result<(), LoanError> {
-    Copied::take::<P, H>(sender, payload)?.publish(sender, header);
+    if fits_slot::<P, H>(sender, payload.len()) {
+        sender.check_room(1)?;
+        sender.writer.publish_inline(header.as_bytes(), payload);
+    } else {
+        Outgoing::copy::<P, H>(sender, payload)?.publish(sender, header);
+    }
     Ok(())
 }
 
@@ -135,8 +101,9 @@ pub(super) fn chunk_bytes<P: Payload + ?Sized, H: PlainData>(sender: &Sender, by
     if fits_slot::<P, H>(sender, bytes) { 0 } else { chunk_header_bytes::<H>().saturating_add(bytes) }
 }
 
+/// Whether a payload of `bytes` is sent without memory of its own.
 #[inline]
-fn fits_slot<P: Payload + ?Sized, H: PlainData>(sender: &Sender, bytes: usize) -> bool {
+pub(super) fn fits_slot<P: Payload + ?Sized, H: PlainData>(sender: &Sender, bytes: usize) -> bool {
     let header_bytes = size_of::<H>().next_multiple_of(8);
     P::INLINE_BYTES <= INLINE_BYTES_MAX && header_bytes + bytes <= sender.writer.geometry().inline_bytes_max()
 }

@@ -201,6 +201,13 @@ impl Reception {
     /// Tells those who answer clients that are not heard any more.
     #[inline]
     pub(super) fn note_the_unheard(&mut self) {
+        if !self.mail.feeds.unheard.is_empty() {
+            self.tell_of_the_unheard();
+        }
+    }
+
+    #[cold]
+    fn tell_of_the_unheard(&mut self) {
         for (client, fault) in self.mail.feeds.unheard.drain(..) {
             let Some(link) = self.links.get(&client) else { continue };
             match fault {

@@ -174,16 +174,17 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
 
     /// Sends a copy of a response's bytes.
     pub(super) fn send_bytes(&self, bytes: &[u8], status: Status) -> Result<(), RespondError> {
-        let memory = |sender: &Sender| {
-            AnswerMemory::of_copy(outgoing::chunk_bytes::<Res, ResponseHeader>(sender, bytes.len()))
-        };
-        self.send_with(status, memory, |sender, header| outgoing::send::<Res, _>(sender, header, bytes))
+        let chunk_bytes = |sender: &Sender| outgoing::chunk_bytes::<Res, ResponseHeader>(sender, bytes.len());
+        self.send_with(status, 0, chunk_bytes, |sender, header| {
+            outgoing::send::<Res, _>(sender, header, bytes)
+        })
     }
 
     fn send_text(&self, status: Status, text: &str) -> Result<(), RespondError> {
         self.send_with(
             status,
-            |_| AnswerMemory::SLOT,
+            0,
+            |_| 0,
             |sender, header| outgoing::send::<[u8], _>(sender, header, text.as_bytes()),
         )
     }
@@ -191,7 +192,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     fn send_with(
         &self,
         status: Status,
-        memory: impl FnOnce(&Sender) -> AnswerMemory,
+        lent_bytes: usize,
+        chunk_bytes: impl FnOnce(&Sender) -> usize,
         send: impl FnOnce(&mut Sender, &ResponseHeader) -> Result<(), LoanError>,
     ) -> Result<(), RespondError> {
         let is_last = status != Status::Item;
@@ -210,12 +212,18 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
             return if is_last { Ok(()) } else { Err(self.link.ending()) };
         }
         let header = ResponseHeader { id: self.content.header.id, status: status as u64 };
-        let memory = memory(&sender);
-        if !is_last && !answers.has_room(self.interest.as_ref(), &mut sender, memory) {
-            return Err(LoanError::Full.into());
+        if is_last {
+            send(&mut sender, &header)?;
+            answers.are_over = true;
+        } else {
+            let memory = AnswerMemory { chunk_bytes: chunk_bytes(&sender), lent_bytes };
+            if !answers.has_room(self.interest.as_ref(), &mut sender, memory) {
+                return Err(LoanError::Full.into());
+            }
+            send(&mut sender, &header)?;
+            answers.sent(memory.chunk_bytes);
         }
-        send(&mut sender, &header)?;
-        answers.sent(memory, is_last);
+        answers.lent_bytes -= lent_bytes;
         Ok(())
     }
 
@@ -235,7 +243,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
             Err(_) if self.link.is_dead(&mut sender.writer) => return Err(self.link.ending()),
             Err(error) => return Err(error.into()),
         };
-        answers.lent(outgoing.chunk_bytes());
+        answers.lent_bytes += outgoing.chunk_bytes();
         Ok(ResponseLoan { request: self, outgoing: Some(outgoing) })
     }
 }
@@ -347,7 +355,7 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
     /// Gives the memory back, unless it was sent; says whether there was any.
     pub(super) fn discard(&mut self) -> bool {
         let Some(outgoing) = self.outgoing.take() else { return false };
-        lock(&self.request.answers).given_back(outgoing.chunk_bytes());
+        lock(&self.request.answers).lent_bytes -= outgoing.chunk_bytes();
         let mut sender = self.request.link.sender();
         outgoing.discard(&mut sender);
         // No client tells of that.
@@ -361,7 +369,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         let chunk_bytes = outgoing.as_ref().map_or(0, Outgoing::chunk_bytes);
         request.send_with(
             status,
-            |_| AnswerMemory::of_loan(chunk_bytes),
+            chunk_bytes,
+            |_| chunk_bytes,
             |sender, header| {
                 // Other answers may have been sent since there was room for this one.
                 sender.check_room(1)?;
