@@ -170,7 +170,8 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
 }
 
 impl<Req: Payload + ?Sized, Res: PlainData> AsyncRequest<Req, Res> {
-    /// Memory for one response; see [`Request::loan`]. Waits while the client's answers take all of it. Cancel-safe.
+    /// Memory for one response; see [`Request::loan`]. Waits while the client's answers take all of it, or those of this
+    /// request their share, loans that are not sent included: a task that has one in hand may wait for itself. Cancel-safe.
     ///
     /// # Errors
     ///
