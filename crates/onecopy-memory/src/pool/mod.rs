@@ -130,7 +130,9 @@ impl Chunk {
 /// pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?);
 /// let mut chunk = pool.allocate(5000).expect("there is room now");
 /// chunk.bytes_mut()[..5].copy_from_slice(b"hello");
+/// assert_eq!(pool.used_bytes(), chunk.capacity());
 /// pool.free(chunk);
+/// assert_eq!(pool.used_bytes(), 0);
 /// # Ok::<(), onecopy_memory::segment::SegmentError>(())
 /// ```
 #[derive(Debug)]
