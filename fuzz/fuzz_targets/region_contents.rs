@@ -75,7 +75,7 @@ fn read_scribbled(capacity_bytes: u64, edits: &[u8]) {
             *word = value(*form, *low);
         }
     }
-    words[REGION_HEADER_OFFSET / 8..][..3].copy_from_slice(&[capacity_bytes, 8, 0]);
+    words[REGION_HEADER_OFFSET / 8..][..4].copy_from_slice(&[capacity_bytes, 8, 0, 0]);
 
     let view = View::open(sealed(&words), SegmentKind::Region).expect("the header is whole");
     let reader = RegionReader::open(&view, &TABLE, Box::new(())).expect("the geometry is possible");
@@ -106,7 +106,8 @@ fn sealed(words: &[u64]) -> OwnedFd {
 fn share_scribbled(capacity_bytes: u64, edits: &[u8]) {
     let seat = |line| Seat::new(line, 0).expect("a line that exists");
     let geometry = RegionGeometry::new(capacity_bytes as usize, 8).expect("possible sizes");
-    let first = SharedRegion::create(geometry, 0, 1, b"value", seat(1)).expect("memory for a region");
+    let first = SharedRegion::create_with_note(geometry, 0, (1, b"value"), seat(1), b"a note");
+    let first = first.expect("memory for a region");
     let memory = first.descriptor().try_clone_to_owned().expect("a descriptor");
     let second = SharedRegion::open(memory, seat(2)).expect("an honest region");
     let mut held = Vec::new();
@@ -128,7 +129,7 @@ fn share_scribbled(capacity_bytes: u64, edits: &[u8]) {
             3 => drop(first.write(&word, deadline)),
             4 => drop(first.compare_and_set(first.version(), &word, deadline)),
             5 => second.seat_gone(seat(u32::from(low & 3).max(1))),
-            6 => drop((second.seated(), second.prepare_sleep())),
+            6 => drop((second.seated(), second.prepare_sleep(), second.note())),
             _ => {
                 if let Ok(mut guard) = second.lock(deadline) {
                     if let Ok(draft) = guard.draft() {

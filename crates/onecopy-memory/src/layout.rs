@@ -29,6 +29,7 @@
 //!                512  RegionHeader (eight lines: geometry, current, lock, watchers)
 //!               1024  shared regions: SeatLines (one line each), by seat number
 //!                  …  copies: small values in place, or a line each and the payloads behind
+//!                  …  note, if there is one
 //!
 //! copy             0  sequence    version of the value, top bit set while it is being written
 //!                  8  length
@@ -311,6 +312,8 @@ pub const SMALL_ALIGNMENT_MAX: usize = 8;
 pub const ALIGNMENT_MAX: usize = 4096;
 /// Largest value: sixteen of them still fit the address space of every machine we run on.
 pub const REGION_BYTES_MAX: usize = 1 << 40;
+/// Longest note of a region: a path, and what it is a path for.
+pub const NOTE_BYTES_MAX: usize = 4608;
 /// Seats of a shared region; number 0 is nobody's, which makes 0 the free lock.
 pub const SEAT_LINES: usize = 1024;
 /// Values that one seat can hold at once.
@@ -326,7 +329,9 @@ pub struct RegionHeader {
     pub alignment_bytes: AtomicU64,
     /// [`FLAG_SHARED`]. Fixed.
     pub flags: AtomicU64,
-    pub(crate) reserved_geometry: [AtomicU64; 13],
+    /// Length of the note behind the copies. Fixed.
+    pub note_bytes: AtomicU64,
+    pub(crate) reserved_geometry: [AtomicU64; 12],
 
     /// Version of the value and number of its copy (the lowest [`COPY_BITS`]). One store of this word is what commits a
     /// write. On a pair of lines of its own, as a ring's head is.

@@ -218,6 +218,7 @@ impl Segment {
 pub struct View {
     mapping: Arc<Mapping>,
     layout_hash: u64,
+    owner_uid: u32,
 }
 
 impl View {
@@ -229,7 +230,7 @@ impl View {
     /// Everything that is wrong with the memory has its variant of [`SegmentError`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
         let (mapping, layout_hash) = map(&descriptor, kind, REQUIRED_SEALS, ProtFlags::READ)?;
-        Ok(Self { mapping, layout_hash })
+        Ok(Self { mapping, layout_hash, owner_uid: owner_uid(&descriptor)? })
     }
 
     /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
@@ -241,7 +242,8 @@ impl View {
     pub fn open_either(descriptor: OwnedFd, kind: SegmentKind) -> Result<(Self, bool), SegmentError> {
         let (mapping, layout_hash) = map(&descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
         let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
-        Ok((Self { mapping, layout_hash }, !seals.contains(REQUIRED_SEALS)))
+        let owner_uid = owner_uid(&descriptor)?;
+        Ok((Self { mapping, layout_hash, owner_uid }, !seals.contains(REQUIRED_SEALS)))
     }
 
     /// Refuses a segment whose payload type is not the expected one.
@@ -258,9 +260,19 @@ impl View {
         self.mapping.len()
     }
 
+    /// The user whose process made the memory.
+    pub fn owner_uid(&self) -> u32 {
+        self.owner_uid
+    }
+
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
+}
+
+fn owner_uid(descriptor: &OwnedFd) -> Result<u32, SegmentError> {
+    let stat = rustix::fs::fstat(descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;
+    Ok(stat.st_uid)
 }
 
 /// A segment that several processes of the same trust have mapped writable. Its size is sealed like any other's, but

@@ -5,8 +5,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use onecopy_memory::hold::{PeerReader, ReaderTable};
-use onecopy_memory::layout::{COPIES, SegmentKind, VERSION_MAX};
-use onecopy_memory::region::{OpenError, ReadError, RegionGeometry, RegionReader, RegionWriter, WriteError};
+use onecopy_memory::layout::{COPIES, NOTE_BYTES_MAX, SegmentKind, VERSION_MAX};
+use onecopy_memory::region::{
+    GeometryError, OpenError, ReadError, RegionGeometry, RegionReader, RegionWriter, WriteError,
+};
 use onecopy_memory::segment::View;
 use onecopy_memory::sync::full_barrier;
 use onecopy_memory::wait;
@@ -43,6 +45,30 @@ fn read(reader: &RegionReader) -> (u64, Vec<u8>) {
     let value = reader.read(&mut bytes).expect("the writer is honest");
     bytes.truncate(value.length);
     (value.version, bytes)
+}
+
+#[test]
+fn readers_find_what_the_maker_noted() {
+    let table = table();
+    for capacity_bytes in [0, 1, 240, 241, 4096, LARGE] {
+        for note_bytes in [0, 1, 8, 4095, NOTE_BYTES_MAX] {
+            let geometry = RegionGeometry::new(capacity_bytes, 1).expect("possible sizes");
+            let note: Vec<u8> = (0..note_bytes).map(|index| index as u8).collect();
+            let value = vec![7; capacity_bytes];
+            let mut writer = RegionWriter::create_with_note(geometry, 0, 1, &value, &note).expect("memory");
+            let reader = open(&writer, &table);
+            for _ in 0..COPIES {
+                writer.write(&value).expect("it fits");
+            }
+            assert!(reader.note() == note, "{capacity_bytes} with {note_bytes}");
+            assert_eq!(read(&reader).1, value);
+            assert_eq!(reader.owner_uid(), rustix::fs::fstat(writer.descriptor()).expect("a memfd").st_uid);
+        }
+    }
+    let geometry = RegionGeometry::new(1, 1).expect("possible sizes");
+    let long = vec![1; NOTE_BYTES_MAX + 1];
+    let refused = RegionWriter::create_with_note(geometry, 0, 1, b"", &long);
+    assert!(matches!(refused, Err(OpenError::Geometry(GeometryError::Note { .. }))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use onecopy_memory::hold::ReaderTable;
 use onecopy_memory::layout::{
-    COPY_BITS, FLAG_SHARED, REGION_HEADER_OFFSET, SEATS_OFFSET, SegmentKind, WRITING,
+    COPY_BITS, FLAG_SHARED, NOTE_BYTES_MAX, REGION_HEADER_OFFSET, SEATS_OFFSET, SegmentKind, WRITING,
 };
 use onecopy_memory::region::{
     OpenError, ReadError, RegionFault, RegionGeometry, RegionReader, RegionWriter, Seat, SharedRegion,
@@ -102,6 +102,10 @@ fn impossible_geometry_is_refused() {
         (GEOMETRY + 1, 1 << 63),
         (GEOMETRY + 2, FLAG_SHARED),
         (GEOMETRY + 2, u64::MAX),
+        (GEOMETRY + 3, 1),
+        (GEOMETRY + 3, NOTE_BYTES_MAX as u64 + 1),
+        (GEOMETRY + 3, 1 << 16),
+        (GEOMETRY + 3, u64::MAX),
     ];
     for (index, word) in others {
         let mut words = honest(4096);

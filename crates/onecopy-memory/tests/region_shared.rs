@@ -25,6 +25,17 @@ fn create(capacity_bytes: usize, value: &[u8]) -> SharedRegion {
     SharedRegion::create(geometry, 0, 1, value, seat(1)).expect("memory for a region")
 }
 
+#[test]
+fn all_who_take_part_find_what_the_maker_noted() {
+    let geometry = RegionGeometry::new(100, 1).expect("possible sizes");
+    let first = SharedRegion::create_with_note(geometry, 0, (1, b"value"), seat(1), b"a note");
+    let first = first.expect("memory for a region");
+    let second = join(&first, 2);
+    second.write(&[7; 100], None).expect("nobody has the lock");
+    assert_eq!((first.note(), second.note()), (b"a note".to_vec(), b"a note".to_vec()));
+    assert!(create(100, b"value").note().is_empty());
+}
+
 fn descriptor(region: &SharedRegion) -> OwnedFd {
     region.descriptor().try_clone_to_owned().expect("a descriptor")
 }

@@ -3,7 +3,7 @@
 use crate::counted::counted;
 use crate::hold::HoldError;
 use crate::layout::{COPIES, HELD_PER_SEAT};
-use crate::region::Seat;
+use crate::region::{GeometryError, Seat};
 use crate::segment::SegmentError;
 
 /// What stands in the region was written by no honest writer: it is given up.
@@ -151,6 +151,9 @@ pub enum OpenError {
     /// The first value does not fit.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The note is too long.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
     /// Somebody else has this seat.
     #[error("seat {} of the shared region is taken: ask the broker for another", seat.line())]
     SeatTaken {

@@ -2,8 +2,8 @@
 
 use crate::counted::counted;
 use crate::layout::{
-    ALIGNMENT_MAX, COPIES, COPY_HEADER_WORDS, FLAG_SHARED, LINE_BYTES, REGION_BYTES_MAX, RegionHeader,
-    SEAT_LINES, SEATS_OFFSET, SMALL_ALIGNMENT_MAX, SMALL_BYTES_MAX, SeatLine,
+    ALIGNMENT_MAX, COPIES, COPY_HEADER_WORDS, FLAG_SHARED, LINE_BYTES, NOTE_BYTES_MAX, REGION_BYTES_MAX,
+    RegionHeader, SEAT_LINES, SEATS_OFFSET, SMALL_ALIGNMENT_MAX, SMALL_BYTES_MAX, SeatLine,
 };
 use crate::region::WriteError;
 use crate::segment::SegmentError;
@@ -16,6 +16,7 @@ pub struct RegionGeometry {
     alignment_bytes: usize,
     small: bool,
     shared: bool,
+    note_bytes: u16,
 }
 
 /// Where the copies lie. It follows from the sizes, and is looked up with every read and write, so it is kept.
@@ -48,6 +49,12 @@ pub enum GeometryError {
         /// What was asked for.
         capacity_bytes: usize,
     },
+    /// More of a note than a region takes.
+    #[error("a region takes no note of {note_bytes} bytes: the most is {NOTE_BYTES_MAX}")]
+    Note {
+        /// How long it is.
+        note_bytes: usize,
+    },
     /// Not an alignment, or a stricter one than a page's.
     #[error("a region can't be aligned to {}: use a power of two up to {ALIGNMENT_MAX}",
         counted(*alignment_bytes, "byte"))]
@@ -79,12 +86,26 @@ impl RegionGeometry {
             return Err(GeometryError::Alignment { alignment_bytes });
         }
         let small = capacity_bytes <= SMALL_BYTES_MAX && alignment_bytes <= SMALL_ALIGNMENT_MAX;
-        Ok(Self { capacity_bytes, alignment_bytes, small, shared: false })
+        Ok(Self { capacity_bytes, alignment_bytes, small, shared: false, note_bytes: 0 })
     }
 
     /// The same with a lock, and seats for its writers.
     pub(super) fn shared(self) -> Self {
         Self { shared: true, ..self }
+    }
+
+    /// The same with room for a note of so many bytes.
+    pub(super) fn with_note(self, note_bytes: usize) -> Result<Self, GeometryError> {
+        let short = u16::try_from(note_bytes).ok().filter(|_| note_bytes <= NOTE_BYTES_MAX);
+        Ok(Self { note_bytes: short.ok_or(GeometryError::Note { note_bytes })?, ..self })
+    }
+
+    pub(super) fn note_bytes(&self) -> usize {
+        usize::from(self.note_bytes)
+    }
+
+    pub(super) fn note_words(&self) -> usize {
+        self.note_bytes().div_ceil(8)
     }
 
     /// Largest value in bytes.
@@ -145,7 +166,8 @@ impl RegionGeometry {
         }
     }
 
-    pub(super) fn total_bytes(&self) -> usize {
+    /// Where the copies end, and the note begins.
+    pub(super) fn note_offset(&self) -> usize {
         if self.is_small() {
             self.copies_offset() + COPIES * self.places().copy_stride * 8
         } else {
@@ -153,10 +175,15 @@ impl RegionGeometry {
         }
     }
 
+    pub(super) fn total_bytes(&self) -> usize {
+        self.note_offset() + self.note_words() * 8
+    }
+
     pub(super) fn write_to(&self, header: &RegionHeader) {
         header.capacity_bytes.store(self.capacity_bytes as u64, Ordering::Relaxed);
         header.alignment_bytes.store(self.alignment_bytes as u64, Ordering::Relaxed);
         header.flags.store(if self.shared { FLAG_SHARED } else { 0 }, Ordering::Relaxed);
+        header.note_bytes.store(u64::from(self.note_bytes), Ordering::Relaxed);
     }
 
     /// Reads each field once and checks the copies against what is expected and the size of the memory.
@@ -168,9 +195,11 @@ impl RegionGeometry {
         let capacity_bytes = header.capacity_bytes.load(Ordering::Relaxed);
         let alignment_bytes = header.alignment_bytes.load(Ordering::Relaxed);
         let flags = header.flags.load(Ordering::Relaxed);
+        let note_bytes = header.note_bytes.load(Ordering::Relaxed);
         let expected_flags = if shared { FLAG_SHARED } else { 0 };
         let claimed = Self::new(capacity_bytes as usize, alignment_bytes as usize).ok();
         claimed
+            .and_then(|geometry| geometry.with_note(usize::try_from(note_bytes).ok()?).ok())
             .map(|geometry| Self { shared, ..geometry })
             .filter(|geometry| flags == expected_flags && geometry.total_bytes() == total_bytes)
             .ok_or(SegmentError::RegionGeometry {

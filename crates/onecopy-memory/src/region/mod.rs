@@ -164,6 +164,27 @@ impl Region {
         Ok(first)
     }
 
+    /// Writes the note of a region that nobody else knows yet: as long as the geometry says.
+    fn write_note(&self, note: &[u8]) {
+        if let Some(words) = self.note_words() {
+            store_bytes(&words, note);
+        }
+    }
+
+    /// What whoever made the region noted. In a shared region, anybody may have written it since.
+    fn note(&self) -> Vec<u8> {
+        let mut note = vec![0; self.geometry.note_bytes()];
+        if let Some(words) = self.note_words() {
+            load_bytes(&words, &mut note);
+        }
+        note
+    }
+
+    /// Looked for when it is asked for, which is seldom. A model has none.
+    fn note_words(&self) -> Option<Window<AtomicU64>> {
+        Window::new(self.mapping.as_ref()?, self.geometry.note_offset(), self.geometry.note_words())
+    }
+
     #[inline]
     fn header(&self) -> &RegionHeader {
         &self.header

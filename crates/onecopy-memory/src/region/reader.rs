@@ -42,6 +42,7 @@ pub struct RegionReader {
     state: Arc<ReaderState>,
     /// A cell also keeps two threads from using the reader at once, which its block could not stand.
     sleep_ticket: Cell<u32>,
+    owner_uid: u32,
 }
 
 impl RegionReader {
@@ -56,27 +57,38 @@ impl RegionReader {
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, OpenError> {
-        Ok(Self::over(Region::open(view.mapping(), false)?, table, token)?)
+        Ok(Self::over(Region::open(view.mapping(), false)?, view.owner_uid(), table, token)?)
     }
 
     /// A reader of a writer in the same model.
     #[cfg(loom)]
     pub fn of(writer: &super::RegionWriter, table: &Arc<ReaderTable>) -> Self {
-        Self::over(writer.region.clone(), table, Box::new(())).expect("the model's table is large enough")
+        Self::over(writer.region.clone(), 0, table, Box::new(())).expect("the model's table is large enough")
     }
 
     fn over(
         region: Region,
+        owner_uid: u32,
         table: &Arc<ReaderTable>,
         token: Box<dyn Any + Send + Sync>,
     ) -> Result<Self, HoldError> {
         let state = ReaderState::new(table, &region.waking, false, token)?;
-        Ok(Self { region, state, sleep_ticket: Cell::new(0) })
+        Ok(Self { region, state, sleep_ticket: Cell::new(0), owner_uid })
     }
 
     /// This reader's state, for telling the writer where it is.
     pub fn state(&self) -> &Arc<ReaderState> {
         &self.state
+    }
+
+    /// What its writer noted when it made the memory.
+    pub fn note(&self) -> Vec<u8> {
+        self.region.note()
+    }
+
+    /// The user whose process made the memory, as the kernel says: nobody else's can have written it.
+    pub fn owner_uid(&self) -> u32 {
+        self.owner_uid
     }
 
     /// Sizes of the region.

@@ -55,10 +55,26 @@ impl SharedRegion {
         value: &[u8],
         seat: Seat,
     ) -> Result<Self, OpenError> {
-        let geometry = geometry.shared();
+        Self::create_with_note(geometry, layout_hash, (first_version, value), seat, &[])
+    }
+
+    /// The same with a note of up to [`NOTE_BYTES_MAX`](crate::layout::NOTE_BYTES_MAX) bytes, for all who take part.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::create`], or a note that is too long.
+    pub fn create_with_note(
+        geometry: RegionGeometry,
+        layout_hash: u64,
+        (first_version, value): (u64, &[u8]),
+        seat: Seat,
+        note: &[u8],
+    ) -> Result<Self, OpenError> {
+        let geometry = geometry.shared().with_note(note.len())?;
         geometry.check_length(value.len())?;
         let segment = SharedSegment::create(SegmentKind::Region, geometry.total_bytes(), layout_hash)?;
         let region = Region::over(segment.mapping(), geometry).expect("the segment has the region's size");
+        region.write_note(note);
         region.start(first_version, value)?;
         Self::over(region, segment, seat)
     }
@@ -122,6 +138,11 @@ impl SharedRegion {
     /// [`SegmentError::Layout`] names both.
     pub fn expect_layout(&self, layout_hash: u64) -> Result<(), SegmentError> {
         self.segment().expect_layout(layout_hash)
+    }
+
+    /// What the memory has noted: by whoever made it, unless another participant has scribbled there.
+    pub fn note(&self) -> Vec<u8> {
+        self.region.note()
     }
 
     /// Sizes of the region.

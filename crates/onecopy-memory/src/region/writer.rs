@@ -60,9 +60,27 @@ impl RegionWriter {
         first_version: u64,
         value: &[u8],
     ) -> Result<Self, OpenError> {
+        Self::create_with_note(geometry, layout_hash, first_version, value, &[])
+    }
+
+    /// The same with a note of up to [`NOTE_BYTES_MAX`](crate::layout::NOTE_BYTES_MAX) bytes, for whoever writes the
+    /// region next.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::create`], or a note that is too long.
+    pub fn create_with_note(
+        geometry: RegionGeometry,
+        layout_hash: u64,
+        first_version: u64,
+        value: &[u8],
+        note: &[u8],
+    ) -> Result<Self, OpenError> {
+        let geometry = geometry.with_note(note.len())?;
         geometry.check_length(value.len())?;
         let segment = Segment::create(SegmentKind::Region, geometry.total_bytes(), layout_hash)?;
         let region = Region::over(segment.mapping(), geometry).expect("the segment has the region's size");
+        region.write_note(note);
         let fork = ForkGuard::new().map_err(|source| SegmentError::System { call: "mmap", source })?;
         let writer = Self::over(region, first_version, value)?;
         Ok(Self { segment: Some(segment), fork: Some(fork), ..writer })
