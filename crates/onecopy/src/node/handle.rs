@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub(crate) struct NodeHandle {
     session: Arc<Session>,
     control: Option<JoinHandle<()>>,
     fork: Arc<ForkGuard>,
+    socket_path: PathBuf,
 }
 
 /// What a node has before it joins an instance.
@@ -70,6 +72,7 @@ impl NodeHandle {
         let Newcomer { node, fork, table } = newcomer;
         let (outbox, outbox_bell) = Outbox::new(Arc::clone(&membership.socket), Arc::clone(&fork))
             .map_err(OpenError::system("make a socket pair"))?;
+        let socket_path = membership.instance.socket_path();
         let session = Arc::new(Session::new(node, outbox, membership.welcome, table));
         session.keep_server(server);
         let control = {
@@ -80,7 +83,12 @@ impl NodeHandle {
                 .map_err(OpenError::system("start the control thread"))?
         };
         session.show_readers();
-        Ok(Self { session, control: Some(control), fork })
+        Ok(Self { session, control: Some(control), fork, socket_path })
+    }
+
+    /// Where the instance's broker listens.
+    pub(crate) fn socket_path(&self) -> &Path {
+        &self.socket_path
     }
 
     /// What a client counts with; `None` if so many are counted already that there is no room.

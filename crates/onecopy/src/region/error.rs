@@ -149,6 +149,38 @@ pub enum RegionError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The region is kept in a file that was not named, and whose name nobody vouches for.
+    #[error(
+        "region {region:?} is kept in the file {kept_in:?}, as another process says: if it is right, name that file when you open the region to write it, with file() or --file"
+    )]
+    FileNotNamed {
+        /// Its name.
+        region: String,
+        /// Its file.
+        kept_in: PathBuf,
+    },
+    /// The region is kept in another file than the one named.
+    #[error(
+        "region {region:?} is kept in the file {kept_in:?}, and not in {path:?}: name the former, or none"
+    )]
+    OtherFile {
+        /// Its name.
+        region: String,
+        /// The file that was named.
+        path: PathBuf,
+        /// Its file.
+        kept_in: PathBuf,
+    },
+    /// Several write the region, and keep it in no file.
+    #[error(
+        "region {region:?} is kept in no file, and others write it: {path:?} would miss that; open it without a file, or let all close it and make it anew with the file"
+    )]
+    NoFile {
+        /// Its name.
+        region: String,
+        /// The file that was named.
+        path: PathBuf,
+    },
     /// The broker does not keep the region.
     #[error("region {region:?} is not kept: {source}")]
     Keep {

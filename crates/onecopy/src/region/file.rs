@@ -47,6 +47,10 @@ impl ValueFile {
         file
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The value, if the file is there.
     pub(super) fn load(&self) -> Result<Option<Kept>, RegionError> {
         let bytes = match fs::read(&self.path) {

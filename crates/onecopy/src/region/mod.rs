@@ -14,6 +14,7 @@
 //! | `value.rs` | a value as it was read |
 //! | `watch.rs`, `bell.rs`, `async_watch.rs` | waiting for the next value |
 //! | `file.rs` | a file that keeps the value from one run to the next |
+//! | `note.rs` | how whoever writes next learns of that file |
 //! | `error.rs` | what can go wrong |
 
 #[cfg(feature = "tokio")]
@@ -23,6 +24,7 @@ mod error;
 mod file;
 mod guard;
 mod handle;
+mod note;
 mod reading;
 mod sharing;
 mod single;
@@ -121,7 +123,12 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
     }
 
     /// Keeps the value in a file from one run to the next. A new region begins with what is there; each write
-    /// returns when it is on the disk. All who write the region must give the same file.
+    /// returns when it is on the disk.
+    ///
+    /// The region's memory notes the file's absolute path, so that nobody writes past it. Whoever becomes the single writer
+    /// without naming a file writes the one that the last writer had, if that was a process of the same user; otherwise,
+    /// and in a [`Self::shared`] region, where anybody may have written the note, all who write must name it:
+    /// [`RegionError::FileNotNamed`] says which. Another one than the region's is [`RegionError::OtherFile`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -172,7 +179,7 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
     /// # Errors
     ///
     /// [`RegionError::Open`] if it has another type or mode; [`RegionError::TooLarge`] if `initial` is larger than the
-    /// capacity; [`RegionError::File`]; [`RegionError::WriterStuck`] as for [`Self::open`].
+    /// capacity; [`RegionError::File`] and what [`Self::file`] names; [`RegionError::WriterStuck`] as for [`Self::open`].
     pub fn open_or_create(self, initial: &P) -> Result<Region<P>, RegionError> {
         let initial = initial.to_bytes();
         self.open_as(Wish::Either(initial))
@@ -196,7 +203,7 @@ impl<P: Payload + ?Sized> RegionBuilder<P> {
             payload,
             capacity_bytes: self.capacity_bytes,
             alignment_bytes: self.alignment_bytes,
-            file: self.file,
+            file: self.file.as_deref().map(note::absolute).transpose()?,
         };
         Ok(match self.shared {
             true => {

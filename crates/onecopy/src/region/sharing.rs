@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use onecopy_memory::wait::{Doorbell, poll_readable, wait, wait_any};
 use super::bell::Bell;
 use super::error::RegionError;
 use super::file::ValueFile;
+use super::note;
 use super::{Opening, Wish};
 use crate::broker::protocol::{PortId, SegmentSet};
 use crate::error::{OpenError, ReceiveError, WaitError};
@@ -42,6 +44,9 @@ pub(super) struct Sharing {
     alignment_bytes: usize,
     region: RefCell<Arc<SharedRegion>>,
     pub(super) file: Option<ValueFile>,
+    /// The region's file, if it was not named: then nothing can be written.
+    file_not_named: Option<PathBuf>,
+    name: String,
     event_loop: RefCell<Option<EventLoop>>,
 }
 
@@ -72,7 +77,8 @@ impl Sharing {
         // From here on an error gives the seat back.
         let open = OpenPort { node: Arc::clone(&node), port };
         let layout_hash = payload.layout_hash();
-        let file = file.map(|path| ValueFile::new(path, layout_hash));
+        let named = file;
+        let file = named.clone().map(|path| ValueFile::new(path, layout_hash));
         let Seated { seat, has_memory, .. } = seated;
         let mut seen = 0;
         let region = match wish {
@@ -85,7 +91,9 @@ impl Sharing {
                     None => (1, initial),
                 };
                 let geometry = RegionGeometry::new(capacity_bytes.max(value.len()), alignment_bytes)?;
-                let own = SharedRegion::create(geometry, layout_hash, version, value, seat)
+                let note = note::write(&node, &name, named.as_deref());
+                let first = (version, value);
+                let own = SharedRegion::create_with_note(geometry, layout_hash, first, seat, &note)
                     .map_err(super::memory_error)?;
                 node.reserve(port, own.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
                 node.offer_shared(port, &own, false)?;
@@ -100,6 +108,7 @@ impl Sharing {
             _ => SharedRegion::open(next_memory(&inbox, &mut seen)?, seat).map_err(super::memory_error)?,
         };
         region.expect_layout(layout_hash).map_err(OpenError::from)?;
+        let file_not_named = note::file_of_shared(&node, &name, named.as_deref(), &region)?.err();
         let region = Arc::new(region);
         node.watch_over(port, &region)?;
         let (seen, region) = (Cell::new(seen), RefCell::new(region));
@@ -114,6 +123,8 @@ impl Sharing {
             alignment_bytes,
             region,
             file,
+            file_not_named,
+            name,
             event_loop,
         })
     }
@@ -177,6 +188,9 @@ impl Sharing {
 
     /// Takes the lock of the memory that is current.
     pub(super) fn lock(&self, deadline: Option<Instant>) -> Result<KeptGuard, RegionError> {
+        if let Some(kept_in) = &self.file_not_named {
+            return Err(RegionError::FileNotNamed { region: self.name.clone(), kept_in: kept_in.clone() });
+        }
         loop {
             let region = Arc::clone(&*self.region()?);
             let mut guard = match SharedRegion::lock_kept(&region, deadline) {
@@ -293,7 +307,9 @@ impl Sharing {
         let geometry = RegionGeometry::new(capacity_bytes, self.alignment_bytes)?;
         let seat = self.region.borrow().seat();
         let value = guard.draft()?.get(..length).unwrap_or_default();
-        let larger = SharedRegion::create(geometry, self.layout_hash, version + 1, value, seat)
+        let note = self.region.borrow().note();
+        let first = (version + 1, value);
+        let larger = SharedRegion::create_with_note(geometry, self.layout_hash, first, seat, &note)
             .map_err(super::memory_error)?;
         self.node.reserve(self.port, larger.descriptor(), SegmentSet::EMPTY, HANDSHAKE_TIMEOUT)?;
         let larger = Arc::new(larger);

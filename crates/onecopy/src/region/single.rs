@@ -8,6 +8,7 @@ use onecopy_memory::region::{Draft, RegionGeometry, RegionReader, RegionWriter};
 
 use super::error::RegionError;
 use super::file::ValueFile;
+use super::note;
 use super::reading::Reading;
 use super::{Opening, Wish};
 use crate::broker::protocol::{self, PortId};
@@ -51,24 +52,28 @@ struct Beginning {
 }
 
 impl Single {
-    pub(super) fn open(opening: Opening, wish: Wish<'_>) -> Result<Self, RegionError> {
-        let Opening { node, name, payload, file, .. } = &opening;
+    pub(super) fn open(mut opening: Opening, wish: Wish<'_>) -> Result<Self, RegionError> {
+        let Opening { node, name, payload, .. } = &opening;
+        let (node, name) = (Arc::clone(node), name.clone());
         let port = node.new_port();
         let (inbox, has_settled) = node.open_region_reader(port, name.clone(), Some(payload.clone()))?;
-        let mut reading = Reading::new(Arc::clone(node), port, inbox);
-        let file = file.clone().map(|path| ValueFile::new(path, payload.layout_hash()));
-        let mut writing = None;
+        let layout_hash = payload.layout_hash();
+        let mut reading = Reading::new(Arc::clone(&node), port, inbox);
+        let named = opening.file.take();
+        let (mut writing, mut file) = (None, None);
         loop {
             let exists = reading.reader()?.is_some();
             let initial = match wish {
                 Wish::Existing if exists => break,
-                Wish::Existing if has_settled => return Err(RegionError::NotFound { region: name.clone() }),
-                Wish::Existing => return Err(RegionError::WriterStuck { region: name.clone() }),
-                Wish::New(_) if exists => return Err(RegionError::Exists { region: name.clone() }),
+                Wish::Existing if has_settled => return Err(RegionError::NotFound { region: name }),
+                Wish::Existing => return Err(RegionError::WriterStuck { region: name }),
+                Wish::New(_) if exists => return Err(RegionError::Exists { region: name }),
                 Wish::Either(_) if reading.writer().is_some() => break,
                 Wish::New(initial) | Wish::Either(initial) => initial,
             };
-            let beginning = begin(&mut reading, file.as_ref(), initial, &opening)?;
+            opening.file = note::file_of_single(&node, &name, named.as_deref(), reading.known_reader())?;
+            file = opening.file.clone().map(|path| ValueFile::new(path, layout_hash));
+            let beginning = begin(&reading, file.as_ref(), initial, &opening)?;
             let in_file = beginning.in_file;
             match Writing::open(&opening, beginning, None) {
                 Ok(mut opened) => {
@@ -91,15 +96,18 @@ impl Single {
                     })?;
                     // Its writer is stopped or stuck: it may come back, so nobody else may begin yet.
                     if !in_time && reading.known_reader().is_none() {
-                        return Err(RegionError::WriterStuck { region: name.clone() });
+                        return Err(RegionError::WriterStuck { region: name });
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
-        let Opening { node, name, payload, .. } = opening;
+        if let (None, Some(named)) = (&writing, &named) {
+            // Who only reads has no use for the file, but is told that it is another.
+            note::file_of_single(&node, &name, Some(named), reading.known_reader())?;
+        }
         let (reading, writing) = (RefCell::new(reading), RefCell::new(writing));
-        Ok(Self { node, name, payload, reading, writing, file })
+        Ok(Self { node, name, payload: opening.payload, reading, writing, file })
     }
 
     pub(super) fn is_writer(&self) -> bool {
@@ -206,7 +214,7 @@ impl Single {
             payload: self.payload.clone(),
             capacity_bytes: beginning.capacity_bytes,
             alignment_bytes: old.writer.geometry().alignment_bytes(),
-            file: None,
+            file: self.file.as_ref().map(|file| file.path().to_owned()),
         };
         let new = Writing::open(&opening, beginning, Some(old.port))?;
         let port = new.port;
@@ -225,10 +233,12 @@ impl Single {
 
 impl Writing {
     fn open(opening: &Opening, beginning: Beginning, succeeds: Option<PortId>) -> Result<Self, RegionError> {
-        let Opening { node, name, payload, alignment_bytes, .. } = opening;
+        let Opening { node, name, payload, alignment_bytes, file, .. } = opening;
         let geometry = RegionGeometry::new(beginning.capacity_bytes, *alignment_bytes)?;
         let hash = payload.layout_hash();
-        let writer = RegionWriter::create(geometry, hash, beginning.version, &beginning.value)
+        let note = note::write(node, name, file.as_deref());
+        let Beginning { version, value, .. } = &beginning;
+        let writer = RegionWriter::create_with_note(geometry, hash, *version, value, &note)
             .map_err(super::memory_error)?;
         let port = node.new_port();
         node.open_region_writer(
@@ -258,13 +268,13 @@ fn write_through(writer: &mut RegionWriter, file: &ValueFile, value: &[u8]) -> R
 
 /// What the last writer left goes before what the file kept, and that before what the caller has.
 fn begin(
-    reading: &mut Reading,
+    reading: &Reading,
     file: Option<&ValueFile>,
     initial: &[u8],
     opening: &Opening,
 ) -> Result<Beginning, RegionError> {
     let wanted = opening.capacity_bytes;
-    if let Some(reader) = reading.reader()? {
+    if let Some(reader) = reading.known_reader() {
         let capacity_bytes = reader.geometry().capacity_bytes();
         let mut value = vec![0; capacity_bytes];
         let left = reader.read(&mut value)?;
