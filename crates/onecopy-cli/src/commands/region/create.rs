@@ -24,7 +24,9 @@ write it again: the first program that opens it with open_or_create() becomes it
 writable, so they must trust each other.
 
 --file keeps the value across restarts: if the file is there, the region begins with what it holds, instead of the first
-value. Whoever writes the region must give the same file, as in `onecopy region write NAME --file PATH`.
+value. The region knows its file: `onecopy region write`, `edit` and `resize`, run by the same user, keep the value there
+without being told. Writers of a --shared region must name it, as in `onecopy region write NAME --file PATH`; who does not
+is refused, and told its path.
 
 Examples:
   onecopy region create settings < settings.json &

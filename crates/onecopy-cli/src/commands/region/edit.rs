@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = parse_name)]
     name: String,
 
-    /// The file that keeps the region's value, if it was created with one
+    /// The file that keeps the region's value; need not be named if the region has a single writer
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
 }

@@ -1,5 +1,7 @@
 //! `onecopy region resize`: room for larger values.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use onecopy::payload_type::PayloadKind;
 
@@ -29,6 +31,10 @@ pub(crate) struct Arguments {
     /// Most bytes that a value can have from now on
     #[arg(value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     bytes: u64,
+
+    /// The file that keeps the region's value; need not be named if the region has a single writer
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
@@ -48,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let resize = || {
         // Keeps the region from ending while we come to write it.
         let _reader = node.any_region(name)?.open()?;
-        Ok(open_to_write(&node, &entry, &[], None)?.resize(bytes)?)
+        Ok(open_to_write(&node, &entry, &[], arguments.file.as_deref())?.resize(bytes)?)
     };
     signals.unless_signalled(resize).unwrap_or(Err(Failure::Interrupted))
 }

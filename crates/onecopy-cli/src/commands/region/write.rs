@@ -19,6 +19,9 @@ A region with a single writer is refused while another process writes it; where 
 writer for its moment, which readers may see as one version more. A --shared region is written by turns: a process that
 does not let go of the lock is waited for for 5 s, and then named.
 
+If the region was created with a file, the value is written there as well. Another user's file, and that of a --shared
+region, must be named with --file; without it, nothing is written, and the error says which file it is.
+
 With --if-version the value is written only if that version is still the current one, so that nothing is overwritten
 that was not read before. `onecopy region read --json` tells the version.
 
@@ -46,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
 
-    /// The file that keeps the region's value, if it was created with one
+    /// The file that keeps the region's value; need not be named if the region has a single writer
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
 
