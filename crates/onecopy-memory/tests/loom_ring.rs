@@ -45,6 +45,26 @@ fn a_reader_that_is_lapped_twice() {
 }
 
 #[test]
+fn a_slot_whose_line_is_taken_back_keeps_its_message() {
+    model::check_without_barriers(3, || {
+        let mut writer = model::writer(0, false);
+        let mut reader = RingReader::of(&writer, &ReaderTable::heap(1));
+        reader.start(0);
+        let publishing = thread::spawn(move || {
+            model::publish(&mut writer);
+            model::publish(&mut writer);
+            // The slot of the first message.
+            writer.take_back_for_model();
+            model::publish(&mut writer);
+        });
+        let received = model::receive(&mut reader).into_iter().count() as u64;
+        publishing.join().expect("the writer ends");
+        let rest = std::iter::from_fn(|| model::receive(&mut reader)).count() as u64;
+        assert_eq!((reader.cursor(), received + rest + reader.lost()), (3, 3));
+    });
+}
+
+#[test]
 fn a_chunk_that_is_taken_back_is_lost_without_a_fault() {
     model::check_without_barriers(3, || {
         let mut writer = model::writer(0, false);

@@ -18,6 +18,7 @@ mod reader;
 mod received;
 mod reclaim;
 mod space;
+mod take_back;
 mod writer;
 
 pub use fault::{OpenError, RingFault};

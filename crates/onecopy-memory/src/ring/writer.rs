@@ -46,6 +46,8 @@ pub struct RingWriter {
     /// Position + 1 of the last message that found the ring full.
     full_at: u64,
     pub(super) blocked: Blocked,
+    /// Slots below this were taken back from their readers already, or nobody has read them yet.
+    pub(super) taken_back: u64,
 }
 
 impl RingWriter {
@@ -71,8 +73,6 @@ impl RingWriter {
         let readers =
             Arc::new(Readers::new(ring.header.clone(), ring.geometry.history, ring.geometry.batch_max()));
         Self {
-            ring,
-            segment,
             head: 0,
             limit: u64::MAX,
             barrier: if asymmetric { Barrier::Asymmetric } else { Barrier::Full },
@@ -85,6 +85,10 @@ impl RingWriter {
             expecting: 0,
             full_at: 0,
             blocked: Blocked::default(),
+            // Models take back where they say so: each store more makes many more orders of events.
+            taken_back: if cfg!(loom) { u64::MAX } else { ring.geometry.capacity },
+            segment,
+            ring,
         }
     }
 
@@ -198,6 +202,9 @@ impl RingWriter {
         store_bytes(&words[header_words..], payload);
         close_slot(slot, self.head);
         self.finish(1, payload.len());
+        if self.head >= self.taken_back {
+            self.take_back_slots(SLOT_HEADER_WORDS + header_words + payload.len().div_ceil(8));
+        }
     }
 
     /// Publishes `count` messages that lie one after the other in `chunk`: `payload_bytes` behind a header of
