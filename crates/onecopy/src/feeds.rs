@@ -78,6 +78,11 @@ impl Feeds {
         }
     }
 
+    /// Where its news are left.
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.feeds.len()

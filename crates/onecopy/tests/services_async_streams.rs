@@ -370,6 +370,22 @@ async fn loans_of_a_stream_wait_and_keep_what_was_written() {
     in_time(sending).await.unwrap().unwrap();
 }
 
+/// It was lent without waiting, and whoever gives it back knows of no task.
+#[tokio::test]
+async fn a_loan_that_is_dropped_wakes_a_task_that_waits_for_its_memory() {
+    const ITEM_BYTES: usize = 400_000;
+    let ends = ends::<[u8]>(1 << 20);
+    let (_items, request) = ends.call().await;
+    let request = Arc::new(request);
+    let loan = request.get_ref().loan_slice(ITEM_BYTES).unwrap();
+    let sending = Arc::clone(&request);
+    let sending = tokio::spawn(async move { sending.send(&[1; ITEM_BYTES]).await });
+    tokio::task::yield_now().await;
+    assert!(!sending.is_finished());
+    drop(loan);
+    in_time(sending).await.unwrap().unwrap();
+}
+
 /// They wait without the memory that was lent to them: it is for last answers as well.
 #[tokio::test]
 async fn first_items_that_wait_leave_memory_for_last_answers() {

@@ -107,11 +107,13 @@ impl RingWriter {
     }
 
     /// Ends the waits that there are: something has changed at this end, like memory that was given back, of which no
-    /// reader tells.
-    pub fn have_waits_look_again(&self) {
-        if self.expecting > 0 {
+    /// reader tells. Says whether there are any: those that are woken in another way ([`SpaceWait::is_over`]) are not yet.
+    pub fn have_waits_look_again(&self) -> bool {
+        let is_awaited = self.expecting > 0;
+        if is_awaited {
             self.readers.changed.bump_and_wake();
         }
+        is_awaited
     }
 
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring

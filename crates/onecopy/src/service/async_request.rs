@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::async_server::Shared;
 use super::error::RespondError;
 use super::header::Status;
-use super::link::lock;
 use super::request::{Request, ResponseLoan, is_for_want_of_space};
 use crate::payload::{Payload, PlainData};
 
@@ -291,24 +290,9 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncResponseLoan<'_, Req, Re
         }
         // The memory may be what a last answer would have found: an item must not have it while it waits.
         let item = self.loan.as_bytes().to_vec();
-        self.give_back();
+        self.loan.discard();
         let request = &self.request.request;
         self.request.when_possible(|| request.send_bytes(&item, Status::Item)).await
-    }
-
-    fn give_back(&mut self) {
-        // Its memory is free again, and no client tells of that.
-        if self.loan.discard()
-            && let Some(server) = self.request.server.upgrade()
-        {
-            lock(&server.waiting).for_space.wake_all();
-        }
-    }
-}
-
-impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Drop for AsyncResponseLoan<'_, Req, Res> {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
 

@@ -9,8 +9,10 @@ use onecopy_memory::wait::{Woken, remaining};
 
 use super::error::RespondError;
 use super::interest::InterestBoard;
+use super::outgoing::Outgoing;
 use crate::broker::protocol::PortId;
 use crate::error::ReceiveError;
+use crate::inbox::Inbox;
 use crate::sender::Sender;
 
 /// A client's way to one server.
@@ -59,15 +61,27 @@ pub(super) struct ReplyLink {
     /// Why it is not heard any more, though it has not ended.
     fault: OnceLock<ReceiveError>,
     sender: Mutex<Sender>,
+    /// Rung for tasks that wait for this client, when something changes at this end.
+    inbox: Arc<Inbox>,
     /// Somebody sleeps until the client takes its answers. Others of this client queue behind; nobody else is concerned.
     pub(super) is_awaited: Mutex<bool>,
     sleep_over: Condvar,
 }
 
 impl ReplyLink {
-    pub(super) fn new(client: PortId, pid: u32, sender: Sender) -> Self {
+    pub(super) fn new(client: PortId, pid: u32, sender: Sender, inbox: Arc<Inbox>) -> Self {
         let (parted, fault, is_awaited, sleep_over) = Default::default();
-        Self { client, pid, parted, fault, sender: Mutex::new(sender), is_awaited, sleep_over }
+        Self { client, pid, parted, fault, sender: Mutex::new(sender), inbox, is_awaited, sleep_over }
+    }
+
+    /// Gives the memory of an answer back that was not sent. No client tells of that.
+    pub(super) fn discard(&self, unsent: Outgoing) {
+        let mut sender = self.sender();
+        unsent.discard(&mut sender);
+        if sender.writer.have_waits_look_again() {
+            // Threads are awake now, and tasks wait for the doorbell.
+            self.inbox.ring();
+        }
     }
 
     /// The client ended, as the broker said, or its own ring.

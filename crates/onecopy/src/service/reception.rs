@@ -174,7 +174,8 @@ impl Reception {
             match news {
                 PeerNews::Met { peer, pid, publisher, writer, .. } => {
                     let sender = Sender::new(Arc::clone(&self.node), publisher, *writer, self.budget_bytes);
-                    self.links.insert(peer, Arc::new(ReplyLink::new(peer, pid, sender)));
+                    let link = ReplyLink::new(peer, pid, sender, Arc::clone(self.mail.feeds.inbox()));
+                    self.links.insert(peer, Arc::new(link));
                     self.unlinked.push(peer);
                     may_link = true;
                 }

@@ -352,15 +352,12 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> ResponseLoan<'_, Req, Res> {
         self.outgoing.as_ref().map(Outgoing::payload).unwrap_or_default()
     }
 
-    /// Gives the memory back, unless it was sent; says whether there was any.
-    pub(super) fn discard(&mut self) -> bool {
-        let Some(outgoing) = self.outgoing.take() else { return false };
-        lock(&self.request.answers).lent_bytes -= outgoing.chunk_bytes();
-        let mut sender = self.request.link.sender();
-        outgoing.discard(&mut sender);
-        // No client tells of that.
-        sender.writer.have_waits_look_again();
-        true
+    /// Gives the memory back, unless it was sent.
+    pub(super) fn discard(&mut self) {
+        if let Some(outgoing) = self.outgoing.take() {
+            lock(&self.request.answers).lent_bytes -= outgoing.chunk_bytes();
+            self.request.link.discard(outgoing);
+        }
     }
 
     /// Leaves it as it is if there is no room for it.
