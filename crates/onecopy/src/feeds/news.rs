@@ -9,7 +9,13 @@ impl Feeds {
     /// Whether [`Self::refresh`] has something to take in.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        self.inbox.news.has_news(self.seen) || !self.errors.is_empty()
+        self.inbox_has_news() || !self.errors.is_empty()
+    }
+
+    /// Whether news have come that were not taken in.
+    #[inline]
+    pub(crate) fn inbox_has_news(&self) -> bool {
+        self.inbox.news.has_news(self.seen)
     }
 
     /// Keeps an error for the next [`Self::refresh`]: there is something else to return now.

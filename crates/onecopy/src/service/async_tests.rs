@@ -13,7 +13,8 @@ use super::link::lock;
 use super::tasks::Tasks;
 use super::{CallError, CallOptions, Client, RespondError, Server, Service, outgoing};
 use crate::Node;
-use crate::error::WaitError;
+use crate::error::{ReceiveError, WaitError};
+use crate::inbox::{News, PeerNews};
 use crate::limits::STREAM_ANSWERS_MAX;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -117,6 +118,28 @@ async fn a_task_that_waits_sees_that_its_server_has_given_the_client_up() {
     let ended = tokio::time::timeout(LONG, request.send(&0)).await.expect("nobody told it");
     assert!(matches!(ended, Err(RespondError::Receive(_))), "{ended:?}");
     assert!(request.is_cancelled());
+}
+
+/// What can't be told before somebody receives must not keep what can.
+#[tokio::test]
+async fn a_task_that_waits_sees_that_its_client_has_parted_whatever_else_there_is() {
+    let (_directory, server, client) = ends();
+    let server = server.into_async().unwrap();
+    let _unread = client.call(&0).unwrap();
+    let request = server.recv().await.unwrap();
+    while request.get_ref().send(&0).is_ok() {}
+    let peer = request.get_ref().link.client;
+    let waiting = tokio::spawn(async move { request.send(&0).await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    {
+        let mut reception = lock(&server.get_ref().reception);
+        reception.mail.feeds.tell_later(ReceiveError::MemoryLost("it is tested".to_owned()));
+        reception.mail.feeds.inbox().post(News::Peer(PeerNews::Parted { peer }));
+    }
+    let ended = tokio::time::timeout(LONG, waiting).await.expect("nobody told it").unwrap();
+    assert!(matches!(ended, Err(RespondError::PeerDied { .. })), "{ended:?}");
+    assert!(matches!(server.recv().await, Err(WaitError::Receive(ReceiveError::MemoryLost(_)))));
 }
 
 /// Other servers, which can tell it, have no room for what is bound to this one.

@@ -110,13 +110,28 @@ impl Reception {
     /// receive, or to be told.
     #[cfg(feature = "tokio")]
     pub(super) fn listen(&mut self) -> bool {
-        if !self.mail.feeds.is_forked()
-            && self.mail.feeds.has_news()
-            && let Err(error) = self.take_news()
-        {
+        if self.mail.feeds.is_forked() {
+            return self.mail.feeds.listen_again();
+        }
+        if self.mail.feeds.has_news() {
+            self.take_news_in();
+        }
+        loop {
+            let is_ready = self.mail.feeds.listen_again();
+            // Arming has taken their ring, and whoever waits for space may be the only one who waits.
+            if !self.mail.feeds.inbox_has_news() {
+                return is_ready;
+            }
+            self.take_news_in();
+        }
+    }
+
+    /// Takes the news in, and keeps what is wrong for whoever receives.
+    #[cfg(feature = "tokio")]
+    fn take_news_in(&mut self) {
+        if let Err(error) = self.take_news() {
             self.mail.feeds.tell_later(error);
         }
-        self.mail.feeds.listen_again()
     }
 
     /// Whether the request received last is for the user to see; answers it if not.
@@ -159,7 +174,10 @@ impl Reception {
     pub(super) fn take_news(&mut self) -> Result<(), ReceiveError> {
         while let Err(error) = self.mail.feeds.refresh() {
             if let Err(error) = give_up(error) {
-                self.note_the_unheard();
+                // They came with it, and nobody may look again until they are sorted.
+                if !self.mail.feeds.is_forked() {
+                    self.sort_news();
+                }
                 return Err(error);
             }
         }
