@@ -86,7 +86,8 @@ impl ReplyLink {
 
     /// The client ended, as the broker said, or its own ring.
     pub(super) fn part(&self) {
-        self.parted.store(true, Ordering::Relaxed);
+        // Pairs with the load in `has_parted`: who sees this sees the fault as well.
+        self.parted.store(true, Ordering::Release);
         // It may still read, and could not tell a task of the space that it makes.
         self.sender().writer.have_waits_look_again();
     }
@@ -98,7 +99,7 @@ impl ReplyLink {
     }
 
     pub(super) fn has_parted(&self) -> bool {
-        self.parted.load(Ordering::Relaxed)
+        self.parted.load(Ordering::Acquire)
     }
 
     /// Why nobody takes answers, if nobody does.
