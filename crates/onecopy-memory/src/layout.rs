@@ -56,6 +56,19 @@ pub const FORMAT_VERSION: u64 = 1;
 pub const LINE_BYTES: usize = 64;
 
 /// Start of every segment. Written before the segment is shared, never afterwards.
+///
+/// ```
+/// use onecopy_memory::layout::{MAGIC, SegmentHeader, SegmentKind};
+/// use onecopy_memory::segment::Segment;
+/// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
+///
+/// let segment = Segment::create(SegmentKind::Pool, 8192, 0)?;
+/// let file = File::from(segment.descriptor().try_clone_to_owned()?);
+/// let mut word = [0; 8];
+/// file.read_exact_at(&mut word, offset_of!(SegmentHeader, magic) as u64)?;
+/// assert_eq!(u64::from_ne_bytes(word), MAGIC);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct SegmentHeader {
@@ -74,6 +87,8 @@ pub struct SegmentHeader {
 }
 
 /// What a segment holds.
+///
+/// See [`View`](crate::segment::View) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum SegmentKind {
@@ -93,6 +108,20 @@ pub enum SegmentKind {
 pub const HEADER_BYTES: usize = 64;
 
 /// Fields of a ring that its writer owns and all readers look at, apart by how often they change.
+///
+/// ```
+/// use onecopy_memory::layout::{RING_HEADER_OFFSET, RingHeader};
+/// use onecopy_memory::ring::{Geometry, RingWriter};
+/// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
+///
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let file = File::from(writer.descriptor().try_clone_to_owned()?);
+/// writer.publish_inline(&[], b"hello");
+/// let mut head = [0; 8];
+/// file.read_exact_at(&mut head, (RING_HEADER_OFFSET + offset_of!(RingHeader, head)) as u64)?;
+/// assert_eq!(u64::from_ne_bytes(head), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct RingHeader {
@@ -215,6 +244,8 @@ pub const HELD_PER_BLOCK: usize = 5;
 /// One line of reader state, written by the reader's process, mapped read-only by the writer.
 ///
 /// A reader has one block, and a chain of further ones if it holds many messages at once.
+///
+/// See [`RingReader`](crate::ring::RingReader), which has one, for an example.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Block {
@@ -245,6 +276,8 @@ pub const CLIENTS_MAX: usize = 4096;
 pub const READERS_BYTES: usize = CLIENTS_OFFSET + CLIENTS_MAX * CLIENT_BYTES;
 
 /// What a node tells those who look at it from outside, in front of its counters. Written by that node alone.
+///
+/// See [`NodeObserver::library_version`](crate::counters::NodeObserver::library_version) for an example.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct CountersHeader {
@@ -259,6 +292,8 @@ pub struct CountersHeader {
 
 /// What is known of one reader beside its block, written by its process. What can be derived is not counted: it has
 /// received what lies between its start and its cursor, but for what it lost.
+///
+/// See [`ReaderProbe`](crate::counters::ReaderProbe), which looks at them, for an example.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct ReaderCounters {
@@ -284,6 +319,8 @@ pub const LATENCY_BUCKETS: usize = 304;
 pub const CLIENT_BYTES: usize = 40 * LINE_BYTES;
 
 /// What one client of a service counts, written by its process.
+///
+/// See [`ClientTally`](crate::counters::ClientTally), which writes them, for an example.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ClientCounters {
@@ -320,6 +357,20 @@ pub const SEAT_LINES: usize = 1024;
 pub const HELD_PER_SEAT: usize = 7;
 
 /// What everyone who uses a region looks at, apart by how often it changes.
+///
+/// ```
+/// use onecopy_memory::layout::{COPY_BITS, REGION_HEADER_OFFSET, RegionHeader};
+/// use onecopy_memory::region::{RegionGeometry, RegionWriter};
+/// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
+///
+/// let mut writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"first")?;
+/// let file = File::from(writer.descriptor().try_clone_to_owned()?);
+/// writer.write(b"second")?;
+/// let mut current = [0; 8];
+/// file.read_exact_at(&mut current, (REGION_HEADER_OFFSET + offset_of!(RegionHeader, current)) as u64)?;
+/// assert_eq!(u64::from_ne_bytes(current) >> COPY_BITS, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct RegionHeader {
@@ -359,6 +410,8 @@ pub const SEATS_OFFSET: usize = 1024;
 pub const FLAG_SHARED: u64 = 1;
 
 /// One participant of a shared region: the values that it holds. Written by that participant, but for the first word.
+///
+/// See [`SharedRegion::seated`](crate::region::SharedRegion::seated), which looks at all of them, for an example.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct SeatLine {
@@ -371,6 +424,20 @@ pub struct SeatLine {
 }
 
 /// What a dataset is.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, Sections};
+/// use onecopy_memory::layout::{DATASET_HEADER_OFFSET, DatasetHeader, FLAG_HASHED};
+/// use std::{fs::File, os::unix::fs::FileExt};
+/// use zerocopy::IntoBytes;
+///
+/// let sealed = DatasetDraft::create(5, Sections::default())?.seal(Some([7; 32]))?;
+/// let file = File::from(sealed.descriptor().try_clone_to_owned()?);
+/// let mut header = DatasetHeader::default();
+/// file.read_exact_at(header.as_mut_bytes(), DATASET_HEADER_OFFSET as u64)?;
+/// assert_eq!((header.content_bytes, header.flags, header.hash), (5, FLAG_HASHED, [7; 32]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DatasetHeader {
@@ -420,6 +487,22 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const CONTENT_BYTES_MAX: u64 = 1 << 46;
 
 /// A named, typed part of a dataset's content. Entries are in the order of their offsets.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, SectionSpec, Sections};
+/// use onecopy_memory::layout::{SECTION_ENTRIES_OFFSET, SectionEntry};
+/// use std::{fs::File, os::unix::fs::FileExt};
+/// use zerocopy::IntoBytes;
+///
+/// let (name, type_name) = ("keys".to_owned(), "u64".to_owned());
+/// let spec = SectionSpec { name, type_name, element_bytes: 8, alignment_bytes: 8, layout_hash: 1, len: 3 };
+/// let sealed = DatasetDraft::create(24, Sections::lay_out(&[spec])?)?.seal(None)?;
+/// let file = File::from(sealed.descriptor().try_clone_to_owned()?);
+/// let mut entry = SectionEntry::default();
+/// file.read_exact_at(entry.as_mut_bytes(), SECTION_ENTRIES_OFFSET as u64)?;
+/// assert_eq!((entry.offset, entry.bytes, entry.name_bytes), (0, 24, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SectionEntry {

@@ -6,6 +6,8 @@ use crate::layout::{CLIENT_EVENTS, ClientCounters};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// What happens to calls.
+///
+/// See [`ClientTally`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum CallEvent {

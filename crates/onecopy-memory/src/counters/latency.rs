@@ -43,6 +43,21 @@ pub fn bucket_bounds_ns(bucket: usize) -> (u64, u64) {
 }
 
 /// Calls by their latency, at one moment.
+///
+/// ```
+/// use onecopy_memory::counters::{ClientTally, NodeObserver};
+/// use onecopy_memory::hold::ReaderTable;
+///
+/// let table = ReaderTable::create()?;
+/// let mut tally = ClientTally::new(&table, 7).expect("there are no 4096 clients yet");
+/// tally.record_latency(100, 99);
+/// tally.record_latency(1_000_000, 1);
+/// let observer = NodeObserver::open(table.descriptor().try_clone_to_owned()?)?;
+/// let latencies = &observer.clients()[0].latencies;
+/// assert_eq!((latencies.count(), latencies.quantile_ns(0.99)), (100, Some(103)));
+/// assert!(latencies.quantile_ns(1.0) >= Some(1_000_000));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latencies {
     pub(super) buckets: Vec<u64>,

@@ -29,6 +29,26 @@ pub struct NodeObserver {
 }
 
 /// One reader of a node, to be looked at again and again.
+///
+/// ```
+/// # use onecopy_memory::{counters::NodeObserver, hold::ReaderTable, layout::SegmentKind, segment::View};
+/// # use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
+/// let writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+/// let table = ReaderTable::create()?;
+/// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let reader = RingReader::open(&view, &table, Box::new(()))?;
+/// // Subscriber 5 of this node reads what writer 9 of node 3 publishes.
+/// reader.state().identify(5, (3, 9));
+///
+/// let observer = NodeObserver::open(table.descriptor().try_clone_to_owned()?)?;
+/// let (subscriber, writer, probe) = observer.readers().remove(0);
+/// assert_eq!((subscriber, writer), (5, (3, 9)));
+/// let report = probe.look().ok_or("it is there")?;
+/// assert_eq!((report.start, report.held), (None, 0));
+/// drop(reader);
+/// assert_eq!(probe.look(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReaderProbe {
     identity: (u64, u64, u64),
@@ -38,6 +58,8 @@ pub struct ReaderProbe {
 }
 
 /// What a reader had counted at one moment.
+///
+/// See [`ReaderProbe`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReaderReport {
     /// The first message that was for it; `None` before its writer has attached it.
@@ -55,6 +77,8 @@ pub struct ReaderReport {
 }
 
 /// What a client had counted at one moment.
+///
+/// See [`super::ClientTally`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientReport {
     /// Its number within its node.
@@ -88,6 +112,16 @@ impl NodeObserver {
     }
 
     /// Version of the library that the node runs: major, minor, patch.
+    ///
+    /// ```
+    /// use onecopy_memory::{counters::NodeObserver, hold::ReaderTable};
+    ///
+    /// let table = ReaderTable::create()?;
+    /// let observer = NodeObserver::open(table.descriptor().try_clone_to_owned()?)?;
+    /// let [major, minor, patch] = observer.library_version();
+    /// assert_eq!(format!("{major}.{minor}.{patch}"), env!("CARGO_PKG_VERSION"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn library_version(&self) -> [u16; 3] {
         let packed = self.header[0].library_version.load(Ordering::Relaxed);
         [(packed >> 32) as u16, (packed >> 16) as u16, packed as u16]

@@ -300,6 +300,18 @@ impl SharedRegion {
     /// Everyone who sits according to the memory. Who is on this list, but not on a list of the living that is made
     /// *after* it, died while nobody was there to notice: report it to [`Self::seat_gone`]. Worth doing once by whoever
     /// comes to an existing region, and after the broker changed.
+    ///
+    /// ```
+    /// use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    ///
+    /// let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
+    /// let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+    /// assert_eq!(first.seated(), [seat(1)?, seat(2)?]);
+    /// drop(second);
+    /// assert_eq!(first.seated(), [seat(1)?]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seated(&self) -> Vec<Seat> {
         self.region.seated()
     }
