@@ -261,6 +261,8 @@ impl View {
     }
 
     /// The user whose process made the memory.
+    ///
+    /// See [`RegionReader::owner_uid`](crate::region::RegionReader::owner_uid) for an example.
     pub fn owner_uid(&self) -> u32 {
         self.owner_uid
     }

@@ -17,9 +17,22 @@ use crate::layout::{
 };
 
 /// BLAKE3 of a content.
+///
+/// See [`Catalog`] for an example.
 pub type ContentHash = [u8; 32];
 
 /// What a dataset says of itself.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, SealedDataset, Sections};
+///
+/// let sealed = DatasetDraft::create(5, Sections::default())?.seal(Some([7; 32]))?;
+/// let received = SealedDataset::open(sealed.descriptor().try_clone_to_owned()?)?;
+/// let catalog = received.catalog();
+/// assert_eq!((catalog.content_bytes, catalog.hash), (5, Some([7; 32])));
+/// assert!(catalog.file.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalog {
     /// Bytes of the content.

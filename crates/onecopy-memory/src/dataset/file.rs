@@ -21,6 +21,8 @@ use crate::mapping::Mapping;
 const UNWRITABLE: [u64; 4] = [0x7371_7368, 0xe0f5_e1e2, 0x9660, 0x28cd_3d45];
 
 /// What is the same of a file as long as nobody changes it.
+///
+/// See [`FileReference`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity {
     /// Its device.
@@ -36,6 +38,20 @@ pub struct FileIdentity {
 }
 
 /// The file that a content is, as it was when the dataset was published.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetFile, FileError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("reference.fa");
+/// std::fs::write(&path, "ACGT")?;
+/// let published = DatasetFile::open(&path)?.reference().clone();
+/// assert_eq!((&published.path, published.identity.bytes), (&path, 4));
+/// assert!(DatasetFile::reopen(&published).is_ok());
+/// std::fs::remove_file(&path)?;
+/// assert!(matches!(DatasetFile::reopen(&published), Err(FileError::Stale { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReference {
     /// Where it was.
@@ -45,6 +61,8 @@ pub struct FileReference {
 }
 
 /// Why a file can't be read as the content of a dataset.
+///
+/// See [`DatasetFile`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {

@@ -13,6 +13,14 @@ use crate::kernel;
 use crate::mapping::{HUGE_PAGE_BYTES, Mapping};
 
 /// Why ordinary pages are behind a dataset that was to have huge ones.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, HugePagesError, Sections};
+///
+/// let mut draft = DatasetDraft::create(4096, Sections::default())?;
+/// assert!(matches!(draft.use_huge_pages(), Err(HugePagesError::TooSmall)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HugePagesError {

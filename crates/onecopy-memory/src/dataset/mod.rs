@@ -45,6 +45,15 @@ use crate::counted::counted;
 use crate::segment::SegmentError;
 
 /// Why a dataset could not be made, or one that was offered was refused.
+///
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, DatasetError, Sections};
+///
+/// let mut draft = DatasetDraft::create(5, Sections::default())?;
+/// // Four bytes from the third on end beyond the fifth.
+/// assert!(matches!(draft.write_at(2, b"ACGT"), Err(DatasetError::Impossible { .. })));
+/// # Ok::<(), DatasetError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {

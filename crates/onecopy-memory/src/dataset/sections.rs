@@ -5,6 +5,8 @@ use super::DatasetError;
 use crate::layout::{CONTENT_ALIGNMENT, CONTENT_BYTES_MAX, LINE_BYTES, SECTION_TEXT_BYTES_MAX, SECTIONS_MAX};
 
 /// A part of a dataset's content.
+///
+/// See [`Sections`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     /// What it is called; no two of a dataset are called the same.
@@ -41,6 +43,8 @@ impl Section {
 }
 
 /// A part that is to be.
+///
+/// See [`Sections`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionSpec {
     /// What it is called.

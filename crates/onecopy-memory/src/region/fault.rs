@@ -7,6 +7,21 @@ use crate::region::{GeometryError, Seat};
 use crate::segment::SegmentError;
 
 /// What stands in the region was written by no honest writer: it is given up.
+///
+/// ```
+/// use onecopy_memory::layout::{REGION_HEADER_OFFSET, RegionHeader};
+/// use onecopy_memory::region::{ReadError, RegionFault, RegionGeometry, Seat, SharedRegion};
+/// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
+///
+/// let seat = Seat::new(1, 0).ok_or("no such seat")?;
+/// let region = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
+/// // Whoever takes part can scribble over the word that says which value is current.
+/// let file = File::from(region.descriptor().try_clone_to_owned()?);
+/// file.write_all_at(&[0xff; 8], (REGION_HEADER_OFFSET + offset_of!(RegionHeader, current)) as u64)?;
+/// let fault = region.read(&mut [0; 8]);
+/// assert!(matches!(fault, Err(ReadError::Fault(RegionFault::CorruptSequence { .. }))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegionFault {
@@ -48,6 +63,15 @@ pub enum RegionFault {
 }
 
 /// Why a value could not be read in place.
+///
+/// ```
+/// use onecopy_memory::region::{ReadError, RegionGeometry, Seat, SharedRegion};
+///
+/// let seat = Seat::new(1, 0).ok_or("no such seat")?;
+/// let region = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
+/// assert_eq!(region.hold().err(), Some(ReadError::Small));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -71,6 +95,15 @@ pub enum ReadError {
 }
 
 /// Why a value could not be written. The region is unchanged.
+///
+/// ```
+/// use onecopy_memory::region::{RegionGeometry, RegionWriter, WriteError};
+///
+/// let mut writer = RegionWriter::create(RegionGeometry::new(4, 1)?, 0, 1, b"kept")?;
+/// assert_eq!(writer.write(b"refused"), Err(WriteError::TooLarge { length_bytes: 7, capacity_bytes: 4 }));
+/// assert_eq!(writer.value(), b"kept");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -103,6 +136,19 @@ pub enum WriteError {
 }
 
 /// Why the lock of a shared region could not be taken.
+///
+/// ```
+/// use onecopy_memory::region::{LockError, RegionGeometry, Seat, SharedRegion};
+/// use std::time::Instant;
+///
+/// let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+/// let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
+/// let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+/// let guard = first.lock(None)?;
+/// let refused = second.lock(Some(Instant::now())).err();
+/// assert_eq!(refused, Some(LockError::Timeout { holder: Some(seat(1)?) }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
@@ -124,6 +170,16 @@ pub enum LockError {
 }
 
 /// Why a value was not put in the place of an expected one. The region is unchanged.
+///
+/// ```
+/// use onecopy_memory::region::{CompareError, RegionGeometry, Seat, SharedRegion};
+///
+/// let seat = Seat::new(1, 0).ok_or("no such seat")?;
+/// let region = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
+/// assert_eq!(region.compare_and_set(1, &[1; 8], None), Ok(2));
+/// assert_eq!(region.compare_and_set(1, &[2; 8], None), Err(CompareError::Conflict { current: 2 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompareError {
@@ -139,6 +195,16 @@ pub enum CompareError {
 }
 
 /// Why a region could not be made or opened.
+///
+/// ```
+/// use onecopy_memory::region::{OpenError, RegionGeometry, Seat, SharedRegion};
+///
+/// let seat = Seat::new(1, 0).ok_or("no such seat")?;
+/// let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
+/// let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat);
+/// assert!(matches!(second, Err(OpenError::SeatTaken { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

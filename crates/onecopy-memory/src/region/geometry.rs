@@ -10,6 +10,8 @@ use crate::segment::SegmentError;
 use crate::sync::Ordering;
 
 /// Sizes of a region, fixed when it is made.
+///
+/// See [`RegionGeometry::new`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegionGeometry {
     capacity_bytes: usize,
@@ -41,6 +43,12 @@ impl Places {
 }
 
 /// No region can have these sizes.
+///
+/// ```
+/// use onecopy_memory::region::{GeometryError, RegionGeometry};
+///
+/// assert_eq!(RegionGeometry::new(48, 6), Err(GeometryError::Alignment { alignment_bytes: 6 }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     /// Larger than any region.

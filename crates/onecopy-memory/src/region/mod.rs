@@ -65,6 +65,8 @@ const ROTATION: usize = COPIES;
 const ROTATION: usize = 2;
 
 /// What a reader was given.
+///
+/// See [`RegionReader`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
     /// Number of the write that it comes from.

@@ -82,11 +82,25 @@ impl RegionReader {
     }
 
     /// What its writer noted when it made the memory.
+    ///
+    /// See [`RegionWriter::create_with_note`](super::RegionWriter::create_with_note) for an example.
     pub fn note(&self) -> Vec<u8> {
         self.region.note()
     }
 
     /// The user whose process made the memory, as the kernel says: nobody else's can have written it.
+    ///
+    /// ```
+    /// # use onecopy_memory::{hold::ReaderTable, layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// let writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"mine")?;
+    /// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+    /// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+    /// assert_eq!(reader.owner_uid(), std::fs::metadata("/proc/self")?.uid());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn owner_uid(&self) -> u32 {
         self.owner_uid
     }

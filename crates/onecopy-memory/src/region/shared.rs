@@ -60,6 +60,17 @@ impl SharedRegion {
 
     /// The same with a note of up to [`NOTE_BYTES_MAX`](crate::layout::NOTE_BYTES_MAX) bytes, for all who take part.
     ///
+    /// ```
+    /// use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    ///
+    /// let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// let geometry = RegionGeometry::new(8, 8)?;
+    /// let first = SharedRegion::create_with_note(geometry, 0, (1, &[0; 8]), seat(1)?, b"by hand")?;
+    /// let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+    /// assert_eq!(second.note(), b"by hand");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::create`], or a note that is too long.
@@ -141,6 +152,8 @@ impl SharedRegion {
     }
 
     /// What the memory has noted: by whoever made it, unless another participant has scribbled there.
+    ///
+    /// See [`Self::create_with_note`] for an example.
     pub fn note(&self) -> Vec<u8> {
         self.region.note()
     }

@@ -66,6 +66,19 @@ impl RegionWriter {
     /// The same with a note of up to [`NOTE_BYTES_MAX`](crate::layout::NOTE_BYTES_MAX) bytes, for whoever writes the
     /// region next.
     ///
+    /// ```
+    /// use onecopy_memory::hold::ReaderTable;
+    /// use onecopy_memory::layout::SegmentKind;
+    /// use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+    /// use onecopy_memory::segment::View;
+    ///
+    /// let writer = RegionWriter::create_with_note(RegionGeometry::new(48, 1)?, 0, 1, b"ACGT", b"by hand")?;
+    /// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+    /// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+    /// assert_eq!(reader.note(), b"by hand");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::create`], or a note that is too long.
@@ -334,6 +347,8 @@ fn held_by(reader: &AttachedReader) -> u16 {
 }
 
 /// The next value of a region in the making.
+///
+/// See [`RegionWriter`] for an example.
 #[derive(Debug)]
 pub struct Draft<'a> {
     writer: &'a mut RegionWriter,
