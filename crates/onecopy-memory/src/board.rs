@@ -70,7 +70,22 @@ impl Board {
 
 /// Words on another process's board that lie one behind the other.
 ///
-/// See [`Board`], whose reader it is.
+/// Seen by the reader of a [`Board`].
+///
+/// ```
+/// # use onecopy_memory::{board::Board, hold::ReaderTable, layout::SegmentKind, segment::View};
+/// # use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
+/// let writer = RingWriter::create(Geometry::new(16, 0, 48, true).with_arena(4096), 0)?;
+/// let chunk = writer.create_pool(4096).allocate(Board::bytes(8)).ok_or("the arena has room")?;
+/// let board = Board::new(chunk).ok_or("the arena is in the ring's segment")?;
+///
+/// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let reader = RingReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+/// let words = reader.words(board.offset_of(6), 2).ok_or("they are in the segment")?;
+/// board.set(7, 42);
+/// assert_eq!((words.load(0), words.load(1)), (0, 42));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PeerWords {
     pub(crate) words: Window<AtomicU64>,

@@ -10,6 +10,8 @@ const SOL_SOCKET: c_int = 1;
 const SO_PEERCRED: c_int = 17;
 
 /// `struct ucred` of the kernel.
+///
+/// See [`peer_credentials`] for an example.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PeerCredentials {

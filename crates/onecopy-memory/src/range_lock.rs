@@ -61,6 +61,8 @@ fn byte(at: u64, kind: i16) -> io::Result<Flock> {
 /// Locks one byte, which need not exist, for `file` as it is open here and wherever else it was passed to.
 /// Others may lock the same byte. A file that is open for reading will do.
 ///
+/// See [`holder_of`] for an example.
+///
 /// # Errors
 ///
 /// When the file's file system knows no locks, or the kernel has no memory.
@@ -70,6 +72,20 @@ pub fn lock_byte(file: impl AsFd, at: u64) -> io::Result<()> {
 
 /// Ends [`lock_byte`], also for a forked child that has the same open file.
 ///
+/// ```
+/// use onecopy_memory::range_lock::{is_byte_locked, lock_byte, unlock_byte};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("lab.lock");
+/// std::fs::write(&path, "")?;
+/// let (one, other) = (std::fs::File::open(&path)?, std::fs::File::open(&path)?);
+/// lock_byte(&one, 7)?;
+/// assert!(is_byte_locked(&other, 7)? && !is_byte_locked(&other, 8)?);
+/// unlock_byte(&one, 7)?;
+/// assert!(!is_byte_locked(&other, 7)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// As for [`lock_byte`].
@@ -78,6 +94,8 @@ pub fn unlock_byte(file: impl AsFd, at: u64) -> io::Result<()> {
 }
 
 /// Who has a byte locked.
+///
+/// See [`holder_of`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
     /// Nobody.
@@ -89,6 +107,21 @@ pub enum Holder {
 }
 
 /// Locks one byte for `file` alone, which is open for writing; `false` if others have it locked.
+///
+/// ```
+/// use onecopy_memory::range_lock::lock_byte_alone;
+/// use std::fs::File;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("lab.lock");
+/// let (one, other) = (File::create(&path)?, File::create(&path)?);
+/// assert!(lock_byte_alone(&one, 7)?);
+/// assert!(!lock_byte_alone(&other, 7)?);
+/// // The lock ends with the file that has it.
+/// drop(one);
+/// assert!(lock_byte_alone(&other, 7)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -131,6 +164,8 @@ pub fn holder_of(file: impl AsFd, at: u64) -> io::Result<Holder> {
 }
 
 /// Whether anybody has that byte locked through another open file than this one.
+///
+/// See [`unlock_byte`] for an example.
 ///
 /// # Errors
 ///

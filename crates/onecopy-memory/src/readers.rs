@@ -94,7 +94,7 @@ impl AttachedReader {
 
 /// The readers of one ring.
 ///
-/// See [`crate::ring::RingReader`] for how a reader is attached.
+/// See [`crate::ring::RingReader`] for an example of how a reader is attached.
 #[derive(Debug)]
 pub struct Readers {
     ring: Pane<RingHeader>,

@@ -52,6 +52,16 @@ unsafe extern "C" {
 /// later. A kernel that does not know them changes nothing, and neither does this where an administrator has
 /// chosen a policy without slices.
 ///
+/// ```
+/// use onecopy_memory::scheduling::{Preference, shorten};
+/// use std::time::Duration;
+///
+/// shorten(Duration::from_micros(100))?;
+/// // They are shorter than these already, or the kernel knows none.
+/// assert!(Preference::by_slice(Duration::from_micros(200)).is_none());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// When the kernel refuses, as a filter of system calls may have it.
@@ -62,6 +72,18 @@ pub fn shorten(slice: Duration) -> io::Result<()> {
 /// The calling thread is preferred to others until this is dropped.
 ///
 /// A thread that it starts meanwhile is preferred for good.
+///
+/// ```
+/// use onecopy_memory::scheduling::Preference;
+/// use std::time::Duration;
+///
+/// let prefer = || Preference::by_slice(Duration::from_micros(100));
+/// let first = prefer();
+/// assert!(prefer().is_none(), "the slices are as short already");
+/// let is_supported = first.is_some();
+/// drop(first);
+/// assert_eq!(prefer().is_some(), is_supported);
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped at once, it changes nothing"]
 pub struct Preference {

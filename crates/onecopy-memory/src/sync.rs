@@ -33,6 +33,19 @@ pub fn load_acquire(word: &AtomicU64) -> u64 {
 }
 
 /// Takes a mutex whose holders keep its contents whole even when they panic.
+///
+/// ```
+/// use onecopy_memory::sync::{Mutex, lock};
+///
+/// let count = Mutex::new(1);
+/// let broken_off = || {
+///     let _held = lock(&count);
+///     panic!("while it is held");
+/// };
+/// std::thread::scope(|scope| scope.spawn(broken_off).join()).expect_err("it panicked");
+/// assert!(count.is_poisoned());
+/// assert_eq!(*lock(&count), 1);
+/// ```
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -106,6 +119,23 @@ std::thread_local! {
 }
 
 /// A full barrier, for handshakes whose two sides are about as frequent.
+///
+/// ```
+/// use onecopy_memory::sync::{AtomicBool, Ordering, full_barrier};
+///
+/// let (one, other) = (AtomicBool::new(false), AtomicBool::new(false));
+/// let greet = |own: &AtomicBool, theirs: &AtomicBool| {
+///     own.store(true, Ordering::Relaxed);
+///     full_barrier();
+///     theirs.load(Ordering::Relaxed)
+/// };
+/// let (first, second) = std::thread::scope(|scope| {
+///     let thread = scope.spawn(|| greet(&one, &other));
+///     (greet(&other, &one), thread.join().expect("it does not panic"))
+/// });
+/// // At least one of them saw the other.
+/// assert!(first | second);
+/// ```
 #[inline]
 pub fn full_barrier() {
     fence(Ordering::SeqCst);
@@ -130,6 +160,8 @@ mod futex {
     use rustix::thread::futex;
 
     /// A 32-bit word that threads of any process can sleep on while it keeps its value.
+    ///
+    /// See [`wait`](crate::wait::wait) for an example.
     #[derive(Debug, Default)]
     #[repr(transparent)]
     pub struct Futex(AtomicU32);

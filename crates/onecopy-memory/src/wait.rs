@@ -82,6 +82,20 @@ mod futexes {
     use rustix::thread::{ClockId, futex};
 
     /// Sleeps while `futex` has the value `expected`, until `deadline`.
+    ///
+    /// ```
+    /// use onecopy_memory::{sync::Futex, wait::wait};
+    ///
+    /// let futex = Futex::default();
+    /// let seen = futex.value();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| futex.bump_and_wake());
+    ///     while futex.value() == seen {
+    ///         wait(&futex, seen, None);
+    ///     }
+    /// });
+    /// assert_ne!(futex.value(), seen);
+    /// ```
     pub fn wait(futex: &Futex, expected: u32, deadline: Option<Instant>) -> Woken {
         let timeout = match remaining(deadline).map(Timespec::try_from) {
             Some(Ok(Timespec { tv_sec: 0, tv_nsec: 0 })) => return Woken::TimedOut,
@@ -94,6 +108,21 @@ mod futexes {
 
     /// Sleeps while every futex has the value that stands beside it, until `deadline`. Needs
     /// [`crate::kernel::Features::futex_waitv`].
+    ///
+    /// ```
+    /// use onecopy_memory::{kernel::features, sync::Futex};
+    /// use onecopy_memory::wait::{Woken, wait_any};
+    /// use std::time::Instant;
+    ///
+    /// let (one, other) = (Futex::default(), Futex::default());
+    /// let seen = [(&one, one.value()), (&other, other.value())];
+    /// if features().futex_waitv {
+    ///     assert_eq!(wait_any(&seen, Some(Instant::now())), Woken::TimedOut);
+    ///     // One of them has moved by now, so there is no sleep.
+    ///     other.bump_and_wake();
+    ///     assert_eq!(wait_any(&seen, None), Woken::Maybe);
+    /// }
+    /// ```
     ///
     /// # Panics
     ///

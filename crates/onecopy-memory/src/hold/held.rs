@@ -6,6 +6,8 @@ use super::reader_state::ReaderState;
 use crate::sync::Arc;
 
 /// One message held; dropped, its chunk may be reused.
+///
+/// See [`HeldChunk`](crate::ring::HeldChunk), which has one, for an example.
 #[derive(Debug)]
 pub struct Hold {
     state: Arc<ReaderState>,

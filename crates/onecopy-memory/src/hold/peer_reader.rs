@@ -11,7 +11,7 @@ use crate::window::Window;
 
 /// The writer's look at one reader of another process. Nothing in it is trusted.
 ///
-/// See [`crate::ring::RingReader`] for how one is opened.
+/// See [`crate::ring::RingReader`] for an example of how one is opened.
 #[derive(Debug)]
 pub struct PeerReader {
     blocks: Window<Block>,

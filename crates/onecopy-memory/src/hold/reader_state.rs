@@ -13,7 +13,7 @@ use crate::window::Pane;
 
 /// One reader of one ring: its own side of the handshake with the writer. Shared with the messages it holds.
 ///
-/// See [`crate::ring::RingReader`] for how its writer is told of it.
+/// See [`crate::ring::RingReader`] for an example of how its writer is told of it.
 #[derive(Debug)]
 pub struct ReaderState {
     chain: Chain,

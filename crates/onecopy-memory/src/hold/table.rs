@@ -13,7 +13,7 @@ use crate::window::Window;
 
 /// The reader state of one process: a segment of [`Block`]s.
 ///
-/// See [`crate::ring::RingReader`] for how a reader is entered and made known to its writer.
+/// See [`crate::ring::RingReader`] for an example of how a reader is entered and made known to its writer.
 #[derive(Debug)]
 pub struct ReaderTable {
     segment: Option<Segment>,

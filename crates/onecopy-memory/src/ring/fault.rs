@@ -46,6 +46,17 @@ pub enum RingFault {
 }
 
 /// Why a reader could not be set up.
+///
+/// ```
+/// # use onecopy_memory::{hold::ReaderTable, layout::SegmentKind, segment::{Segment, SegmentError, View}};
+/// # use onecopy_memory::ring::{OpenError, RingReader};
+/// // A segment that says it is a ring, and has no slots.
+/// let segment = Segment::create(SegmentKind::Ring, 8192, 0)?;
+/// let view = View::open(segment.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// let refused = RingReader::open(&view, &ReaderTable::create()?, Box::new(()));
+/// assert!(matches!(refused, Err(OpenError::Segment(SegmentError::Geometry { capacity: 0, .. }))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

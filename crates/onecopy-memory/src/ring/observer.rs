@@ -24,6 +24,8 @@ pub struct Observer {
 }
 
 /// What a writer had counted at one moment. Each is read by itself, so two of them may be a message apart.
+///
+/// See [`Observer`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriterCounters {
     /// Messages published.
