@@ -229,8 +229,7 @@ impl View {
     ///
     /// Everything that is wrong with the memory has its variant of [`SegmentError`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
-        let (mapping, layout_hash) = map(&descriptor, kind, REQUIRED_SEALS, ProtFlags::READ)?;
-        Ok(Self { mapping, layout_hash, owner_uid: owner_uid(&descriptor)? })
+        map(&descriptor, kind, REQUIRED_SEALS, ProtFlags::READ)
     }
 
     /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
@@ -240,10 +239,9 @@ impl View {
     ///
     /// As for [`Self::open`].
     pub fn open_either(descriptor: OwnedFd, kind: SegmentKind) -> Result<(Self, bool), SegmentError> {
-        let (mapping, layout_hash) = map(&descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
+        let view = map(&descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
         let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
-        let owner_uid = owner_uid(&descriptor)?;
-        Ok((Self { mapping, layout_hash, owner_uid }, !seals.contains(REQUIRED_SEALS)))
+        Ok((view, !seals.contains(REQUIRED_SEALS)))
     }
 
     /// Refuses a segment whose payload type is not the expected one.
@@ -270,11 +268,6 @@ impl View {
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
-}
-
-fn owner_uid(descriptor: &OwnedFd) -> Result<u32, SegmentError> {
-    let stat = rustix::fs::fstat(descriptor).map_err(|error| SegmentError::system("fstat", 0, error))?;
-    Ok(stat.st_uid)
 }
 
 /// A segment that several processes of the same trust have mapped writable. Its size is sealed like any other's, but
@@ -315,7 +308,7 @@ impl SharedSegment {
     /// As [`View::open`]; a segment that only its owner may write is [`SegmentError::System`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let (mapping, layout_hash) = map(&descriptor, kind, SHARED_SEALS, protection)?;
+        let View { mapping, layout_hash, .. } = map(&descriptor, kind, SHARED_SEALS, protection)?;
         Ok(Self { descriptor: Arc::new(descriptor), mapping, layout_hash })
     }
 
@@ -395,17 +388,24 @@ fn map(
     kind: SegmentKind,
     required: SealFlags,
     protection: ProtFlags,
-) -> Result<(Arc<Mapping>, u64), SegmentError> {
-    let total_bytes = check_memory(descriptor, required)?;
+) -> Result<View, SegmentError> {
+    let Memory { total_bytes, owner_uid } = check_memory(descriptor, required)?;
     let mapping = Mapping::new(descriptor.as_fd(), total_bytes, protection)
         .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
     let mapping = Arc::new(mapping);
     let layout_hash = check_header(&mapping, kind)?;
-    Ok((mapping, layout_hash))
+    Ok(View { mapping, layout_hash, owner_uid })
 }
 
-/// Checks what a descriptor that came from outside is, before it is mapped, and gives its size.
-pub(crate) fn check_memory(descriptor: &OwnedFd, required: SealFlags) -> Result<usize, SegmentError> {
+/// What the kernel says of memory before it is mapped.
+pub(crate) struct Memory {
+    pub(crate) total_bytes: usize,
+    /// The user whose process made it.
+    owner_uid: u32,
+}
+
+/// Checks what a descriptor that came from outside is, before it is mapped.
+pub(crate) fn check_memory(descriptor: &OwnedFd, required: SealFlags) -> Result<Memory, SegmentError> {
     // Only a memfd has seals: anything else fails here.
     let seals = rustix::fs::fcntl_get_seals(descriptor).map_err(|_| SegmentError::NotSealed)?;
     if !seals.contains(required) {
@@ -422,7 +422,7 @@ pub(crate) fn check_memory(descriptor: &OwnedFd, required: SealFlags) -> Result<
     if total_bytes < HEADER_BYTES {
         return Err(SegmentError::NotASegment);
     }
-    Ok(total_bytes)
+    Ok(Memory { total_bytes, owner_uid: stat.st_uid })
 }
 
 /// Reads each field once (its owner may still be writing), checks the copies, and returns the layout hash.
