@@ -81,18 +81,19 @@ pub(super) fn file_of_single(
     }
 }
 
-/// The file of a region that several may write. The inner error is for whoever comes to write it.
-pub(super) fn file_of_shared(
+/// Checks the file that was named for a region that several may write. Gives the one that the region has, if none was named:
+/// whoever comes to write it has to.
+pub(super) fn file_not_named(
     node: &NodeHandle,
     region: &str,
     named: Option<&Path>,
     memory: &SharedRegion,
-) -> Result<Result<Option<PathBuf>, PathBuf>, RegionError> {
+) -> Result<Option<PathBuf>, RegionError> {
     match (Note::parse(&memory.note(), &heading(node, region), false), named) {
-        (None, None) => Ok(Ok(None)),
+        (None, None) => Ok(None),
         (None, Some(path)) => Err(RegionError::NoFile { region: region.to_owned(), path: path.to_owned() }),
-        (Some(note), None) => Ok(Err(note.path)),
-        (Some(note), Some(_)) => note.choose(region, named).map(|path| Ok(Some(path))),
+        (Some(note), None) => Ok(Some(note.path)),
+        (Some(note), Some(_)) => note.choose(region, named).map(|_| None),
     }
 }
 

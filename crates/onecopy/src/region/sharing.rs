@@ -108,7 +108,7 @@ impl Sharing {
             _ => SharedRegion::open(next_memory(&inbox, &mut seen)?, seat).map_err(super::memory_error)?,
         };
         region.expect_layout(layout_hash).map_err(OpenError::from)?;
-        let file_not_named = note::file_of_shared(&node, &name, named.as_deref(), &region)?.err();
+        let file_not_named = note::file_not_named(&node, &name, named.as_deref(), &region)?;
         let region = Arc::new(region);
         node.watch_over(port, &region)?;
         let (seen, region) = (Cell::new(seen), RefCell::new(region));
