@@ -9,7 +9,6 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::retry_on_intr;
 
-use super::offenders::Visitor;
 use super::process::Process;
 use super::protocol::{Event, Refusal};
 use super::topics::Descriptor;
@@ -31,10 +30,8 @@ pub(super) enum Blocked {
 pub(super) struct Connection {
     pub(super) socket: PacketSocket,
     pub(super) process: Process,
-    /// The number of that process, 0 if it has none here.
-    pub(super) pid: u32,
-    /// With whom it is counted while it is no node.
-    pub(super) visitor: Visitor,
+    /// Those of that process when it connected.
+    pub(super) credentials: Credentials,
     /// The set of epoll that it is in, if it is not the broker's own.
     pub(super) group: Option<Arc<OwnedFd>>,
     /// It is, or was, a node's.
@@ -63,8 +60,7 @@ impl Connection {
         Self {
             socket,
             process,
-            pid: credentials.pid,
-            visitor: credentials.into(),
+            credentials,
             group: None,
             has_joined: false,
             blocked: Blocked::No,

@@ -459,7 +459,7 @@ impl Server {
         let Some(connection) = self.connections.remove(&peer) else { return };
         self.watch.remove(&connection);
         if !connection.has_joined {
-            self.offenders.note(connection.visitor, Instant::now());
+            self.offenders.note(connection.credentials.into(), Instant::now());
         }
     }
 

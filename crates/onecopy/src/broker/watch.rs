@@ -108,7 +108,7 @@ impl Watch {
         peer: PeerId,
         connection: &mut Connection,
     ) -> rustix::io::Result<()> {
-        let pid = connection.pid;
+        let pid = connection.credentials.pid;
         let watched = self.processes.entry(pid).or_default();
         // Of processes whose number this one can't see, none is told from the others.
         if watched.connections > 0 && watched.group.is_none() && pid != 0 {
@@ -161,7 +161,7 @@ impl Watch {
                 tracing::error!(%error, "a peer was not watched");
             }
         }
-        self.forget(connection.pid);
+        self.forget(connection.credentials.pid);
     }
 
     fn forget(&mut self, pid: u32) {
