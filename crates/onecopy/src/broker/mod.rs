@@ -83,6 +83,7 @@ mod watch;
 
 pub use codec::check_node_name;
 pub(crate) use handing_over::Heirloom;
+pub(crate) use passed::close_elsewhere;
 pub use peers::PeerId;
 pub(crate) use process::{Process, pid_namespace};
 pub(crate) use roll::{Roll, is_counted, position_of_note};

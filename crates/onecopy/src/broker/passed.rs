@@ -69,7 +69,8 @@ fn is_doorbell(descriptor: &OwnedFd) -> bool {
 /// The way to the thread that closes, once there was something to close.
 static CLOSER: Mutex<Option<mpsc::Sender<OwnedFd>>> = Mutex::new(None);
 
-fn close_elsewhere(descriptor: OwnedFd) {
+/// Closes a descriptor whose closing may take long, on a thread of its own.
+pub(crate) fn close_elsewhere(descriptor: OwnedFd) {
     let mut closer = CLOSER.lock().unwrap_or_else(PoisonError::into_inner);
     let unsent = match closer.take() {
         Some(sender) => match sender.send(descriptor) {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 use rustix::io::Errno;
 
+use crate::broker::close_elsewhere;
+
 /// Tells when the socket that a broker has left behind is removed.
 #[derive(Debug)]
 pub(crate) struct SuccessorWatch {
@@ -46,11 +48,7 @@ impl Drop for SuccessorWatch {
     /// Closing it takes the kernel milliseconds, on a busy machine up to seconds (see `broker/socket_watch.rs`), and whoever
     /// drops this has better things to do.
     fn drop(&mut self) {
-        let Some(news) = self.news.take() else { return };
-        let close = std::thread::Builder::new().name("onecopy-close".to_owned()).spawn(move || drop(news));
-        if let Err(error) = close {
-            tracing::debug!(%error, "it was closed in place");
-        }
+        self.news.take().into_iter().for_each(close_elsewhere);
     }
 }
 
