@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
 
-use common::{Child, LONG, directory, node_in};
+use common::{Child, LONG, directory, node_in, run};
 use onecopy::{AsyncSubscriber, Node, PlainData, Publisher};
 
 #[test]
@@ -23,12 +23,6 @@ fn child() {
             publisher.publish(&line.parse().unwrap()).unwrap();
         }
     });
-}
-
-/// Runs on one thread, and no longer than [`LONG`].
-fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it ends in time") })
 }
 
 fn pair<T: PlainData>(node: &Node, name: &str) -> (Publisher<T>, AsyncSubscriber<T>) {

@@ -8,17 +8,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use common::{LONG, directory, node_in};
+use common::{directory, node_in, run};
 use onecopy::Node;
 use onecopy::region::{AsyncWatch, Region};
 
 const VALUES: u64 = 1000;
-
-/// Runs on one thread, and no longer than [`LONG`].
-fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it ends in time") })
-}
 
 /// A region that one node writes and another one watches.
 fn pair(writer: &Node, watcher: &Node, is_shared: bool) -> (Region<u64>, AsyncWatch<u64>) {

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use common::{Child, LONG, Stage, directory, node_in};
 use onecopy::Node;
-use onecopy::instance::Instance;
 use onecopy::region::{Region, RegionBuilder, RegionError};
 
 #[test]
@@ -19,7 +18,7 @@ fn child() {
     common::play(|stage| match stage.role.as_str() {
         "write" => write(stage),
         "hold" => hold(stage),
-        "serve" => serve(stage),
+        "serve" => stage.serve(),
         role => panic!("no role {role}"),
     });
 }
@@ -41,14 +40,6 @@ fn hold(stage: &Stage) {
     while stage.hear().is_some() {
         stage.say(region.read().unwrap().as_text().unwrap());
     }
-}
-
-fn serve(stage: &Stage) {
-    let instance = Instance::in_directory(&stage.directory, "default").unwrap();
-    let server = instance.serve().unwrap().spawn().unwrap();
-    stage.say("serves");
-    stage.stay();
-    server.stop().unwrap();
 }
 
 fn start(role: &str, directory: &Path, says: &str) -> Child {

@@ -8,7 +8,6 @@ mod common;
 use std::path::Path;
 
 use common::{Child, Stage, directory, node_in};
-use onecopy::instance::Instance;
 
 const ROUNDS: u64 = 25;
 
@@ -18,18 +17,9 @@ fn child() {
         "single" => keep(stage, false),
         "shared" => keep(stage, true),
         "open" => open(stage),
-        "serve" => serve(stage),
+        "serve" => stage.serve(),
         role => panic!("no role {role}"),
     });
-}
-
-/// A broker that takes over from whoever is it.
-fn serve(stage: &Stage) {
-    let instance = Instance::in_directory(&stage.directory, "default").unwrap();
-    let server = instance.serve().unwrap().spawn().unwrap();
-    stage.say("serves");
-    stage.stay();
-    server.stop().unwrap();
 }
 
 /// Has a region, and writes whatever it is told.

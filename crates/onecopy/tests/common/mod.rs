@@ -10,6 +10,7 @@ use std::process::{Child as Process, ChildStdin, ChildStdout, Command, ExitStatu
 use std::time::Duration;
 
 use onecopy::Node;
+use onecopy::instance::Instance;
 
 /// Far longer than anything takes: only a lost wake-up or a hang gets there.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -22,6 +23,13 @@ const BROKER: &str = "the broker";
 const DIRECTORY: &str = "ONECOPY_TEST_DIRECTORY";
 /// Tells the child's lines from the test harness's.
 const MARK: &str = "@@ ";
+
+/// Runs on one thread, and no longer than [`LONG`].
+#[cfg(feature = "tokio")]
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(LONG, future).await.expect("it ends in time") })
+}
 
 /// A runtime directory that nobody else uses.
 pub(crate) fn directory() -> tempfile::TempDir {
@@ -190,6 +198,15 @@ impl Stage {
     /// Waits until the test wants the child to end.
     pub(crate) fn stay(&self) {
         while self.hear().is_some() {}
+    }
+
+    /// Is the broker of the default instance, which takes over from whoever was it.
+    pub(crate) fn serve(&self) {
+        let instance = Instance::in_directory(&self.directory, "default").unwrap();
+        let server = instance.serve().unwrap().spawn().unwrap();
+        self.say("serves");
+        self.stay();
+        server.stop().unwrap();
     }
 }
 
