@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 fn child() {
     common::play(|stage| match stage.role.as_str() {
         "broker" => broker(stage),
+        "broker that forks late" => late_forker(stage),
         "subscriber" => subscriber(stage),
         role => panic!("no role {role}"),
     });
@@ -48,12 +49,23 @@ impl Drop for Orphan {
 }
 
 fn broker(stage: &Stage) {
+    // As one that a shell has started: its number stays in use, by the group that its child is in.
+    rustix::process::setpgid(None, None).unwrap();
     let node = stage.node();
     assert!(node.is_broker());
     fork_orphan(stage);
     stage.hear();
     drop(node);
     stage.say("ended");
+    stage.stay();
+}
+
+fn late_forker(stage: &Stage) {
+    let node = stage.node();
+    assert!(node.is_broker());
+    stage.say("serves");
+    stage.hear();
+    fork_orphan(stage);
     stage.stay();
 }
 
@@ -98,6 +110,20 @@ fn a_broker_that_is_killed_is_succeeded() {
     assert_eq!(client.inventory().unwrap().nodes.len(), 2);
     assert!(client.is_broker() != other.is_broker());
     assert!(!open(directory.path()).is_broker());
+}
+
+#[test]
+fn a_broker_whose_child_has_the_others_connections_is_succeeded() {
+    let directory = directory();
+    let mut broker = Child::spawn("broker that forks late", directory.path());
+    broker.expect("serves");
+    let client = node_in(directory.path());
+    assert!(!client.is_broker());
+    broker.tell("fork");
+    let _orphan = Orphan::of(&mut broker);
+    broker.kill();
+    assert_eq!(client.inventory().unwrap().nodes.len(), 1);
+    assert!(client.is_broker());
 }
 
 #[test]

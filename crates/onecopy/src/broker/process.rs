@@ -37,7 +37,9 @@ impl Process {
     pub(crate) fn numbered(pid: Pid) -> rustix::io::Result<Self> {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => Ok(Self::Running(descriptor)),
-            Err(Errno::SRCH) => Ok(Self::Ended),
+            // What has the number now is no process, but a thread, or the group or session that the process led and
+            // that its children are still in. Which of the three errors says so depends on the kernel.
+            Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => Ok(Self::Ended),
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
             Err(error) => {
                 tracing::debug!(%error, "a process can't be watched");
@@ -70,4 +72,17 @@ impl Process {
 /// The name space in which this process sees others; 0 if that can't be told.
 pub(crate) fn pid_namespace() -> u64 {
     rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_a_thread_has_is_no_process() {
+        let thread = std::thread::spawn(|| Process::numbered(rustix::thread::gettid()).unwrap());
+        assert!(matches!(thread.join().unwrap(), Process::Ended));
+        let own = Process::numbered(rustix::process::getpid()).unwrap();
+        assert!(matches!(own, Process::Running(_)) && !own.has_ended());
+    }
 }

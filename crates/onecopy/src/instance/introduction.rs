@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::Instance;
 use super::connection::broker_behind;
 use super::error::InstanceError;
-use crate::broker::Process;
 use crate::broker::protocol::{BrokerId, Event, NodeId, Request};
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::broker::{Process, pid_namespace};
 use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// A broker's answer to a node that introduces itself.
@@ -27,6 +28,15 @@ pub struct Welcome {
     pub pid_namespace: u64,
     /// The configuration bounds what this user may have.
     pub limited: bool,
+}
+
+/// A broker that has let a node in.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) welcome: Welcome,
+    /// For a guest: the file in which it is counted.
+    pub(super) roll: Option<OwnedFd>,
+    pub(super) process: Process,
 }
 
 /// What ends the wait for a broker's answer early.
@@ -52,7 +62,7 @@ impl Instance {
         name: &str,
     ) -> Result<Welcome, InstanceError> {
         let hello = Request::Hello { node, name: name.to_owned(), returns_from: None };
-        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT, None).map(|(welcome, _)| welcome)
+        self.introduce_within(socket, &hello, HANDSHAKE_TIMEOUT, None).map(|host| host.welcome)
     }
 
     pub(super) fn introduce_within(
@@ -61,7 +71,7 @@ impl Instance {
         hello: &Request,
         timeout: Duration,
         interruption: Option<Interruption<'_>>,
-    ) -> Result<(Welcome, Option<OwnedFd>), InstanceError> {
+    ) -> Result<Host, InstanceError> {
         let failed = |source: Errno| self.failed("wait for an answer of", source);
         let broker = broker_behind(socket);
         socket.set_timeout(Some(timeout)).map_err(|source| self.failed("set a timeout on", source))?;
@@ -73,13 +83,14 @@ impl Instance {
         await_answer(socket, &broker, timeout, interruption).map_err(failed)?;
         let (mut heard, mut roll) = (socket.try_receive_event(), None);
         if let Ok((Event::Roll, file)) = heard {
-            // What follows was sent at once.
-            (heard, roll) = (socket.receive_event(), file);
+            await_answer(socket, &broker, timeout, interruption).map_err(failed)?;
+            (heard, roll) = (socket.try_receive_event(), file);
         }
         match heard {
-            Ok((Event::Welcome { broker_pid, broker, pid_namespace, limited }, _)) => {
+            Ok((Event::Welcome { broker_pid, broker: id, pid_namespace, limited }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
-                Ok((Welcome { broker_pid, broker, pid_namespace, limited }, roll))
+                let welcome = Welcome { broker_pid, broker: id, pid_namespace, limited };
+                Ok(Host { welcome, roll, process: process_of(&welcome, socket, broker) })
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),
@@ -104,6 +115,15 @@ impl Instance {
     }
 }
 
+/// The process that a broker runs in, which need not be the one `behind` the socket: systemd may have made that.
+fn process_of(welcome: &Welcome, socket: &PacketSocket, behind: Process) -> Process {
+    let made_socket = socket.peer_credentials().is_ok_and(|peer| peer.pid == welcome.broker_pid);
+    let pid = Pid::from_raw(welcome.broker_pid.cast_signed())
+        .filter(|_| !made_socket && welcome.pid_namespace == pid_namespace());
+    // One that has just let us in has had no time to end, and to leave its number to another process.
+    pid.map_or(behind, |pid| Process::numbered(pid).unwrap_or(Process::Unknown))
+}
+
 /// Returns when there is something to receive, when the broker's process has ended, when it is interrupted, or after
 /// `timeout`.
 pub(super) fn await_answer(
@@ -112,6 +132,10 @@ pub(super) fn await_answer(
     timeout: Duration,
     interruption: Option<Interruption<'_>>,
 ) -> rustix::io::Result<()> {
+    if matches!(broker, Process::Ended) {
+        // A child of it may keep the socket open, and what it has said is there.
+        return Ok(());
+    }
     let deadline = Instant::now() + timeout;
     loop {
         let mut polled = vec![PollFd::new(socket, PollFlags::IN)];

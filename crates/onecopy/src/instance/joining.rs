@@ -6,9 +6,10 @@ use onecopy_memory::scheduling::Preference;
 
 use super::Instance;
 use super::error::InstanceError;
-use super::introduction::{Interruption, Welcome};
+use super::introduction::{Host, Interruption, Welcome};
 use super::presence::Presence;
 use super::serving::Found;
+use crate::broker::Process;
 use crate::broker::protocol::{BrokerId, NodeId, Request};
 use crate::broker::server::{Server, ServerThread};
 use crate::broker::transport::PacketSocket;
@@ -36,6 +37,8 @@ pub struct Joined {
     pub socket: PacketSocket,
     /// What the broker said of itself.
     pub welcome: Welcome,
+    /// The process that the broker runs in.
+    pub(crate) broker: Process,
     /// The broker, if this process has become it.
     pub server: Option<ServerThread>,
     /// Counts the node among those who are there.
@@ -84,14 +87,14 @@ impl Instance {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok((welcome, roll)) => {
+                Ok(Host { welcome, roll, process: broker }) => {
                     let presence = match presence.take() {
                         // Whoever takes over looks at the file that is there then, which a broker keeps in place.
                         Some(presence) if presence.is_in_place(self)? => presence,
                         Some(_) => Presence::take(self, node)?,
                         None => Presence::given(self, node, roll)?,
                     };
-                    return Ok(Joined { socket, welcome, server, presence });
+                    return Ok(Joined { socket, welcome, broker, server, presence });
                 }
             }
         }

@@ -1,7 +1,13 @@
 //! What needs a look behind the public interface: another user, and a broker that never answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use fork::{Fork, fork};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use super::serving::Place;
 use super::{Instance, InstanceError, Seat};
@@ -18,6 +24,9 @@ impl Instance {
         }
     }
 }
+
+/// Longer than anything takes.
+const LONG: Duration = Duration::from_secs(120);
 
 fn instance_in(directory: &tempfile::TempDir) -> Instance {
     Instance::in_directory(directory.path().join("run"), "lab").unwrap()
@@ -79,6 +88,33 @@ fn a_broker_that_ends_while_we_wait_for_it_is_named() {
     let socket = instance.connect().unwrap().unwrap();
     drop(seat);
     let error = instance.introduce(&socket, NodeId(1), "n").unwrap_err();
+    assert!(matches!(error, InstanceError::BrokerEnded { .. }), "{error}");
+}
+
+#[test]
+fn a_broker_whose_socket_outlives_it_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let instance = instance_in(&directory);
+    let address = SocketAddrUnix::new(directory.path().join("left.sock")).unwrap();
+    let new_socket = || socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let left_behind = new_socket().unwrap();
+    bind(&left_behind, &address).unwrap();
+    // To those who connect, whoever began to listen is at the other end.
+    match fork().unwrap() {
+        Fork::Child => {
+            let _ = listen(&left_behind, 1);
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        Fork::Parent(pid) => drop(waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap()),
+    }
+    let socket = new_socket().unwrap();
+    connect(&socket, &address).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let hello = Request::Hello { node: NodeId(1), name: "n".to_owned(), returns_from: None };
+        sender.send(instance.introduce_within(&PacketSocket::from(socket), &hello, LONG, None).unwrap_err())
+    });
+    let error = receiver.recv_timeout(LONG / 2).expect("nobody will answer");
     assert!(matches!(error, InstanceError::BrokerEnded { .. }), "{error}");
 }
 

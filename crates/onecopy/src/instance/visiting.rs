@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::Instance;
 use super::error::InstanceError;
 use super::file_lock::FileLock;
+use super::introduction::Host;
 use super::joining::Joined;
 use super::presence::Presence;
 use crate::broker::Roll;
@@ -75,9 +76,9 @@ impl Instance {
                 // It was just ending when we came.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok((welcome, roll)) => {
+                Ok(Host { welcome, roll, process: broker }) => {
                     let presence = presence.map_or_else(|| Presence::given(self, node, roll), Ok)?;
-                    return Ok(Some(Joined { socket, welcome, server: None, presence }));
+                    return Ok(Some(Joined { socket, welcome, broker, server: None, presence }));
                 }
             }
         }

@@ -23,12 +23,12 @@ use super::ports::{Attaching, Connection, Opening, Reader, Seated, reader_key};
 use super::regions::{lose_seat, map_region, remember_region, take_remains, take_seat, take_shared_memory};
 use super::rejoining::Membership;
 use super::session::Session;
+use crate::broker::Process;
 use crate::broker::protocol::{Event, PortId, Request, Route, SegmentSet};
 use crate::broker::transport::{PacketSocket, TransportError};
 use crate::error::{OpenError, ReceiveError};
 use crate::feed::evicted;
 use crate::inbox::{NewFeed, News, PeerNews, RegionNews};
-use crate::instance::Welcome;
 use crate::limits::{CONTROL_SLICE, IN_FLIGHT_RETRY};
 use crate::payload_type::PayloadType;
 
@@ -39,14 +39,9 @@ pub(super) fn run(session: &Arc<Session>, outbox_bell: &Doorbell, mut membership
         tracing::debug!(%error, "on a busy machine, whoever this node meets waits for longer");
     }
     loop {
-        // While the connection lives the number is that process's, so this is the process that we mean.
-        let Welcome { broker_pid, pid_namespace, .. } = membership.welcome;
-        let is_here = pid_namespace == crate::broker::pid_namespace();
-        let pid = rustix::process::Pid::from_raw(broker_pid.cast_signed()).filter(|_| is_here);
-        let broker =
-            pid.and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
         let ended = loop {
-            if let Err(error) = wait_and_handle(session, outbox_bell, &membership.socket, broker.as_ref()) {
+            if let Err(error) = wait_and_handle(session, outbox_bell, &membership.socket, &membership.broker)
+            {
                 break error;
             }
         };
@@ -62,21 +57,23 @@ fn wait_and_handle(
     session: &Arc<Session>,
     outbox_bell: &Doorbell,
     socket: &PacketSocket,
-    broker: Option<&OwnedFd>,
+    broker: &Process,
 ) -> Result<(), TransportError> {
+    let has_ended = matches!(broker, Process::Ended);
     let (interest, timeout) = match session.conversation.outbox.flush() {
+        // What the broker said before it ended is still to be heard.
+        _ if has_ended => (PollFlags::IN, Some(Timespec::default())),
         Ok(Waiting::No) => (PollFlags::IN, None),
         Ok(Waiting::ForRoom) => (PollFlags::IN | PollFlags::OUT, None),
         Ok(Waiting::ForOthers) => (PollFlags::IN, Timespec::try_from(IN_FLIGHT_RETRY).ok()),
-        // What the broker said before it ended is still to be heard.
         Err(_) => (PollFlags::IN, Some(Timespec::default())),
     };
     let bell = outbox_bell.as_fd();
     let mut polled = vec![PollFd::new(socket, interest), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
     // A child of the broker's process may keep the other end of the socket open for longer than there is a broker.
-    polled.extend(broker.map(|end| PollFd::new(end, PollFlags::IN)));
+    polled.extend(broker.end().map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)));
     let broker_ended = match rustix::event::poll(&mut polled, timeout.as_ref()) {
-        Ok(_) => polled.get(2).is_some_and(|end| end.revents().contains(PollFlags::IN)),
+        Ok(_) => has_ended || polled.get(2).is_some_and(|end| end.revents().contains(PollFlags::IN)),
         Err(rustix::io::Errno::INTR) => false,
         Err(error) => return Err(TransportError::Kernel { operation: "wait", source: error.into() }),
     };

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::ports::{Connection, reader_key};
 use super::session::Session;
+use crate::broker::Process;
 use crate::broker::protocol::NodeId;
 use crate::broker::server::ServerThread;
 use crate::broker::transport::PacketSocket;
@@ -23,6 +24,8 @@ pub(super) struct Membership {
     pub(super) name: String,
     pub(super) socket: Arc<PacketSocket>,
     pub(super) welcome: Welcome,
+    /// The broker's process.
+    pub(super) broker: Process,
     presence: Presence,
 }
 
@@ -48,8 +51,8 @@ impl Membership {
     }
 
     fn new(instance: &Instance, name: String, joined: Joined) -> Self {
-        let Joined { socket, welcome, presence, .. } = joined;
-        Self { instance: instance.clone(), name, socket: Arc::new(socket), welcome, presence }
+        let Joined { socket, welcome, broker, presence, .. } = joined;
+        Self { instance: instance.clone(), name, socket: Arc::new(socket), welcome, broker, presence }
     }
 
     /// Looks for another broker until there is one. `false` if the node ends, or may not come back.
@@ -90,7 +93,7 @@ impl Membership {
     }
 
     fn go_on(&mut self, session: &Session, joined: Joined) -> bool {
-        let Joined { socket, welcome, server, presence } = joined;
+        let Joined { socket, welcome, broker, server, presence } = joined;
         tracing::info!(node = %session.node, broker_pid = welcome.broker_pid, is_broker = server.is_some(), "goes on with another broker");
         session.keep_server(server);
         let socket = Arc::new(socket);
@@ -101,7 +104,7 @@ impl Membership {
         let questions = session.inspections.open_questions();
         // What others of the last broker's nodes can be seen from the place where they were counted.
         let goes_on = session.conversation.go_on(&socket, questions, (self.welcome, welcome), &self.presence);
-        (self.socket, self.welcome, self.presence) = (socket, welcome, presence);
+        (self.socket, self.welcome, self.broker, self.presence) = (socket, welcome, broker, presence);
         if goes_on {
             session.show_readers();
         }

@@ -82,7 +82,8 @@ pub(super) fn end(node: &Node, dataset: &str, pid: u32) -> Result<bool, Failure>
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(true) };
     let process = match pidfd_open(process, PidfdFlags::empty()) {
         Ok(process) => process,
-        Err(Errno::SRCH) => return Ok(true),
+        // The last two where a thread, or its children's group, has the number by now.
+        Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(true),
         Err(error) => return Err(failed(error)),
     };
     // If it is there after the descriptor was opened, the descriptor is its own, not that of a later process.
