@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Running, World, json, text};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 /// A publisher of lines, and a subscriber to them, which both go on through whatever happens to brokers.
 struct Pair {
@@ -131,15 +131,7 @@ fn who_stops_a_broker_learns_who_still_uses_it() {
 #[test]
 fn between_two_brokers_whoever_looks_waits_for_the_next() {
     let world = World::new();
-    let broker = world.start(&["serve"], "serves at");
     let mut pair = Pair::start(&world);
-    pair.say("before");
-    let programs = [pair.publisher.id(), pair.subscriber.id()].map(|pid| Pid::from_raw(pid as i32).unwrap());
-    let signal = |signal| programs.into_iter().for_each(|pid| kill_process(pid, signal).unwrap());
-    signal(Signal::STOP);
-    broker.signal(Signal::KILL);
-    let (code, ..) = broker.finish();
-    assert_eq!(code, None, "it was killed");
     let looks = [
         &["topic", "list"][..],
         &["status"],
@@ -147,18 +139,21 @@ fn between_two_brokers_whoever_looks_waits_for_the_next() {
         &["dataset", "list"],
         &["topic", "info", "t"],
     ];
-    let mut waiting: Vec<Running> = looks
-        .iter()
-        .map(|look| world.start(&[&["--log", "debug"], *look].concat(), "waits for the next broker"))
-        .collect();
-    signal(Signal::CONT);
-    for (running, look) in waiting.drain(..).zip(looks) {
-        let (code, output, said) = running.finish();
+    for look in looks {
+        let broker = world.start(&["serve"], "serves at");
+        pair.say("before");
+        [&pair.publisher, &pair.subscriber].map(|program| program.signal(Signal::STOP));
+        broker.signal(Signal::KILL);
+        let (code, ..) = broker.finish();
+        assert_eq!(code, None, "it was killed");
+        let waits = world.start(&[&["--log", "debug"], look].concat(), "waits for the next broker");
+        [&pair.publisher, &pair.subscriber].map(|program| program.signal(Signal::CONT));
+        let (code, output, said) = waits.finish();
         assert_eq!(code, Some(0), "{look:?}: {said}");
         let shows_topic = text(&output).lines().any(|line| line.split_whitespace().any(|word| word == "t"));
         assert!(shows_topic || look[0] == "region" || look[0] == "dataset", "{look:?}: {}", text(&output));
+        pair.say("after");
     }
-    pair.say("after");
 }
 
 #[test]
