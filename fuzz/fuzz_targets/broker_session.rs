@@ -318,7 +318,7 @@ impl Session {
             },
             1 | 2 => {
                 let succeeds = if input.ratio(1, 4)? { Some(any_port(input)?) } else { None };
-                Address::Region { name: any_text(input)?.to_owned(), succeeds, anew: input.arbitrary()? }
+                Address::Region { name: any_text(input)?.to_owned(), succeeds, follows: input.arbitrary()? }
             }
             _ => Address::Topic(any_text(input)?.to_owned()),
         })

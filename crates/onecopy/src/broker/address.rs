@@ -12,7 +12,7 @@ use super::ids::PortId;
 /// use onecopy::broker::protocol::Address;
 ///
 /// // A writer of that region, which knows of no value that it has already.
-/// let region = Address::Region { name: "settings".to_owned(), succeeds: None, anew: true };
+/// let region = Address::Region { name: "settings".to_owned(), succeeds: None, follows: 0 };
 /// assert_ne!(region, Address::Topic("settings".to_owned()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub enum Address {
         name: String,
         /// The publisher that this one takes over from: the same writer, with more room.
         succeeds: Option<PortId>,
-        /// Of a writer: it begins with a value of its own, as it knows of no other.
-        anew: bool,
+        /// Of a writer: the version that its first value comes after, as it has seen that; 0 if it knows of none.
+        follows: u64,
     },
 }

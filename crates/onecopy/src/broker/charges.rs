@@ -4,12 +4,13 @@ use rustix::fs::fstat;
 
 use super::account::Charge;
 use super::amounts::Amounts;
+use super::descriptor::Descriptor;
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
 use super::protocol::{OpenError, Refusal, SegmentSet};
 use super::resource::Resource;
 use super::state::Broker;
-use super::topics::{Descriptor, Key};
+use super::topics::Key;
 use crate::limits;
 
 impl Broker {

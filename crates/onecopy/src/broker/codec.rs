@@ -27,7 +27,7 @@ use crate::topic_name::{self, TopicNameError};
 /// The first two bytes of every packet.
 pub const MAGIC: u16 = u16::from_le_bytes(*b"1c");
 /// The version of the protocol; both sides must agree on it.
-pub const PROTOCOL_VERSION: u16 = 6;
+pub const PROTOCOL_VERSION: u16 = 7;
 
 /// Why bytes are no packet.
 ///

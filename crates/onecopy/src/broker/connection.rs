@@ -9,9 +9,9 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::retry_on_intr;
 
+use super::descriptor::Descriptor;
 use super::process::Process;
 use super::protocol::{Event, Refusal};
-use super::topics::Descriptor;
 use super::transport::{Credentials, PacketSocket, TransportError};
 use crate::limits::IN_FLIGHT_RETRY;
 

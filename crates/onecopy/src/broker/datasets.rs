@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::descriptor::Descriptor;
 use super::protocol::{Event, NodeId, OpenError, PortId};
-use super::topics::{Descriptor, Outbox};
+use super::topics::Outbox;
 
 /// One dataset, for as long as anybody has it open.
 #[derive(Debug, Default)]

@@ -1,11 +1,12 @@
 //! Memory of ports that are open already. Who asks first is told whether there is room; what comes without room costs
 //! the node, for others may be looking at it already.
 
+use super::descriptor::Descriptor;
 use super::ids::{NodeId, PortId};
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, SegmentSet};
 use super::state::Broker;
-use super::topics::{Descriptor, Outbox};
+use super::topics::Outbox;
 
 impl Broker {
     /// Counts what a port of `node` is about to grow by, or tells why not.

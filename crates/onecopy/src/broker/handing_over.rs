@@ -15,11 +15,12 @@
 
 use std::sync::Arc;
 
+use super::descriptor::Descriptor;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, Request};
 use super::quota::Kept;
 use super::state::{Broker, Output};
-use super::topics::{Descriptor, Key};
+use super::topics::Key;
 use super::transport::Credentials;
 use crate::payload_type::PayloadType;
 

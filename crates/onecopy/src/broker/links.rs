@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use onecopy_memory::layout::SEGMENTS_MAX;
 
+use super::descriptor::Descriptor;
 use super::protocol::{Event, PortId, Refusal, Route, SegmentSet};
-use super::topics::{Descriptor, Outbox, PidOf, Topic, Topics};
+use super::topics::{Outbox, PidOf, Topic, Topics};
 
 /// How far a publisher and a subscriber have come with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

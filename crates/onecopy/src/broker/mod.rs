@@ -20,6 +20,7 @@
 //! | `newcomers.rs`, `offenders.rs` | who is let in; who has tried too often |
 //! | `watch.rs`, `throttle.rs` | what epoll reports, and whose turn it is; who has to rest |
 //! | `roll.rs`, `absentees.rs` | who is there; who is waited for, and how its end is noticed |
+//! | `descriptor.rs` | memory that others have shown |
 //! | `topics.rs`, `links.rs` | what is open, and how far each publisher and subscriber have come with each other |
 //! | `handing_over.rs`, `place.rs` | the end of a broker in favour of another |
 //! | `socket_watch.rs` | whether newcomers still find the socket |
@@ -41,6 +42,7 @@ mod connection;
 mod datasets;
 mod delivery;
 mod denied;
+mod descriptor;
 mod events;
 mod evicted;
 mod exceeded;
@@ -82,11 +84,11 @@ pub mod transport;
 mod watch;
 
 pub use codec::check_node_name;
+pub use descriptor::Descriptor;
+pub(crate) use descriptor::{is_same_file, version_of};
 pub(crate) use handing_over::Heirloom;
 pub(crate) use passed::close_elsewhere;
 pub use peers::PeerId;
 pub(crate) use process::{Process, pid_namespace};
 pub(crate) use roll::{Roll, is_counted, position_of_note};
 pub(crate) use socket_watch::SocketWatch;
-pub use topics::Descriptor;
-pub(crate) use topics::is_same_file;

@@ -1,9 +1,10 @@
 //! What nodes open: whether they may, what it costs them, and the answer if they may not.
 
+use super::descriptor::Descriptor;
 use super::peers::PeerId;
 use super::protocol::{Address, Event, OpenError, PortId, Request, Role, ServiceType};
 use super::state::Broker;
-use super::topics::{Descriptor, Key, NewPublisher, Outbox};
+use super::topics::{Key, NewPublisher, Outbox};
 use crate::payload_type::PayloadType;
 
 impl Broker {
@@ -90,12 +91,12 @@ impl Broker {
                     Err(OpenError::NoSuchPeer { port, peer: to })
                 }
             }
-            Address::Region { name, succeeds, anew } => {
+            Address::Region { name, succeeds, follows } => {
                 let key = Key::Region(name.into());
                 self.check_mode(&key)?;
                 let has_writer = |pid| OpenError::HasWriter { region: key.to_string(), pid };
-                // It has been told of no value yet. What is there must not go back.
-                if anew && self.topics.has_value(&key) {
+                // What it goes on from may not be the last value any more, and what is there must not go back.
+                if self.topics.version_left(&key).is_some_and(|left| follows == 0 || follows < left) {
                     return Err(has_writer(0));
                 }
                 let is_own = |writer: &PortId| succeeds == Some(*writer) && writer.node == port.node;

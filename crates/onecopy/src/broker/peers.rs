@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::descriptor::Descriptor;
 use super::protocol::{NodeId, Refusal};
-use super::topics::Descriptor;
 use super::transport::Credentials;
 use crate::config::Who;
 

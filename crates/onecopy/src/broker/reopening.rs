@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::account::Charge;
 use super::datasets::Part;
+use super::descriptor::Descriptor;
 use super::peers::PeerId;
 use super::protocol::{Address, OpenError, PortId, Refusal, Request, Role, SegmentSet};
 use super::quota::Kept;
 use super::state::Broker;
-use super::topics::{Descriptor, Key, NewPublisher};
+use super::topics::{Key, NewPublisher};
 use crate::payload_type::PayloadType;
 
 impl Broker {

@@ -18,12 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::account::Charge;
 use super::datasets::Claim;
+use super::descriptor::Descriptor;
 use super::ids::{NodeId, PortId, Route};
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal, Request, SegmentSet, Tie};
 use super::quota::Kept;
 use super::state::Broker;
-use super::topics::{Descriptor, Outbox};
+use super::topics::Outbox;
 use crate::config::{Kind, Right};
 
 /// Who comes back, and who is waited for.

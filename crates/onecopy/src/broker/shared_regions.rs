@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use onecopy_memory::region::Seat;
 
+use super::descriptor::{Descriptor, is_same_file};
 use super::protocol::{Event, NodeId, OpenError, PortId};
-use super::topics::{Descriptor, Outbox, PidOf, is_same_file};
+use super::topics::{Outbox, PidOf};
 use crate::limits::INCARNATIONS_SKIPPED;
 use crate::payload_type::PayloadType;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::codec::DecodeError;
 use super::datasets::Datasets;
+use super::descriptor::Descriptor;
 use super::evicted::Evicted;
 use super::inspection::Question;
 use super::peers::{PeerId, Peers};
@@ -18,7 +19,7 @@ use super::quota::{Kept, Limits, Quota};
 use super::returning::Returning;
 use super::services::Services;
 use super::shared_regions::SharedRegions;
-use super::topics::{Descriptor, Key, Outbox, Topics};
+use super::topics::{Key, Outbox, Topics};
 use super::transport::Credentials;
 use crate::config::{Config, Who};
 

@@ -5,23 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::fstat;
-
+use super::descriptor::{Descriptor, version_of};
 use super::links::Link;
 use super::protocol::{Delivery, Event, NodeId, OpenError, PortId, Refusal, Route};
 use crate::payload_type::PayloadType;
-
-/// A descriptor that the broker keeps for those who join later, or that waits to be sent.
-pub type Descriptor = Arc<OwnedFd>;
-
-/// Whether both are of the same memory.
-pub(crate) fn is_same_file(one: &Descriptor, other: &Descriptor) -> bool {
-    let identity = |file: &Descriptor| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
-    Arc::ptr_eq(one, other) || identity(one).is_some_and(|one| identity(other) == Some(one))
-}
 
 /// What is to be told to nodes, in order.
 #[derive(Debug, Default)]
@@ -278,13 +267,13 @@ impl Topics {
         topic.delivery = Some(Delivery::Overwrite);
     }
 
-    /// Whether a region without a writer has a value all the same, which is on its way to those who read it, or will be
-    /// as soon as it is known that its writer does not come back.
-    pub(super) fn has_value(&self, region: &Key) -> bool {
-        self.by_key.get(region).is_some_and(|topic| {
-            let is_known = topic.remains.is_some() || topic.remembered.is_some();
-            is_known && topic.payload.is_some() && topic.publishers.is_empty()
-        })
+    /// The version of the value that a region has without a writer, which is on its way to those who read it, or will be
+    /// as soon as it is known that its writer does not come back; 0 if nobody can tell.
+    pub(super) fn version_left(&self, region: &Key) -> Option<u64> {
+        let topic = self.by_key.get(region).filter(|topic| topic.publishers.is_empty())?;
+        topic.payload.as_ref()?;
+        let remembered = topic.remembered.as_ref().map(|(_, memory)| memory);
+        topic.remains.as_ref().or(remembered).map(version_of)
     }
 
     /// Whether anybody has it open.

@@ -5,13 +5,11 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onecopy_memory::region::RegionObserver;
-
 use super::ledger::{Knowledge, Ledger};
 use super::outbox::Outbox;
-use crate::broker::Descriptor;
 use crate::broker::protocol::Request;
 use crate::broker::transport::{PacketSocket, TransportError};
+use crate::broker::version_of;
 use crate::instance::{Presence, Welcome};
 
 #[derive(Debug)]
@@ -91,10 +89,4 @@ impl Conversation {
         };
         self.outbox.go_up(socket, ledger.announcement(&knowledge), questions)
     }
-}
-
-/// The version of the value in a region's memory, or 0 if nobody can look at it.
-fn version_of(memory: &Descriptor) -> u64 {
-    let observer = memory.try_clone().ok().and_then(|memory| RegionObserver::open(memory).ok());
-    observer.map_or(0, |observer| observer.version())
 }

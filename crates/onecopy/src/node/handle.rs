@@ -265,7 +265,7 @@ impl NodeHandle {
         name: String,
         expected: Option<PayloadType>,
     ) -> Result<(Arc<Inbox>, bool), OpenError> {
-        let address = Address::Region { name, succeeds: None, anew: false };
+        let address = Address::Region { name, succeeds: None, follows: 0 };
         let request = Request::OpenSubscriber { subscriber: port, address, payload: expected.clone() };
         let mut subscriber = self.subscriber(port, expected, false, None)?;
         subscriber.reads_region = true;
@@ -280,7 +280,7 @@ impl NodeHandle {
         port: PortId,
         writer: &RegionWriter,
         name: String,
-        (succeeds, anew): (Option<PortId>, bool),
+        (succeeds, follows): (Option<PortId>, u64),
         payload: PayloadType,
     ) -> Result<(), OpenError> {
         if self.is_forked() {
@@ -294,7 +294,7 @@ impl NodeHandle {
         };
         let request = Request::OpenPublisher {
             publisher: port,
-            address: Address::Region { name, succeeds, anew },
+            address: Address::Region { name, succeeds, follows },
             payload,
             delivery: Delivery::Overwrite,
             history: 1,

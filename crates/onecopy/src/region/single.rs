@@ -47,8 +47,8 @@ struct Beginning {
     capacity_bytes: usize,
     /// It comes from the file.
     in_file: bool,
-    /// It goes on from what others read.
-    follows: bool,
+    /// The version of what others read, which it goes on from; 0 if there is none.
+    follows: u64,
 }
 
 impl Single {
@@ -74,7 +74,7 @@ impl Single {
             opening.file = note::file_of_single(&node, &name, named.as_deref(), reading.known_reader())?;
             file = opening.file.clone().map(|path| ValueFile::new(path, layout_hash));
             let beginning = begin(&reading, file.as_ref(), initial, &opening)?;
-            let in_file = beginning.in_file;
+            let (in_file, follows) = (beginning.in_file, beginning.follows);
             match Writing::open(&opening, beginning, None) {
                 Ok(mut opened) => {
                     // Nobody else writes the file from here on. What the last writer left goes there as well:
@@ -88,11 +88,12 @@ impl Single {
                     writing = Some(opened);
                     break;
                 }
-                // Somebody was quicker, or there is a value of old: its memory is on the way.
+                // Somebody was quicker, or there is a later value: its memory is on the way.
                 Err(RegionError::Open(OpenError::Refused(protocol::OpenError::HasWriter { .. }))) => {
                     let deadline = Instant::now().checked_add(SETTLE_TIMEOUT);
                     let in_time = reading.wait_until(deadline, |reading| {
-                        reading.writer().is_some() || !exists && reading.known_reader().is_some()
+                        let known = reading.known_reader();
+                        reading.writer().is_some() || known.is_some_and(|reader| reader.version() > follows)
                     })?;
                     // Its writer is stopped or stuck: it may come back, so nobody else may begin yet.
                     if !in_time && reading.known_reader().is_none() {
@@ -206,7 +207,7 @@ impl Single {
             value: old.writer.value().to_vec(),
             capacity_bytes: capacity_bytes.max(old.writer.geometry().capacity_bytes()),
             in_file: true,
-            follows: true,
+            follows: old.writer.version(),
         };
         let opening = Opening {
             node: Arc::clone(&self.node),
@@ -241,13 +242,7 @@ impl Writing {
         let writer = RegionWriter::create_with_note(geometry, hash, *version, value, &note)
             .map_err(super::memory_error)?;
         let port = node.new_port();
-        node.open_region_writer(
-            port,
-            &writer,
-            name.clone(),
-            (succeeds, !beginning.follows),
-            payload.clone(),
-        )?;
+        node.open_region_writer(port, &writer, name.clone(), (succeeds, beginning.follows), payload.clone())?;
         Ok(Self { node: Arc::clone(node), port, writer })
     }
 }
@@ -285,7 +280,7 @@ fn begin(
             value,
             capacity_bytes,
             in_file: false,
-            follows: true,
+            follows: left.version,
         });
     }
     if let Some(kept) = file.map(ValueFile::load).transpose()?.flatten() {
@@ -295,14 +290,8 @@ fn begin(
             value: kept.value,
             capacity_bytes,
             in_file: true,
-            follows: false,
+            follows: 0,
         });
     }
-    Ok(Beginning {
-        version: 1,
-        value: initial.to_vec(),
-        capacity_bytes: wanted,
-        in_file: false,
-        follows: false,
-    })
+    Ok(Beginning { version: 1, value: initial.to_vec(), capacity_bytes: wanted, in_file: false, follows: 0 })
 }

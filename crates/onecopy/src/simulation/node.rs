@@ -371,11 +371,10 @@ fn opening(port: PortId, kind: &Kind, memory: &Descriptor) -> Letter {
         Kind::Subscriber(name) => subscriber(Address::Topic(name.clone())),
         Kind::Client(name) => service(name, Role::Client),
         Kind::Server(name) => service(name, Role::Server),
-        Kind::Writer(name) => publisher(
-            Address::Region { name: name.clone(), succeeds: None, anew: false },
-            Delivery::Overwrite,
-        ),
-        Kind::Reader(name) => subscriber(Address::Region { name: name.clone(), succeeds: None, anew: false }),
+        Kind::Writer(name) => {
+            publisher(Address::Region { name: name.clone(), succeeds: None, follows: 0 }, Delivery::Overwrite)
+        }
+        Kind::Reader(name) => subscriber(Address::Region { name: name.clone(), succeeds: None, follows: 0 }),
         Kind::Participant(region) => {
             let (region, payload) = (region.clone(), Some(payload()));
             (Request::OpenShared { port, region, payload, seat: None }, None)

@@ -81,7 +81,7 @@ fn topic(name: &str) -> Address {
 }
 
 fn region(name: &str) -> Address {
-    Address::Region { name: name.to_owned(), succeeds: None, anew: false }
+    Address::Region { name: name.to_owned(), succeeds: None, follows: 0 }
 }
 
 #[test]

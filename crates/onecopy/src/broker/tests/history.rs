@@ -164,7 +164,7 @@ impl World {
             Step::OpenRegion { peer, region, writes } => {
                 let Some(port) = self.new_port(peer) else { return };
                 let address =
-                    Address::Region { name: format!("region/{region}"), succeeds: None, anew: false };
+                    Address::Region { name: format!("region/{region}"), succeeds: None, follows: 1 };
                 let payload = payload(false);
                 self.send(if writes {
                     let delivery = Delivery::Overwrite;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use onecopy_memory::region::{RegionGeometry, RegionWriter};
+
 use super::samples::memory;
 use crate::broker::PeerId;
 use crate::broker::protocol::{
@@ -25,7 +27,7 @@ fn join(broker: &mut Broker, number: u64, returns_from: Option<BrokerId>) {
 }
 
 fn read(subscriber: PortId) -> Request {
-    let address = Address::Region { name: "r".to_owned(), succeeds: None, anew: false };
+    let address = Address::Region { name: "r".to_owned(), succeeds: None, follows: 0 };
     Request::OpenSubscriber { subscriber, address, payload: Some(PayloadType::value::<u64>()) }
 }
 
@@ -94,7 +96,7 @@ fn a_reader_that_leaves_does_not_end_the_writer_it_knew() {
     broker.handle_request(PeerId(4), Request::Announced, None);
     // The writer may be alive and writing: what it writes is not to be read by one whom it does not know.
     assert_eq!(told(&mut broker, 3), Vec::<&str>::new());
-    assert!(is_refused(&mut broker, write(port(3, 2), false)), "there may be a writer");
+    assert!(is_refused(&mut broker, write(port(3, 2), 70)), "there may be a writer");
     broker.handle_absent_ended(NodeId(2));
     assert_eq!(told(&mut broker, 3), ["remains", "settled"]);
 }
@@ -105,7 +107,7 @@ fn a_writer_that_comes_back_is_met_by_those_who_came_meanwhile() {
     broker.handle_request(PeerId(1), Request::Close { port: port(1, 1) }, None);
     assert_eq!(told(&mut broker, 3), Vec::<&str>::new());
     join(&mut broker, 2, Some(BrokerId(9)));
-    broker.handle_request(PeerId(2), write(port(2, 1), false), Some(memory()));
+    broker.handle_request(PeerId(2), write(port(2, 1), 70), Some(memory()));
     broker.handle_request(PeerId(2), Request::Announced, None);
     assert_eq!(told(&mut broker, 3), ["writer"]);
     assert_eq!(broker.absent().count(), 0);
@@ -126,10 +128,10 @@ fn nobody_is_waited_for_once_nobody_reads() {
     assert!(broker.is_empty());
 }
 
-fn write(publisher: PortId, anew: bool) -> Request {
+fn write(publisher: PortId, follows: u64) -> Request {
     Request::OpenPublisher {
         publisher,
-        address: Address::Region { name: "r".to_owned(), succeeds: None, anew },
+        address: Address::Region { name: "r".to_owned(), succeeds: None, follows },
         payload: PayloadType::value::<u64>(),
         delivery: Delivery::Overwrite,
         history: 1,
@@ -141,12 +143,31 @@ fn nobody_begins_anew_where_there_is_a_value() {
     let mut broker = returned_reader_and_newcomer();
     // The writer may be alive and writing, and does not know this reader.
     assert_eq!(told_of_remains(&mut broker, 3), ["opened"]);
-    assert!(is_refused(&mut broker, write(port(3, 2), true)));
+    assert!(is_refused(&mut broker, write(port(3, 2), 0)));
     broker.handle_absent_ended(NodeId(2));
     assert_eq!(told_of_remains(&mut broker, 3), ["remains"]);
     // One who had decided before it was told.
-    assert!(is_refused(&mut broker, write(port(3, 3), true)));
-    assert!(!is_refused(&mut broker, write(port(3, 4), false)));
+    assert!(is_refused(&mut broker, write(port(3, 3), 0)));
+    assert!(!is_refused(&mut broker, write(port(3, 4), 70)));
+}
+
+#[test]
+fn nobody_goes_back_behind_the_last_value() {
+    let mut broker = Broker::new(Credentials { pid: 7, uid: USER });
+    for number in 2..=3 {
+        join(&mut broker, number, None);
+        broker.handle_request(PeerId(number), read(port(number, 1)), None);
+    }
+    let geometry = RegionGeometry::new(8, 8).unwrap();
+    let hash = PayloadType::value::<u64>().layout_hash();
+    let mut writer = RegionWriter::create(geometry, hash, 5, &[1; 8]).unwrap();
+    let memory = Arc::new(writer.descriptor().try_clone_to_owned().unwrap());
+    broker.handle_request(PeerId(2), write(port(2, 2), 4), Some(memory));
+    writer.write(&[2; 8]).unwrap();
+    broker.handle_request(PeerId(2), Request::Close { port: port(2, 2) }, None);
+    // It had looked before that write.
+    assert!(is_refused(&mut broker, write(port(3, 2), 5)));
+    assert!(!is_refused(&mut broker, write(port(3, 3), 6)));
 }
 
 fn is_refused(broker: &mut Broker, request: Request) -> bool {

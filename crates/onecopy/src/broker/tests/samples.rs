@@ -93,10 +93,10 @@ fn address() -> impl Strategy<Value = Address> {
     prop_oneof![
         topic().prop_map(Address::Topic),
         (port(), port()).prop_map(|(to, from)| Address::Direct { to, from }),
-        (topic(), option::of(port()), any::<bool>()).prop_map(|(name, succeeds, anew)| Address::Region {
+        (topic(), option::of(port()), any::<u64>()).prop_map(|(name, succeeds, follows)| Address::Region {
             name,
             succeeds,
-            anew
+            follows
         }),
     ]
 }
