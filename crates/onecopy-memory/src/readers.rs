@@ -94,7 +94,33 @@ impl AttachedReader {
 
 /// The readers of one ring.
 ///
-/// See [`crate::ring::RingReader`] for an example of how a reader is attached.
+/// ```
+/// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+/// # use onecopy_memory::ring::{Geometry, RingWriter};
+/// # use onecopy_memory::{layout::SegmentKind, segment::View, wait::Doorbell};
+/// let mut writer = RingWriter::create(Geometry::new(16, 2, 48, false), 0)?;
+/// for message in [b"one", b"two", b"six"] {
+///     writer.publish_inline(&[], message);
+/// }
+/// # let table = ReaderTable::create()?;
+/// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+/// # let peer = PeerReader::open(&state, 0).ok_or("it has blocks")?;
+/// let readers = std::sync::Arc::clone(writer.readers());
+/// // A late joiner may start two messages back.
+/// assert_eq!((readers.attach((1, 1), peer), readers.count()), (1, 1));
+/// let (doorbell, ringer) = Doorbell::pair()?;
+/// readers.may_sleep((1, 1), Some(ringer));
+/// assert!(doorbell.was_rung(), "once in any case");
+/// // Something that is no message, and the end of the writer.
+/// readers.ring_doorbells();
+/// assert!(doorbell.was_rung());
+/// readers.wake_all();
+/// assert!(doorbell.was_rung());
+///
+/// readers.detach((1, 1));
+/// assert_eq!(readers.count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Readers {
     ring: Pane<RingHeader>,
@@ -185,6 +211,40 @@ impl Readers {
     ///
     /// Ends with one wake-up in any case: a message published just before the publisher knew is then found by the
     /// reader itself.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::ring::{Geometry, RingWriter};
+    /// use onecopy_memory::{ring::RingReader, sync::full_barrier, wait::wait};
+    ///
+    /// /// Sleeps until there is a message.
+    /// fn wait_for_message(reader: &mut RingReader) {
+    ///     while !reader.is_ready() {
+    ///         let value = reader.prepare_sleep(false);
+    ///         full_barrier();
+    ///         if !reader.is_ready() {
+    ///             wait(reader.wake_word(), value, None);
+    ///         }
+    ///         reader.cancel_sleep();
+    ///     }
+    /// }
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// # reader.start(writer.readers().attach((1, 1), peer));
+    /// // Only those that have said so are woken.
+    /// writer.readers().may_sleep((1, 1), None);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| writer.publish_inline(&[], b"hello"));
+    ///     wait_for_message(&mut reader);
+    /// });
+    /// assert_eq!(reader.head(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn may_sleep(&self, key: ReaderKey, ringer: Option<Ringer>) {
         {
             let list = lock(&self.list);

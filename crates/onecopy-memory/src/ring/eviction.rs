@@ -78,6 +78,32 @@ impl RingWriter {
     }
 
     /// Readers that this writer has gone on without, so far.
+    ///
+    /// ```
+    /// # use onecopy_memory::{hold::{PeerReader, ReaderTable}, layout::SegmentKind, segment::View};
+    /// use onecopy_memory::ring::{Geometry, MessageParts, RingFault, RingReader, RingWriter};
+    /// use std::time::Duration;
+    ///
+    /// // Two slots, and no patience at all.
+    /// let geometry = Geometry::new(2, 0, 48, true).with_evict_after(Duration::ZERO);
+    /// let mut writer = RingWriter::create(geometry, 0)?;
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// reader.start(writer.readers().attach((1, 1), peer));
+    /// writer.publish_inline(&[], b"one");
+    /// writer.publish_inline(&[], b"two");
+    /// // The reader has read neither, and is given up.
+    /// assert!(writer.has_room(1));
+    /// assert_eq!(writer.evictions(), 1);
+    /// writer.publish_inline(&[], b"three");
+    /// # let (mut payload, mut chunk) = ([0; 48], None);
+    /// # let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut chunk };
+    /// assert_eq!(reader.receive(&mut parts).err(), Some(RingFault::Evicted { missed: 3 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn evictions(&self) -> u64 {
         self.ring.header().evictions.load(Ordering::Relaxed)
     }

@@ -90,6 +90,17 @@ impl Geometry {
     }
 
     /// With a writer that goes on without a reader that has kept it from publishing for so long, if it is reliable.
+    ///
+    /// ```
+    /// use onecopy_memory::ring::Geometry;
+    /// use std::time::Duration;
+    ///
+    /// let patience = Duration::from_secs(5);
+    /// let geometry = |reliable| Geometry::new(16, 0, 48, reliable).with_evict_after(patience);
+    /// assert_eq!(geometry(true).evict_after(), Some(patience));
+    /// // One that overwrites waits for nobody, whatever it is told.
+    /// assert_eq!(geometry(false).evict_after(), None);
+    /// ```
     pub fn with_evict_after(self, evict_after: Duration) -> Self {
         Self { evict_after: Some(evict_after).filter(|_| self.reliable), ..self }
     }

@@ -16,6 +16,7 @@ use crate::sync::{Ordering, load_acquire};
 /// let observer = Observer::open(writer.descriptor().try_clone_to_owned()?)?;
 /// writer.publish_inline(&[], b"hello");
 /// assert_eq!(observer.counters().messages, 1);
+/// assert_eq!((observer.messages(), observer.geometry().capacity()), (1, 16));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

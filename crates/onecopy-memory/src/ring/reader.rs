@@ -59,8 +59,10 @@ const CHUNK_PREFETCH_BYTES: usize = 1024;
 /// let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
 /// reader.start(writer.readers().attach((1, 1), peer));
 ///
+/// assert!(!reader.is_ready());
 /// writer.publish_inline(&[], b"hello");
-/// let (mut payload, mut chunk) = ([0; 48], None);
+/// assert!(reader.is_ready());
+/// let (mut payload, mut chunk) = (vec![0; reader.geometry().inline_bytes_max()], None);
 /// let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut chunk };
 /// assert!(matches!(reader.receive(&mut parts)?, Received::Inline { length: 5 }));
 /// assert_eq!(&payload[..5], b"hello");
@@ -200,22 +202,47 @@ impl RingReader {
     }
 
     /// Position of the writer's next message.
+    ///
+    /// See [`Self::lost`] for an example.
     pub fn head(&self) -> u64 {
         // Pairs with the release in the writer's `finish`.
         load_acquire(&self.ring.header().head)
     }
 
     /// Messages that were overwritten before this reader got to them.
+    ///
+    /// ```
+    /// # use onecopy_memory::{hold::ReaderTable, layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let mut reader = RingReader::open(&ring, &ReaderTable::create()?, Box::new(()))?;
+    /// reader.start(0);
+    /// // More than a ring of 16 slots keeps.
+    /// for _ in 0..20 {
+    ///     writer.publish_inline(&[], b"tick");
+    /// }
+    /// # let (mut payload, mut chunk) = ([0; 48], None);
+    /// # let mut parts = MessageParts { header: &mut [], payload: &mut payload, exact: false, chunk: &mut chunk };
+    /// reader.receive(&mut parts)?;
+    /// // That was the fifth, the oldest that is still there.
+    /// assert_eq!((reader.lost(), reader.cursor(), reader.head()), (4, 5, 20));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
     /// Position of the next message.
+    ///
+    /// See [`Self::lost`] for an example.
     pub fn cursor(&self) -> u64 {
         self.cursor
     }
 
     /// Gives the reader the memory of the writer's segment number `index`.
+    ///
+    /// See [`Received`] for an example.
     ///
     /// # Errors
     ///
@@ -234,6 +261,8 @@ impl RingReader {
     }
 
     /// Lets go of segments that the writer has replaced. What is held stays.
+    ///
+    /// See [`Received`] for an example.
     pub fn forget_segments(&mut self, replaced: SegmentSet) {
         for (index, segment) in self.segments.iter_mut().enumerate() {
             if replaced.contains(index as u32) {
@@ -243,6 +272,8 @@ impl RingReader {
     }
 
     /// Words of the writer's own segment, which it keeps for this reader to look at; `None` if nothing can be there.
+    ///
+    /// See [`PeerWords`] for an example.
     pub fn words(&self, offset: u64, count: usize) -> Option<PeerWords> {
         let mapping = self.segments.first()?.as_ref()?.mapping();
         let offset = usize::try_from(offset).ok()?;
@@ -430,6 +461,8 @@ impl RingReader {
     /// First half of going to sleep: tells the writer, and returns the value of [`Self::wake_word`] to sleep with. The
     /// caller then issues one [`crate::sync::full_barrier`] for all its readers, looks at [`Self::is_ready`] once more,
     /// and sleeps.
+    ///
+    /// See [`Readers::may_sleep`](crate::readers::Readers::may_sleep) for an example.
     pub fn prepare_sleep(&mut self, on_doorbell: bool) -> u32 {
         // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
         let value = self.ring.header().wake.value();
@@ -441,11 +474,15 @@ impl RingReader {
     }
 
     /// The word that changes when the writer wakes its readers.
+    ///
+    /// See [`Readers::may_sleep`](crate::readers::Readers::may_sleep) for an example.
     pub fn wake_word(&self) -> &Futex {
         &self.ring.header().wake
     }
 
     /// Tells the writer that this reader is awake.
+    ///
+    /// See [`Readers::may_sleep`](crate::readers::Readers::may_sleep) for an example.
     pub fn cancel_sleep(&self) {
         self.state.set_sleeping(0);
     }

@@ -146,6 +146,19 @@ impl RingWriter {
 
     /// Like [`Self::allocate`], from the memory that there is: for when the pool could not grow.
     ///
+    /// ```
+    /// # use onecopy_memory::ring::{Allocation, Geometry, RingWriter};
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false).with_arena(1 << 16), 0)?;
+    /// let mut pool = writer.create_pool(8 << 20);
+    /// // The budget has room for it, the arena of 64 KiB has not.
+    /// assert!(matches!(writer.allocate(&mut pool, 1 << 20)?, Allocation::Grow(_)));
+    /// // If there is no descriptor to be had, what fits the arena is still published.
+    /// assert!(writer.allocate_without_growth(&mut pool, 1 << 20).is_err());
+    /// let chunk = writer.allocate_without_growth(&mut pool, 1000)?;
+    /// assert!(chunk.capacity() >= 1000 && pool.may_grow());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::allocate`].
@@ -181,6 +194,8 @@ impl RingWriter {
     }
 
     /// Whether [`Self::allocate`] would find memory now.
+    ///
+    /// See [`Self::wait_for_readers`] for an example.
     pub fn may_allocate(&mut self, pool: &mut Pool, length: usize) -> bool {
         match self.allocate(pool, length) {
             Ok(Allocation::Chunk(chunk)) => {
@@ -193,6 +208,31 @@ impl RingWriter {
     }
 
     /// Takes back every chunk that all readers have passed, that the history does not need and that nobody holds.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View};
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false).with_arena(1 << 16), 0)?;
+    /// # let mut pool = writer.create_pool(1 << 16);
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// # reader.start(writer.readers().attach((1, 1), peer));
+    /// let chunk = pool.allocate(1000).ok_or("there is room")?;
+    /// writer.publish_chunk(chunk, 0, 1000, 1);
+    /// # let mut held = None;
+    /// # let mut parts = MessageParts { header: &mut [], payload: &mut [], exact: false, chunk: &mut held };
+    /// reader.receive(&mut parts)?;
+    /// writer.collect(&mut pool);
+    /// assert!(pool.used_bytes() >= 1000, "the reader holds it");
+    /// drop(held);
+    /// writer.collect(&mut pool);
+    /// assert_eq!(pool.used_bytes(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn collect(&mut self, pool: &mut Pool) {
         self.refresh_readers();
         // Before the cursors: a reader that comes back between the two must not have been passed over without the barrier.

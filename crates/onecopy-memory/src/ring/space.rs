@@ -56,6 +56,8 @@ impl SpaceWait {
     }
 
     /// Whether [`Self::sleep`] would end at once: for whoever is woken in another way ([`RingReader::ring_on_space`]).
+    ///
+    /// See [`RingWriter::have_waits_look_again`] for an example.
     pub fn is_over(&self) -> bool {
         self.list.changed.value() != self.changed
             || self.attached.iter().any(|(reader, value)| reader.peer.space().value() != *value)
@@ -64,6 +66,8 @@ impl SpaceWait {
 
 impl RingWriter {
     /// Whether anybody reads the ring.
+    ///
+    /// See [`Self::have_waits_look_again`] for an example.
     #[inline]
     pub fn has_readers(&mut self) -> bool {
         self.refresh_readers();
@@ -108,6 +112,33 @@ impl RingWriter {
 
     /// Ends the waits that there are: something has changed at this end, like memory that was given back, of which no
     /// reader tells. Says whether there are any: those that are woken in another way ([`SpaceWait::is_over`]) are not yet.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View};
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, true).with_arena(1 << 16), 0)?;
+    /// # let mut pool = writer.create_pool(1 << 16);
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// assert!(!writer.has_readers() && writer.expect_space().is_none());
+    /// writer.readers().attach((1, 1), peer);
+    /// assert!(writer.has_readers());
+    ///
+    /// let chunk = pool.allocate(60_000).ok_or("there is room")?;
+    /// // Another thread is about to sleep until readers give memory back ...
+    /// let wait = writer.expect_space().ok_or("there is a reader now")?;
+    /// assert!(!wait.is_over());
+    /// // ... and here is some that is not published after all.
+    /// pool.free(chunk);
+    /// assert!(writer.have_waits_look_again() && wait.is_over());
+    /// writer.stop_expecting_space();
+    /// assert!(!writer.have_waits_look_again());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn have_waits_look_again(&self) -> bool {
         let is_awaited = self.expecting > 0;
         if is_awaited {
@@ -118,6 +149,34 @@ impl RingWriter {
 
     /// Sleeps until `ready` (looked at before each sleep) or until `deadline`. `ready` is something that readers bring
     /// about by reading or by dropping messages: room in the ring, chunks in the pool.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View, wait::Woken};
+    /// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, true).with_arena(1 << 16), 0)?;
+    /// # let mut pool = writer.create_pool(1 << 16);
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// # reader.start(writer.readers().attach((1, 1), peer));
+    /// let chunk = pool.allocate(60_000).ok_or("there is room")?;
+    /// writer.publish_chunk(chunk, 0, 60_000, 1);
+    /// # let mut held = None;
+    /// # let mut parts = MessageParts { header: &mut [], payload: &mut [], exact: false, chunk: &mut held };
+    /// reader.receive(&mut parts)?;
+    /// // All memory is in a message that the reader holds.
+    /// assert!(!writer.may_allocate(&mut pool, 60_000));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| drop(held));
+    ///     let woken = writer.wait_for_readers(None, |writer| writer.may_allocate(&mut pool, 60_000));
+    ///     assert_eq!(woken, Woken::Maybe);
+    /// });
+    /// assert!(pool.allocate(60_000).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for_readers(
         &mut self,
         deadline: Option<Instant>,
@@ -151,6 +210,8 @@ impl RingWriter {
 impl RingReader {
     /// Wakes a reliable writer that waits for this reader, if there is one: for whoever tells it by a word of a
     /// [`crate::board::Board`], just set, that it may go on.
+    ///
+    /// See [`Self::ring_on_space`] for an example.
     pub fn made_space(&self) {
         self.state().made_space();
     }
@@ -158,6 +219,34 @@ impl RingReader {
     /// Whenever this reader wakes a writer that waits for space, it also rings the doorbells of
     /// `counterpart`: the readers of a ring of this process, which the writer's process listens to. Only the
     /// first call counts.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View, wait::Doorbell};
+    /// # let geometry = Geometry::new(16, 0, 48, true);
+    /// # let (mut writer, answers) = (RingWriter::create(geometry, 0)?, RingWriter::create(geometry, 0)?);
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let reader = RingReader::open(&ring, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// # writer.readers().attach((1, 1), peer);
+    /// # let other = PeerReader::open(&state, 9).ok_or("it has that block")?;
+    /// // The writer reads answers to what it writes, and has an event loop for them.
+    /// let (doorbell, ringer) = Doorbell::pair()?;
+    /// answers.readers().attach((2, 1), other);
+    /// answers.readers().may_sleep((2, 1), Some(ringer));
+    /// assert!(doorbell.was_rung(), "once in any case");
+    ///
+    /// reader.ring_on_space(answers.readers());
+    /// let wait = writer.expect_space().ok_or("there is a reader")?;
+    /// assert!(!wait.is_over() && !doorbell.was_rung());
+    /// reader.made_space();
+    /// assert!(wait.is_over() && doorbell.was_rung());
+    /// # writer.stop_expecting_space();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ring_on_space(&self, counterpart: &Arc<Readers>) {
         let counterpart = Arc::clone(counterpart);
         self.state().set_on_space(OnSpace(Box::new(move || counterpart.ring_doorbells())));

@@ -19,9 +19,13 @@ use crate::words::store_bytes;
 /// ```
 /// use onecopy_memory::ring::{Geometry, RingWriter};
 ///
-/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
-/// writer.publish_inline(&[], b"hello");
-/// assert_eq!(writer.head(), 1);
+/// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, true), 0)?;
+/// let message = b"hello";
+/// // Larger ones go into chunks, and this ring waits for readers that are slow.
+/// if message.len() <= writer.geometry().inline_bytes_max() && writer.has_room(1) {
+///     writer.publish_inline(&[], message);
+/// }
+/// assert_eq!((writer.head(), writer.readers().count()), (1, 0));
 /// # Ok::<(), onecopy_memory::segment::SegmentError>(())
 /// ```
 #[derive(Debug)]
@@ -93,16 +97,32 @@ impl RingWriter {
     }
 
     /// What readers need to map the ring.
+    ///
+    /// See [`RingReader`](super::RingReader) for an example.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.segment.as_ref().expect("only a model has no segment").descriptor()
     }
 
     /// The same, for somebody who hands it out again later.
+    ///
+    /// ```
+    /// use onecopy_memory::ring::{Geometry, Observer, RingWriter};
+    ///
+    /// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+    /// let kept = writer.share_descriptor();
+    /// writer.publish_inline(&[], b"hello");
+    /// drop(writer);
+    /// // Whoever comes late is given it still.
+    /// assert_eq!(Observer::open(kept.try_clone()?)?.messages(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn share_descriptor(&self) -> Arc<OwnedFd> {
         self.segment.as_ref().expect("only a model has no segment").share_descriptor()
     }
 
     /// A pool of up to `budget_bytes` for this ring's chunks, which begins with the arena behind the slots.
+    ///
+    /// See [`Self::publish_chunk`] for an example.
     pub fn create_pool(&self, budget_bytes: usize) -> Pool {
         let mut pool = Pool::new(budget_bytes);
         let geometry = self.ring.geometry;
@@ -115,6 +135,19 @@ impl RingWriter {
     }
 
     /// Shows observers how large the pool is, and how much of it is out.
+    ///
+    /// ```
+    /// # use onecopy_memory::ring::{Geometry, Observer, RingWriter};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::Segment};
+    /// # let writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+    /// # let observer = Observer::open(writer.descriptor().try_clone_to_owned()?)?;
+    /// let mut pool = writer.create_pool(4 << 20);
+    /// pool.add(&Segment::create(SegmentKind::Pool, 1 << 20, 0)?);
+    /// assert_eq!(observer.counters().pool_bytes, 0);
+    /// writer.show_pool(&pool);
+    /// assert_eq!(observer.counters().pool_bytes, pool.committed_bytes() as u64);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn show_pool(&self, pool: &Pool) {
         let header = self.ring.header();
         header.pool_bytes.store(pool.committed_bytes() as u64, Ordering::Relaxed);
@@ -209,6 +242,20 @@ impl RingWriter {
 
     /// Publishes `count` messages that lie one after the other in `chunk`: `payload_bytes` behind a header of
     /// `header_bytes`.
+    ///
+    /// ```
+    /// # use onecopy_memory::ring::{Geometry, RingWriter};
+    /// let mut writer = RingWriter::create(Geometry::new(16, 0, 48, false).with_arena(1 << 16), 0)?;
+    /// let mut pool = writer.create_pool(1 << 16);
+    /// let mut chunk = pool.allocate(300).ok_or("the arena has room")?;
+    /// for (message, number) in chunk.bytes_mut().chunks_exact_mut(100).zip(1..=3) {
+    ///     message.fill(number);
+    /// }
+    /// // Three messages, for which readers look at one slot.
+    /// writer.publish_chunk(chunk, 0, 300, 3);
+    /// assert_eq!(writer.head(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     ///
