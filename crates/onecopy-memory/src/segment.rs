@@ -166,6 +166,10 @@ impl SegmentError {
 /// let segment = Segment::create(SegmentKind::Pool, 8192, 0)?;
 /// let view = View::open(segment.descriptor().try_clone_to_owned()?, SegmentKind::Pool)?;
 /// assert_eq!(view.total_bytes(), 8192);
+/// // Whoever keeps the descriptor can hand the memory out when its owner is gone.
+/// let kept = segment.share_descriptor();
+/// drop(segment);
+/// assert!(View::open(kept.try_clone()?, SegmentKind::Pool).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -207,11 +211,14 @@ impl Segment {
 /// use onecopy_memory::layout::SegmentKind;
 /// use onecopy_memory::segment::{Segment, SegmentError, View};
 ///
-/// let segment = Segment::create(SegmentKind::Pool, 1 << 16, 0)?;
+/// let segment = Segment::create(SegmentKind::Ring, 1 << 16, 7)?;
 /// let received = || segment.descriptor().try_clone_to_owned();
-/// assert_eq!(View::open(received()?, SegmentKind::Pool)?.total_bytes(), 1 << 16);
+/// let view = View::open(received()?, SegmentKind::Ring)?;
+/// assert_eq!(view.total_bytes(), 1 << 16);
 /// // Nothing that comes from another process is believed.
-/// assert!(matches!(View::open(received()?, SegmentKind::Ring), Err(SegmentError::Kind { .. })));
+/// assert!(matches!(View::open(received()?, SegmentKind::Pool), Err(SegmentError::Kind { .. })));
+/// view.expect_layout(7)?;
+/// assert!(matches!(view.expect_layout(8), Err(SegmentError::Layout { ours: 8, theirs: 7 })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -234,6 +241,19 @@ impl View {
 
     /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
     /// whether it is one.
+    ///
+    /// ```
+    /// use onecopy_memory::layout::SegmentKind;
+    /// use onecopy_memory::segment::{Segment, SharedSegment, View};
+    ///
+    /// let own = Segment::create(SegmentKind::Region, 8192, 0)?.share_descriptor();
+    /// let common = SharedSegment::create(SegmentKind::Region, 8192, 0)?.share_descriptor();
+    /// assert!(!View::open_either(own.try_clone()?, SegmentKind::Region)?.1);
+    /// assert!(View::open_either(common.try_clone()?, SegmentKind::Region)?.1);
+    /// // Who relies on what is read there must not have it changed by others.
+    /// assert!(View::open(common.try_clone()?, SegmentKind::Region).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -277,9 +297,12 @@ impl View {
 /// use onecopy_memory::layout::SegmentKind;
 /// use onecopy_memory::segment::SharedSegment;
 ///
-/// let segment = SharedSegment::create(SegmentKind::Region, 8192, 0)?;
-/// let received = segment.descriptor().try_clone_to_owned()?;
-/// assert_eq!(SharedSegment::open(received, SegmentKind::Region)?.total_bytes(), 8192);
+/// let created = SharedSegment::create(SegmentKind::Region, 8192, 7)?;
+/// let joined = SharedSegment::open(created.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+/// assert_eq!((joined.total_bytes(), joined.expect_layout(7).is_ok()), (8192, true));
+/// // Each of them can hand it on.
+/// drop(created);
+/// assert!(SharedSegment::open(joined.share_descriptor().try_clone()?, SegmentKind::Region).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

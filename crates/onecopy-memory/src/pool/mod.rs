@@ -140,11 +140,18 @@ impl Chunk {
 /// let mut pool = Pool::new(64 << 20);
 /// let bytes = pool.growth(5000).expect("5000 bytes fit the budget");
 /// pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?);
+/// assert!(pool.segments() == 1 && pool.committed_bytes() <= pool.budget_bytes());
+///
 /// let mut chunk = pool.allocate(5000).expect("there is room now");
 /// chunk.bytes_mut()[..5].copy_from_slice(b"hello");
+/// let address = chunk.address();
 /// assert_eq!(pool.used_bytes(), chunk.capacity());
 /// pool.free(chunk);
 /// assert_eq!(pool.used_bytes(), 0);
+/// // The next message of that size gets the same chunk, with its lines already on this core.
+/// pool.take_back_next(5000);
+/// let next = pool.allocate_recent(5000).expect("it was freed just now");
+/// assert_eq!((next.address(), &next.bytes()[..5]), (address, b"hello".as_slice()));
 /// # Ok::<(), onecopy_memory::segment::SegmentError>(())
 /// ```
 #[derive(Debug)]
@@ -218,11 +225,23 @@ impl Pool {
 
     /// Whether it may have further segments, however large the budget is: `false` if readers can't be given
     /// any. Returns what was so before.
+    ///
+    /// ```
+    /// # use onecopy_memory::pool::Pool;
+    /// let mut pool = Pool::new(64 << 20);
+    /// // While a reader has no descriptor left for a further segment.
+    /// let before = pool.set_growth(false);
+    /// assert!(!pool.may_grow() && pool.growth(5000).is_none() && !pool.may_ever_hold(5000));
+    /// pool.set_growth(before);
+    /// assert!(pool.may_grow() && pool.growth(5000).is_some() && pool.may_ever_hold(5000));
+    /// ```
     pub fn set_growth(&mut self, may_grow: bool) -> bool {
         std::mem::replace(&mut self.may_grow, may_grow)
     }
 
     /// Whether it may have further segments.
+    ///
+    /// See [`Self::set_growth`] for an example.
     pub fn may_grow(&self) -> bool {
         self.may_grow
     }
@@ -282,6 +301,8 @@ impl Pool {
 
     /// The least that a segment needs for a chunk of `length` bytes: [`Self::growth`] and
     /// [`Self::replacement`] ask for more than that, so that there are few of them.
+    ///
+    /// See [`Self::replacement`] for an example.
     pub fn growth_least(&self, length: usize) -> Option<usize> {
         // What takes the place of others has no room for slack.
         let room = if self.growth(length).is_some() { size_class(length) } else { whole_lines(length) };
@@ -293,6 +314,26 @@ impl Pool {
     /// message could be as large as the budget.
     ///
     /// Takes all that the budget leaves. So there are ever fewer segments, and their indices don't run out.
+    ///
+    /// ```
+    /// # use onecopy_memory::{layout::SegmentKind, pool::{Pool, SegmentSet}, segment::Segment};
+    /// let mut pool = Pool::new(1 << 20);
+    /// let bytes = pool.growth(5000).ok_or("the budget has room")?;
+    /// pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?);
+    /// // All of the budget is in a segment whose header takes some of it.
+    /// let whole = pool.budget_bytes();
+    /// assert!(pool.may_ever_hold(whole) && !pool.may_ever_hold(whole + 1));
+    /// let chunk = pool.allocate(5000).ok_or("there is room")?;
+    /// assert_eq!(pool.replacement(whole), None, "a message is in it");
+    /// pool.free(chunk);
+    /// assert!(pool.allocate(whole).is_none() && pool.growth(whole).is_none());
+    /// let bytes = pool.replacement(whole).ok_or("nothing is in use")?;
+    /// assert!(pool.growth_least(whole).is_some_and(|least| least <= bytes));
+    /// assert_eq!(pool.replaced_by(bytes), SegmentSet::from_iter([0]));
+    /// pool.add(&Segment::create(SegmentKind::Pool, bytes, 0)?);
+    /// assert!(pool.allocate(whole).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn replacement(&self, length: usize) -> Option<usize> {
         if self.fits_a_segment(length) || !self.may_add() {
             return None;
@@ -305,6 +346,8 @@ impl Pool {
 
     /// The segments that go when one of `bytes` bytes is added: those that are free, if there is no room in
     /// the budget for all.
+    ///
+    /// See [`Self::replacement`] for an example.
     pub fn replaced_by(&self, bytes: usize) -> SegmentSet {
         if self.committed_bytes.saturating_add(bytes) <= self.budget_bytes {
             return SegmentSet::EMPTY;
@@ -314,6 +357,8 @@ impl Pool {
     }
 
     /// Whether a chunk of `length` bytes fits once nothing is in use.
+    ///
+    /// See [`Self::replacement`] for an example.
     pub fn may_ever_hold(&self, length: usize) -> bool {
         let fits_the_budget = length <= self.budget_bytes && self.budget_bytes > 0;
         self.fits_a_segment(length) || (fits_the_budget && self.may_add() && whole_lines(length).is_some())
