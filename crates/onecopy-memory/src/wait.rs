@@ -42,6 +42,8 @@ impl Woken {
 }
 
 /// Most futexes that one call can wait on (`FUTEX_WAITV_MAX`).
+///
+/// See [`wait_any`] for an example.
 pub const FUTEXES_MAX: usize = 128;
 
 /// Time left until a deadline; `None` waits for ever.
@@ -111,12 +113,12 @@ mod futexes {
     ///
     /// ```
     /// use onecopy_memory::{kernel::features, sync::Futex};
-    /// use onecopy_memory::wait::{Woken, wait_any};
+    /// use onecopy_memory::wait::{FUTEXES_MAX, Woken, wait_any};
     /// use std::time::Instant;
     ///
     /// let (one, other) = (Futex::default(), Futex::default());
     /// let seen = [(&one, one.value()), (&other, other.value())];
-    /// if features().futex_waitv {
+    /// if features().futex_waitv && seen.len() <= FUTEXES_MAX {
     ///     assert_eq!(wait_any(&seen, Some(Instant::now())), Woken::TimedOut);
     ///     // One of them has moved by now, so there is no sleep.
     ///     other.bump_and_wake();
@@ -249,6 +251,20 @@ impl AsFd for Doorbell {
 
 impl Ringer {
     /// Takes a descriptor that came from another process.
+    ///
+    /// ```
+    /// use onecopy_memory::wait::{Doorbell, Ringer};
+    /// use std::os::fd::AsFd;
+    ///
+    /// let (doorbell, ringer) = Doorbell::pair()?;
+    /// let received = ringer.as_fd().try_clone_to_owned()?;
+    /// Ringer::from_descriptor(received)?.ring();
+    /// assert!(doorbell.was_rung());
+    /// // A pipe that is full would keep waiting whoever rings.
+    /// let (_unread, pipe) = std::io::pipe()?;
+    /// assert!(Ringer::from_descriptor(pipe.into()).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -9,6 +9,8 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
 /// Most blocks in one reader's chain: 65,535 held messages. A writer walks the chain when it reclaims, so a reader
 /// must not be able to make it endless.
+///
+/// See [`HoldError`] for an example.
 pub const CHAIN_BLOCKS_MAX: usize = 65_535 / HELD_PER_BLOCK;
 
 /// The place in a chain where one held message is noted.

@@ -3,10 +3,13 @@
 /// The reader state of this process ran out of room.
 ///
 /// ```
-/// use onecopy_memory::hold::HoldError;
+/// use onecopy_memory::hold::{CHAIN_BLOCKS_MAX, HoldError};
+/// use onecopy_memory::layout::HELD_PER_BLOCK;
 ///
-/// // It says what to do.
-/// assert!(HoldError::TooManyHeld.to_string().ends_with("drop some, or copy() what is to be kept"));
+/// // It says how many are held, and what to do.
+/// let told = HoldError::TooManyHeld.to_string();
+/// assert!(told.starts_with(&(CHAIN_BLOCKS_MAX * HELD_PER_BLOCK).to_string()));
+/// assert!(told.ends_with("drop some, or copy() what is to be kept"));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HoldError {

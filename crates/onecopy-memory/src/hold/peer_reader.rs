@@ -11,7 +11,41 @@ use crate::window::Window;
 
 /// The writer's look at one reader of another process. Nothing in it is trusted.
 ///
-/// See [`crate::ring::RingReader`] for an example of how one is opened.
+/// ```
+/// # use onecopy_memory::{hold::{PeerReader, ReaderTable}, layout::SegmentKind, segment::View};
+/// # use onecopy_memory::ring::{Geometry, MessageParts, RingReader, RingWriter};
+/// # let mut writer = RingWriter::create(Geometry::new(16, 0, 48, true).with_arena(1 << 16), 0)?;
+/// # let mut pool = writer.create_pool(1 << 16);
+/// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+/// # let table = ReaderTable::create()?;
+/// # let mut reader = RingReader::open(&ring, &table, Box::new(()))?;
+/// let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+/// let open = || PeerReader::open(&state, reader.state().block()).ok_or("it has that block");
+/// let (attached, peer) = (open()?, open()?);
+/// reader.start(writer.readers().attach((1, 1), attached));
+/// # let chunk = pool.allocate(1000).ok_or("there is room")?;
+/// writer.publish_chunk(chunk, 0, 1000, 1);
+/// # let mut held = None;
+/// # let mut parts = MessageParts { header: &mut [], payload: &mut [], exact: false, chunk: &mut held };
+/// reader.receive(&mut parts)?;
+/// // It is done with message 0, except that it holds it.
+/// let mut positions = Vec::new();
+/// assert!(peer.for_each_held(|position| positions.push(position)));
+/// assert_eq!((peer.cursor(), positions), (1, vec![0]));
+///
+/// reader.prepare_sleep(false);
+/// assert!(peer.sleeping() != 0 && peer.sleeps() == 1);
+/// reader.cancel_sleep();
+/// assert!(peer.sleeping() == 0 && peer.sleeps() == 1);
+///
+/// // A writer that sleeps until there is space sleeps on this word.
+/// let before = peer.space().value();
+/// let _wait = writer.expect_space().ok_or("there is a reader")?;
+/// drop(held);
+/// assert_ne!(peer.space().value(), before);
+/// # writer.stop_expecting_space();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PeerReader {
     blocks: Window<Block>,

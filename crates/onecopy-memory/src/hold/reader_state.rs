@@ -81,6 +81,20 @@ impl ReaderState {
     }
 
     /// The kind of fence this reader uses towards its writer.
+    ///
+    /// ```
+    /// # use onecopy_memory::{hold::ReaderTable, layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::ring::{Geometry, RingReader, RingWriter};
+    /// use onecopy_memory::{kernel::features, sync::Barrier};
+    ///
+    /// # let writer = RingWriter::create(Geometry::new(16, 0, 48, false), 0)?;
+    /// # let ring = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Ring)?;
+    /// let reader = RingReader::open(&ring, &ReaderTable::create()?, Box::new(()))?;
+    /// // Writer and reader are one process here, so both may have the kernel's barrier, or neither.
+    /// let cheap = reader.state().barrier() == Barrier::Asymmetric;
+    /// assert_eq!(cheap, features().membarrier);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn barrier(&self) -> Barrier {
         self.barrier
     }
@@ -193,6 +207,8 @@ impl ReaderState {
 
     /// Says whose reader this is: the number of its subscriber within the node (not 0), and its writer's node
     /// and number. From then on observers see it.
+    ///
+    /// See [`ReaderProbe`](crate::counters::ReaderProbe) for an example.
     pub fn identify(&self, reader: u32, (writer_node, writer): (u64, u32)) {
         let counters = self.counters();
         counters.writer_node.store(writer_node, Ordering::Relaxed);

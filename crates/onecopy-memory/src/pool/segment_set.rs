@@ -17,6 +17,7 @@ const _: () = assert!(SEGMENTS_MAX == u64::BITS, "every segment of a pool has a 
 /// had.insert(3);
 /// assert!(had.contains(0) && !had.contains(2));
 /// assert!(replaced.is_subset(SegmentSet::from_iter(0..3)) && !replaced.is_subset(had));
+/// assert_eq!(had.without(had), SegmentSet::EMPTY);
 /// // A packet has it as a number.
 /// assert_eq!(had.bits(), 0b1001);
 /// assert_eq!(SegmentSet::from_bits(0b1001), had);
