@@ -78,7 +78,9 @@ impl RegionGeometry {
     /// ```
     /// use onecopy_memory::region::RegionGeometry;
     ///
-    /// assert!(RegionGeometry::new(48, 8)?.is_small());
+    /// let small = RegionGeometry::new(48, 8)?;
+    /// assert!(small.is_small());
+    /// assert_eq!((small.capacity_bytes(), small.alignment_bytes()), (48, 8));
     /// assert!(!RegionGeometry::new(1 << 20, 8)?.is_small());
     /// # Ok::<(), onecopy_memory::region::GeometryError>(())
     /// ```

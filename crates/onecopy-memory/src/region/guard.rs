@@ -8,7 +8,20 @@ use crate::sync::{Ordering, full_barrier};
 
 /// The lock of a shared region. Dropped without a commit, it leaves the value as it was.
 ///
-/// See [`SharedRegion`] for an example.
+/// ```
+/// use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+///
+/// let seat = Seat::new(1, 0).ok_or("no such seat")?;
+/// let region = SharedRegion::create(RegionGeometry::new(16, 1)?, 0, 1, b"one", seat)?;
+/// let mut guard = region.lock(None)?;
+/// assert_eq!((guard.version(), guard.length(), guard.capacity_bytes()), (1, 3, 16));
+/// // A change of what is there, and then a value that needs none of it.
+/// guard.draft()?[3..7].copy_from_slice(b" two");
+/// assert_eq!(&guard.drafted()[..7], b"one two");
+/// assert_eq!(guard.commit(7)?, 2);
+/// assert_eq!(region.lock(None)?.write(b"three")?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Guard<R: Deref<Target = SharedRegion>> {
     region: R,
@@ -47,6 +60,23 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     }
 
     /// Whether the last one who had the lock died with it. The value is whole: what it had not committed is gone.
+    ///
+    /// ```
+    /// # use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    /// # let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// # let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
+    /// # let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+    /// // The process on the second seat dies with the lock, and the kernel says so to the others.
+    /// std::mem::forget(second.lock(None)?);
+    /// first.seat_gone(second.seat());
+    /// let guard = first.lock(None)?;
+    /// assert!(guard.was_abandoned());
+    /// // Whoever can do nothing about what the dead had begun leaves that to the next.
+    /// guard.pass_on();
+    /// assert!(first.lock(None)?.was_abandoned());
+    /// assert!(!first.lock(None)?.was_abandoned());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn was_abandoned(&self) -> bool {
         self.abandoned
     }
@@ -80,6 +110,20 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
 
     /// Lets the lock go for good, since the value has moved to another segment: who comes for it gets
     /// [`super::LockError::Retired`].
+    ///
+    /// ```
+    /// # use onecopy_memory::region::{LockError, RegionGeometry, Seat, SharedRegion};
+    /// # let seat = Seat::new(1, 0).ok_or("no such seat")?;
+    /// let region = SharedRegion::create(RegionGeometry::new(8, 1)?, 0, 1, b"value", seat)?;
+    /// let guard = region.lock(None)?;
+    /// // The same value, with more room.
+    /// let next = guard.version() + 1;
+    /// let larger = SharedRegion::create(RegionGeometry::new(64, 1)?, 0, next, b"value", seat)?;
+    /// guard.retire();
+    /// assert_eq!(region.lock(None).err(), Some(LockError::Retired));
+    /// assert_eq!(larger.version(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn retire(mut self) {
         if !self.region.is_inherited() {
             self.region.words().retire();
@@ -88,6 +132,8 @@ impl<R: Deref<Target = SharedRegion>> Guard<R> {
     }
 
     /// Lets the lock go as it was had: if its last holder died, the next one is told so too. The value stays as it was.
+    ///
+    /// See [`Self::was_abandoned`] for an example.
     pub fn pass_on(mut self) {
         if !self.region.is_inherited() {
             self.region.words().unlock_as_found(self.abandoned);

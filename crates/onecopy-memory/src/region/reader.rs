@@ -31,9 +31,11 @@ use crate::sync::{Arc, Futex};
 /// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
 /// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
 /// writer.write(b"second")?;
-/// let mut bytes = [0; 48];
+/// let mut bytes = vec![0; reader.geometry().capacity_bytes()];
 /// let value = reader.read(&mut bytes)?;
 /// assert_eq!((value.version, &bytes[..value.length]), (2, b"second".as_slice()));
+/// // Of a type of that size, without a buffer.
+/// assert_eq!(reader.get(), Some(*b"second"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -140,6 +142,8 @@ impl RegionReader {
     /// Takes hold of the current value where it is. Never waits: tries again only if another became current in the
     /// nanoseconds between.
     ///
+    /// See [`HeldValue`] for an example.
+    ///
     /// # Errors
     ///
     /// [`ReadError`]: the writer broke the protocol, too much is held, or the region's values are small.
@@ -153,6 +157,17 @@ impl RegionReader {
 
     /// Lets `look` see the current value where it is, with its version: quicker than [`Self::hold`], since
     /// nothing has to be kept. Never waits.
+    ///
+    /// ```
+    /// # use onecopy_memory::{hold::ReaderTable, layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+    /// let writer = RegionWriter::create(RegionGeometry::new(4096, 1)?, 0, 1, &[1; 4000])?;
+    /// # let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+    /// # let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
+    /// let sum = reader.look(|bytes, _version| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>())?;
+    /// assert_eq!(sum, 4000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -211,6 +226,40 @@ impl RegionReader {
     /// First half of going to sleep until the version moves: tells the writer, and returns the value of
     /// [`Self::wake_word`] to sleep with. The caller then issues one [`crate::sync::full_barrier`], looks at
     /// [`Self::version`] once more, and sleeps.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::region::{RegionGeometry, RegionWriter};
+    /// use onecopy_memory::{region::RegionReader, sync::full_barrier, wait::wait};
+    ///
+    /// /// Sleeps until the value is not that of version `seen` any more.
+    /// fn wait_for_change(reader: &RegionReader, seen: u64) {
+    ///     while reader.version() == seen {
+    ///         let value = reader.prepare_sleep(false);
+    ///         full_barrier();
+    ///         if reader.version() == seen {
+    ///             wait(reader.wake_word(), value, None);
+    ///         }
+    ///         reader.cancel_sleep();
+    ///     }
+    /// }
+    /// # let mut writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"first")?;
+    /// # let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let reader = RegionReader::open(&view, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// # writer.readers().attach((1, 1), peer);
+    /// // Only those that have said so are woken.
+    /// writer.readers().may_sleep((1, 1), None);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| writer.write(b"second"));
+    ///     wait_for_change(&reader, 1);
+    /// });
+    /// assert_eq!(reader.version(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prepare_sleep(&self, on_doorbell: bool) -> u32 {
         // The value before the ticket: a wake-up meant for this ticket then changes the value we sleep with.
         let value = self.wake_word().value();
@@ -225,11 +274,15 @@ impl RegionReader {
     }
 
     /// The word that changes when the writer wakes its readers.
+    ///
+    /// See [`Self::prepare_sleep`] for an example.
     pub fn wake_word(&self) -> &Futex {
         &self.region.waking.wake
     }
 
     /// Tells the writer that this reader is awake.
+    ///
+    /// See [`Self::prepare_sleep`] for an example.
     pub fn cancel_sleep(&self) {
         if !self.state.is_inherited() {
             self.state.set_sleeping(0);

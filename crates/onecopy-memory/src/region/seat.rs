@@ -41,8 +41,9 @@ impl Seat {
     /// use onecopy_memory::region::Seat;
     ///
     /// let seat = Seat::new(7, 1).ok_or("no such line")?;
+    /// assert_eq!((seat.line(), seat.incarnation()), (7, 1));
     /// assert_eq!(Seat::from_bits(seat.to_bits()), Some(seat));
-    /// assert_eq!(Seat::new(0, 1), None);
+    /// assert!(Seat::new(0, 1).is_none() && Seat::new(Seat::SEATS_MAX + 1, 1).is_none());
     /// # Ok::<(), &str>(())
     /// ```
     pub fn new(line: u32, incarnation: u32) -> Option<Self> {

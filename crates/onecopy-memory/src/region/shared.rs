@@ -32,6 +32,9 @@ use crate::sync::{Arc, Futex, Ordering};
 /// guard.draft()?[0] += 1;
 /// guard.commit(8)?;
 /// assert_eq!(first.version(), 2);
+/// // The whole of it at once.
+/// first.write(&7_u64.to_ne_bytes(), None)?;
+/// assert_eq!(second.get(), Some(7_u64));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -138,11 +141,25 @@ impl SharedRegion {
     }
 
     /// The same, for somebody who hands it out again later.
+    ///
+    /// See [`Self::expect_layout`] for an example.
     pub fn share_descriptor(&self) -> Arc<OwnedFd> {
         self.segment().share_descriptor()
     }
 
     /// Refuses a region whose values are not of the expected type.
+    ///
+    /// ```
+    /// # use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    /// # use onecopy_memory::segment::SegmentError;
+    /// # let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// // A number that describes the type of its values.
+    /// let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 7, 1, &[0; 8], seat(1)?)?;
+    /// let second = SharedRegion::open(first.share_descriptor().try_clone()?, seat(2)?)?;
+    /// second.expect_layout(7)?;
+    /// assert!(matches!(second.expect_layout(8), Err(SegmentError::Layout { ours: 8, theirs: 7 })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -197,6 +214,8 @@ impl SharedRegion {
 
     /// Takes hold of the current value where it is. Never waits.
     ///
+    /// See [`Self::leave`] for an example.
+    ///
     /// # Errors
     ///
     /// [`ReadError`]: the region is broken, this seat holds too many values, or the region's values are small.
@@ -222,6 +241,20 @@ impl SharedRegion {
 
     /// Gives up reading and writing. The seat must not be reported as gone before all that is held has been
     /// dropped, so that is when `token` is dropped; at once, if nothing is held.
+    ///
+    /// ```
+    /// # use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    /// # use std::sync::Arc;
+    /// # let seat = Seat::new(1, 0).ok_or("no such seat")?;
+    /// let region = SharedRegion::create(RegionGeometry::new(4096, 1)?, 0, 1, b"value", seat)?;
+    /// let held = region.hold()?;
+    /// let token = Arc::new("the seat");
+    /// region.leave(Box::new(Arc::clone(&token)));
+    /// assert_eq!(Arc::strong_count(&token), 2, "a value is held");
+    /// drop(held);
+    /// assert_eq!(Arc::strong_count(&token), 1, "somebody else may have the seat");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn leave(&self, token: Box<dyn Any + Send + Sync>) {
         self.occupied.leave(token);
     }
@@ -256,6 +289,18 @@ impl SharedRegion {
 
     /// Like [`Self::lock`], with a guard that keeps the region.
     ///
+    /// ```
+    /// # use onecopy_memory::region::{RegionGeometry, Seat, SharedRegion};
+    /// # use std::sync::Arc;
+    /// # let seat = Seat::new(1, 0).ok_or("no such seat")?;
+    /// let region = Arc::new(SharedRegion::create(RegionGeometry::new(8, 1)?, 0, 1, b"first", seat)?);
+    /// let guard = SharedRegion::lock_kept(&region, None)?;
+    /// // It can go wherever it is needed, without the one who took it.
+    /// drop(region);
+    /// assert_eq!(guard.write(b"second")?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`Self::lock`].
@@ -283,6 +328,33 @@ impl SharedRegion {
 
     /// Makes `value` the current one if `version` still is, and gives the new version.
     ///
+    /// ```
+    /// use onecopy_memory::region::{CompareError, RegionGeometry, Seat, SharedRegion};
+    ///
+    /// /// Counts one more, whoever else does the same meanwhile.
+    /// fn increment(region: &SharedRegion) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    ///     loop {
+    ///         let mut bytes = [0; 8];
+    ///         let read = region.read(&mut bytes)?;
+    ///         let more = u64::from_ne_bytes(bytes) + 1;
+    ///         match region.compare_and_set(read.version, &more.to_ne_bytes(), None) {
+    ///             Err(CompareError::Conflict { .. }) => {}
+    ///             done => return Ok(done?),
+    ///         }
+    ///     }
+    /// }
+    /// # let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// # let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
+    /// # let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+    /// std::thread::scope(|scope| {
+    ///     let other = scope.spawn(|| increment(&second));
+    ///     increment(&first)?;
+    ///     other.join().expect("it does not panic")
+    /// })?;
+    /// assert_eq!(first.get(), Some(2_u64));
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`CompareError::Conflict`] with the version that is current instead.
@@ -304,6 +376,8 @@ impl SharedRegion {
     /// The kernel said that the process on `seat` died: what it held is free, its lock goes to the next, all sleepers
     /// look again. Every survivor calls this; it makes no difference who is first, or that the line has been given to
     /// somebody else meanwhile.
+    ///
+    /// See [`Guard::was_abandoned`] for an example.
     pub fn seat_gone(&self, seat: Seat) {
         if !self.is_inherited() {
             self.region.seat_gone(seat);
@@ -332,6 +406,32 @@ impl SharedRegion {
     /// First half of going to sleep until the version moves: marks that somebody may sleep, and returns the value of
     /// [`Self::wake_word`] to sleep with. The caller then issues one [`crate::sync::full_barrier`], looks at
     /// [`Self::version`] once more, and sleeps. There is nothing to take back afterwards.
+    ///
+    /// ```
+    /// use onecopy_memory::{region::SharedRegion, sync::full_barrier, wait::wait};
+    ///
+    /// /// Sleeps until the value is not that of version `seen` any more.
+    /// fn wait_for_change(region: &SharedRegion, seen: u64) {
+    ///     while region.version() == seen {
+    ///         let value = region.prepare_sleep();
+    ///         full_barrier();
+    ///         if region.version() == seen {
+    ///             wait(region.wake_word(), value, None);
+    ///         }
+    ///     }
+    /// }
+    /// # use onecopy_memory::region::{RegionGeometry, Seat};
+    /// # let seat = |line| Seat::new(line, 0).ok_or("no such seat");
+    /// # let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
+    /// # let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
+    /// std::thread::scope(|scope| {
+    ///     let writer = scope.spawn(|| second.write(&[1; 8], None));
+    ///     wait_for_change(&first, 1);
+    ///     writer.join().expect("it does not panic")
+    /// })?;
+    /// assert_eq!(first.version(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prepare_sleep(&self) -> u32 {
         // The value before the mark: see `Region::wake_watchers`.
         let value = self.wake_word().value();
@@ -340,6 +440,8 @@ impl SharedRegion {
     }
 
     /// The word that changes when a writer wakes those who sleep.
+    ///
+    /// See [`Self::prepare_sleep`] for an example.
     pub fn wake_word(&self) -> &Futex {
         &self.region.waking.wake
     }

@@ -18,9 +18,16 @@ use crate::words::load_bytes;
 ///
 /// let mut writer = RegionWriter::create(RegionGeometry::new(1 << 20, 8)?, 0, 1, b"empty")?;
 /// let mut draft = writer.draft()?;
+/// assert_eq!(&draft.bytes()[..5], b"empty");
 /// draft.bytes_mut()[..4].copy_from_slice(b"full");
 /// assert_eq!(draft.commit(4)?, 2);
 /// assert_eq!(writer.value(), b"full");
+/// // As good for what lies elsewhere already, and fits.
+/// let value = b"overflowing";
+/// if value.len() <= writer.geometry().capacity_bytes() {
+///     writer.write(value)?;
+/// }
+/// assert_eq!(writer.version(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -129,16 +136,31 @@ impl RegionWriter {
     }
 
     /// What readers need to map the region.
+    ///
+    /// See [`RegionReader`](super::RegionReader) for an example.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.segment.as_ref().expect("only a model has no segment").descriptor()
     }
 
     /// The same, for somebody who hands it out again later.
+    ///
+    /// ```
+    /// # use onecopy_memory::region::{RegionGeometry, RegionObserver, RegionWriter};
+    /// let mut writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"first")?;
+    /// let kept = writer.share_descriptor();
+    /// writer.write(b"last")?;
+    /// drop(writer);
+    /// // Whoever comes late still finds the last value.
+    /// assert_eq!(RegionObserver::open(kept.try_clone()?)?.version(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn share_descriptor(&self) -> Arc<OwnedFd> {
         self.segment.as_ref().expect("only a model has no segment").share_descriptor()
     }
 
     /// The list of readers, for the thread that attaches and detaches them.
+    ///
+    /// See [`Self::holders`] for an example.
     pub fn readers(&self) -> &Arc<Readers> {
         &self.readers
     }
@@ -209,6 +231,27 @@ impl RegionWriter {
 
     /// The readers that hold values, and how many copies each keeps from being written: for telling whose fault
     /// [`WriteError::AllHeld`] is.
+    ///
+    /// ```
+    /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
+    /// # use onecopy_memory::{layout::SegmentKind, segment::View};
+    /// # use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+    /// # let mut writer = RegionWriter::create(RegionGeometry::new(4096, 1)?, 0, 1, b"first")?;
+    /// # let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
+    /// # let table = ReaderTable::create()?;
+    /// # let reader = RegionReader::open(&view, &table, Box::new(()))?;
+    /// # let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+    /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
+    /// let key = (1, 1);
+    /// writer.readers().attach(key, peer);
+    /// let one = reader.hold()?;
+    /// writer.write(b"second")?;
+    /// let other = reader.hold()?;
+    /// assert_eq!(writer.holders(), [(key, 2)]);
+    /// drop((one, other));
+    /// assert!(writer.holders().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn holders(&mut self) -> Vec<(ReaderKey, u32)> {
         heavy_barrier();
         self.refresh_readers();
