@@ -8,6 +8,8 @@ const STEP_BITS: u32 = 3;
 const STEPS: u64 = 1 << STEP_BITS;
 
 /// The longest latency that is told from longer ones: 2⁴⁰ ns.
+///
+/// See [`bucket_bounds_ns`] for an example.
 pub const LATENCY_MAX_NS: u64 = 1 << 40;
 
 /// The bucket of a latency.
@@ -24,9 +26,11 @@ pub(super) fn bucket(nanoseconds: u64) -> usize {
 /// Shortest latency of a bucket, and the shortest of the next.
 ///
 /// ```
-/// use onecopy_memory::counters::bucket_bounds_ns;
+/// use onecopy_memory::counters::{LATENCY_MAX_NS, bucket_bounds_ns};
+/// use onecopy_memory::layout::LATENCY_BUCKETS;
 ///
 /// assert_eq!(bucket_bounds_ns(0), (0, 1));
+/// assert_eq!(bucket_bounds_ns(LATENCY_BUCKETS - 1).1, LATENCY_MAX_NS);
 /// // Each begins where the one before ends, and is an eighth as wide as it is long at most.
 /// let ((_, end), (least, next)) = (bucket_bounds_ns(79), bucket_bounds_ns(80));
 /// assert_eq!(end, least);
@@ -45,7 +49,7 @@ pub fn bucket_bounds_ns(bucket: usize) -> (u64, u64) {
 /// Calls by their latency, at one moment.
 ///
 /// ```
-/// use onecopy_memory::counters::{ClientTally, NodeObserver};
+/// use onecopy_memory::counters::{ClientTally, Latencies, NodeObserver, bucket_bounds_ns};
 /// use onecopy_memory::hold::ReaderTable;
 ///
 /// let table = ReaderTable::create()?;
@@ -56,6 +60,12 @@ pub fn bucket_bounds_ns(bucket: usize) -> (u64, u64) {
 /// let latencies = &observer.clients()[0].latencies;
 /// assert_eq!((latencies.count(), latencies.quantile_ns(0.99)), (100, Some(103)));
 /// assert!(latencies.quantile_ns(1.0) >= Some(1_000_000));
+/// // A histogram of all clients.
+/// let mut all = Latencies::default();
+/// all.merge(latencies);
+/// all.merge(latencies);
+/// let most = all.buckets().iter().enumerate().max_by_key(|(_, calls)| **calls);
+/// assert_eq!(most.map(|(bucket, calls)| (bucket_bounds_ns(bucket), *calls)), Some(((96, 104), 198)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

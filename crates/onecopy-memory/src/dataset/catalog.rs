@@ -239,6 +239,24 @@ fn decode_file(segment: &[u8], header: &DatasetHeader) -> Result<FileReference, 
 /// A part whose place in a file its user knows.
 impl SectionSpec {
     /// The part that starts at `offset` of the content.
+    ///
+    /// ```
+    /// use onecopy_memory::dataset::{SectionSpec, Sections};
+    ///
+    /// // A file that has three numbers behind a header of 16 bytes.
+    /// let (name, type_name) = ("keys".to_owned(), "u64".to_owned());
+    /// let spec = SectionSpec { name, type_name, element_bytes: 8, alignment_bytes: 8, layout_hash: 1, len: 3 };
+    /// let keys = spec.at(16)?;
+    /// assert_eq!((keys.len(), keys.end()), (3, 40));
+    /// // A file that is shorter has not got them.
+    /// assert!(Sections::checked(vec![keys.clone()], 39).is_err());
+    /// assert_eq!(Sections::checked(vec![keys.clone()], 40)?.as_slice(), [keys]);
+    /// # Ok::<(), onecopy_memory::dataset::DatasetError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DatasetError::TooLarge`] if its size is no number.
     pub fn at(self, offset: u64) -> Result<Section, DatasetError> {
         let Self { name, type_name, element_bytes, alignment_bytes, layout_hash, len } = self;
         let bytes = len.checked_mul(element_bytes).ok_or(DatasetError::TooLarge { bytes: u64::MAX })?;

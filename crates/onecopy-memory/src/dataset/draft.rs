@@ -18,7 +18,21 @@ use crate::segment::{self, SegmentError};
 
 /// Memory for a dataset, to be filled and then [sealed](Self::seal). Dropped before, it never was.
 ///
-/// See [`crate::dataset`] for an example.
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, Sections};
+///
+/// let mut draft = DatasetDraft::create(8, Sections::default())?;
+/// assert_eq!(draft.catalog().content_bytes, 8);
+/// // What lies elsewhere already is copied; the rest is written in place.
+/// draft.write_at(0, b"ACGT")?;
+/// draft.content_mut()?[4..].fill(b'N');
+/// assert_eq!(draft.content()?, b"ACGTNNNN");
+/// if let Err(why) = draft.use_huge_pages() {
+///     println!("{why}");
+/// }
+/// assert_eq!(draft.seal(None)?.content(), Some(b"ACGTNNNN".as_slice()));
+/// # Ok::<(), onecopy_memory::dataset::DatasetError>(())
+/// ```
 #[derive(Debug)]
 pub struct DatasetDraft {
     descriptor: OwnedFd,
@@ -42,6 +56,23 @@ impl DatasetDraft {
     }
 
     /// The segment of a dataset whose content is a file. There is nothing to fill.
+    ///
+    /// ```
+    /// use onecopy_memory::dataset::{DatasetDraft, DatasetFile, SealedDataset, Sections};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("reference.fa");
+    /// std::fs::write(&path, "ACGT")?;
+    /// let reference = DatasetFile::open(&path)?.reference().clone();
+    /// let sealed = DatasetDraft::of_file(reference.clone(), Sections::default())?.seal(None)?;
+    /// // Whoever receives it learns which file, and reads it there.
+    /// let received = SealedDataset::open(sealed.descriptor().try_clone_to_owned()?)?;
+    /// assert_eq!((received.content(), received.catalog().file.as_ref()), (None, Some(&reference)));
+    /// let mut bases = [0; 4];
+    /// DatasetFile::reopen(&reference)?.read_at(0, &mut bases)?;
+    /// assert_eq!(&bases, b"ACGT");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -174,6 +174,23 @@ impl DatasetFile {
 
     /// The file's bytes, if the kernel promises that they never change: a file with fs-verity, a file on a file system
     /// that can't be written (squashfs, EROFS, ISO 9660, cramfs), or sealed memory that has a path.
+    ///
+    /// ```
+    /// # use onecopy_memory::dataset::{DatasetDraft, DatasetFile, Sections};
+    /// # use std::{fs, os::fd::AsRawFd, path::Path};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("reference.fa");
+    /// fs::write(&path, "ACGT")?;
+    /// assert_eq!(DatasetFile::open(&path)?.content(), None, "its owner may change it at any time");
+    ///
+    /// let mut draft = DatasetDraft::create(4, Sections::default())?;
+    /// draft.write_at(0, b"ACGT")?;
+    /// let sealed = draft.seal(None)?;
+    /// let path = format!("/proc/self/fd/{}", sealed.descriptor().as_raw_fd());
+    /// let file = DatasetFile::open(Path::new(&path))?;
+    /// assert!(file.content().is_some_and(|bytes| bytes.ends_with(b"ACGT")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn content(&self) -> Option<&[u8]> {
         let mapping = self.mapping.as_ref()?;

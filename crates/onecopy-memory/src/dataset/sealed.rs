@@ -21,7 +21,23 @@ const BLOCK_BYTES: u64 = 512;
 
 /// A dataset of this process or another, sealed and checked.
 ///
-/// See [`crate::dataset`] for an example.
+/// ```
+/// use onecopy_memory::dataset::{DatasetDraft, DatasetError, SealedDataset, Sections};
+///
+/// let mut draft = DatasetDraft::create(4, Sections::default())?;
+/// draft.write_at(0, b"ACGT")?;
+/// let sealed = draft.seal(None)?;
+/// // Whoever keeps the descriptor can hand it out, or open it again.
+/// let kept = sealed.share_descriptor();
+/// drop(sealed);
+/// let reopened = SealedDataset::open_shared(kept)?;
+/// assert_eq!((reopened.content(), reopened.catalog().content_bytes), (Some(b"ACGT".as_slice()), 4));
+/// match reopened.lock() {
+///     Ok(()) => println!("it is never swapped out"),
+///     Err(told) => assert!(matches!(told, DatasetError::Lock { .. }), "{told}"),
+/// }
+/// # Ok::<(), DatasetError>(())
+/// ```
 #[derive(Debug)]
 pub struct SealedDataset {
     descriptor: Arc<OwnedFd>,
@@ -78,6 +94,8 @@ impl SealedDataset {
     }
 
     /// What others need to open it.
+    ///
+    /// See [`crate::dataset`] for an example.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }

@@ -76,9 +76,11 @@ pub struct SectionSpec {
 /// };
 /// let sections = Sections::lay_out(&[spec("keys", 8, 3), spec("values", 16, 3)])?;
 /// // Each starts at a cache line.
-/// assert_eq!(sections.find("values").map(|section| section.offset), Some(64));
-/// assert_eq!(sections.content_bytes(), 64 + 48);
-/// # Ok::<(), onecopy_memory::dataset::DatasetError>(())
+/// let values = sections.find("values").ok_or("it was laid out")?;
+/// assert_eq!((values.offset, values.len(), values.is_empty()), (64, 3, false));
+/// assert_eq!((values.end(), sections.content_bytes()), (64 + 48, 64 + 48));
+/// assert_eq!(sections.as_slice().iter().map(|section| section.bytes).sum::<u64>(), 24 + 48);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sections {
@@ -121,6 +123,8 @@ impl Sections {
     }
 
     /// Takes parts as they are, if they can be those of a content of so many bytes.
+    ///
+    /// See [`SectionSpec::at`] for an example.
     ///
     /// # Errors
     ///
