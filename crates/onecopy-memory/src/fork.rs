@@ -14,7 +14,11 @@ const HERE: u64 = 1;
 ///
 /// ```
 /// let guard = onecopy_memory::fork::ForkGuard::new()?;
-/// assert!(!guard.is_child());
+/// let remembered = guard.mark();
+/// assert!(!guard.is_child() && guard.mark() == remembered);
+/// // Something has changed that whoever remembers the mark has to look at.
+/// guard.move_mark();
+/// assert!(!guard.is_child() && guard.mark() != remembered);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]

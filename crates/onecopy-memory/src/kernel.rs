@@ -15,6 +15,14 @@ use std::sync::OnceLock;
 use rustix::thread::{MembarrierCommand, futex};
 
 /// The environment variable that turns kernel features off, as a comma-separated list.
+///
+/// ```
+/// use onecopy_memory::kernel::{DISABLE_VARIABLE, features};
+///
+/// let disabled = std::env::var(DISABLE_VARIABLE).unwrap_or_default();
+/// let is_disabled = disabled.split(',').any(|name| name.trim() == "futex_waitv");
+/// assert!(!(is_disabled && features().futex_waitv));
+/// ```
 pub const DISABLE_VARIABLE: &str = "ONECOPY_DISABLE";
 
 /// What the kernel offers to this process.

@@ -52,6 +52,23 @@ impl<T> Mailbox<T> {
     }
 
     /// Changes with each post. Read its value before [`Self::has_news`], then sleep on it.
+    ///
+    /// ```
+    /// use onecopy_memory::{mailbox::Mailbox, wait::wait};
+    ///
+    /// let (mailbox, mut seen) = (Mailbox::default(), 0);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| mailbox.post("a publisher came"));
+    ///     loop {
+    ///         let value = mailbox.posted().value();
+    ///         if mailbox.has_news(seen) {
+    ///             break;
+    ///         }
+    ///         wait(mailbox.posted(), value, None);
+    ///     }
+    /// });
+    /// assert_eq!(mailbox.take(&mut seen), ["a publisher came"]);
+    /// ```
     pub fn posted(&self) -> &Futex {
         &self.posted
     }

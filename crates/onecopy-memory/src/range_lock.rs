@@ -30,6 +30,8 @@ const F_UNLCK: i16 = 2;
 const SEEK_SET: i16 = 0;
 
 /// One past the last byte that can be locked here.
+///
+/// See [`locked_bytes`] for an example.
 pub const BYTES_END: u64 = i64::MAX as u64;
 
 // SAFETY: this is the declaration of the C library's `fcntl` for every target of this crate.
@@ -183,16 +185,16 @@ pub fn is_byte_locked(file: impl AsFd, at: u64) -> io::Result<bool> {
 /// As for [`lock_byte`].
 ///
 /// ```
-/// use onecopy_memory::range_lock::{lock_byte, locked_bytes};
+/// use onecopy_memory::range_lock::{BYTES_END, lock_byte, locked_bytes};
 /// use std::fs::File;
 ///
 /// let path = std::env::temp_dir().join(format!("onecopy-doc-{}", std::process::id()));
 /// File::create(&path)?;
 /// let (one, other) = (File::open(&path)?, File::open(&path)?);
 /// lock_byte(&one, 7)?;
-/// assert_eq!(locked_bytes(&other, 0..100, 9)?, [7]);
+/// assert_eq!(locked_bytes(&other, 0..BYTES_END, 9)?, [7]);
 /// drop(one);
-/// assert!(locked_bytes(&other, 0..100, 9)?.is_empty());
+/// assert!(locked_bytes(&other, 0..BYTES_END, 9)?.is_empty());
 /// # std::fs::remove_file(path)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```

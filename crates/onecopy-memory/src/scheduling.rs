@@ -103,6 +103,18 @@ impl Preference {
     /// More of the processor, for a piece of work that all wait for: the nice value, unless it is as low
     /// already. `None` where that changes nothing, or the process has no right to (`CAP_SYS_NICE`, or `ulimit
     /// -e` of 20 less the value).
+    ///
+    /// ```
+    /// use onecopy_memory::scheduling::Preference;
+    ///
+    /// let prefer = || Preference::by_nice(-5);
+    /// let first = prefer();
+    /// // As low already, or not for this process to lower.
+    /// assert!(prefer().is_none());
+    /// let is_allowed = first.is_some();
+    /// drop(first);
+    /// assert_eq!(prefer().is_some(), is_allowed);
+    /// ```
     pub fn by_nice(nice: i32) -> Option<Self> {
         let before = attributes().ok()?;
         if !has_slices(&before) || before.nice <= nice {

@@ -178,12 +178,35 @@ mod futex {
 
         /// Changes the value and wakes everyone who sleeps on it. Only threads of the process that owns the
         /// word may call this.
+        ///
+        /// See [`wait`](crate::wait::wait) for an example.
         pub fn bump_and_wake(&self) {
             self.0.fetch_add(1, Ordering::Release);
             self.wake();
         }
 
         /// Wakes everyone without changing the value. Works on a read-only mapping.
+        ///
+        /// ```
+        /// use onecopy_memory::sync::{AtomicBool, Futex, Ordering};
+        /// use onecopy_memory::wait::wait;
+        ///
+        /// let (futex, is_over) = (Futex::default(), AtomicBool::new(false));
+        /// std::thread::scope(|scope| {
+        ///     let sleeper = scope.spawn(|| {
+        ///         while !is_over.load(Ordering::Relaxed) {
+        ///             wait(&futex, 0, None);
+        ///         }
+        ///     });
+        ///     is_over.store(true, Ordering::Relaxed);
+        ///     // It may have looked before, and not be asleep yet: nothing would keep it from that.
+        ///     while !sleeper.is_finished() {
+        ///         futex.wake();
+        ///         std::thread::yield_now();
+        ///     }
+        /// });
+        /// assert_eq!(futex.value(), 0);
+        /// ```
         pub fn wake(&self) {
             // The kernel can only refuse an address that is not mapped, and `self` is.
             let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);

@@ -90,6 +90,8 @@ pub struct ClientReport {
 
 impl ClientReport {
     /// How often it happened.
+    ///
+    /// See [`ClientTally`](super::ClientTally) for an example.
     pub fn events(&self, event: CallEvent) -> u64 {
         self.events[event as usize]
     }
@@ -143,6 +145,8 @@ impl NodeObserver {
     }
 
     /// What the clients that there are now have counted.
+    ///
+    /// See [`ClientTally`](super::ClientTally) for an example.
     pub fn clients(&self) -> Vec<ClientReport> {
         let end = self.header[0].clients_end.load(Ordering::Relaxed);
         let end = usize::try_from(end).unwrap_or(usize::MAX);

@@ -64,6 +64,8 @@ impl ReaderState {
     }
 
     /// Index of this reader's block: what its writer is told.
+    ///
+    /// See [`RingReader`](crate::ring::RingReader) for an example.
     pub fn block(&self) -> u32 {
         self.chain.first()
     }
