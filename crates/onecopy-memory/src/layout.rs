@@ -58,15 +58,15 @@ pub const LINE_BYTES: usize = 64;
 /// Start of every segment. Written before the segment is shared, never afterwards.
 ///
 /// ```
-/// use onecopy_memory::layout::{MAGIC, SegmentHeader, SegmentKind};
-/// use onecopy_memory::segment::Segment;
-/// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
+/// use onecopy_memory::layout::{FORMAT_VERSION, HEADER_BYTES, MAGIC, SegmentKind};
+/// use std::{fs::File, os::unix::fs::FileExt};
 ///
-/// let segment = Segment::create(SegmentKind::Pool, 8192, 0)?;
+/// let segment = onecopy_memory::segment::Segment::create(SegmentKind::Pool, 8192, 0)?;
 /// let file = File::from(segment.descriptor().try_clone_to_owned()?);
-/// let mut word = [0; 8];
-/// file.read_exact_at(&mut word, offset_of!(SegmentHeader, magic) as u64)?;
-/// assert_eq!(u64::from_ne_bytes(word), MAGIC);
+/// let mut words = [[0; 8]; HEADER_BYTES / 8];
+/// file.read_exact_at(words.as_flattened_mut(), 0)?;
+/// let [magic, version, _kind, total_bytes, ..] = words.map(u64::from_ne_bytes);
+/// assert_eq!((magic, version, total_bytes), (MAGIC, FORMAT_VERSION, 8192));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ pub const HEADER_BYTES: usize = 64;
 /// Fields of a ring that its writer owns and all readers look at, apart by how often they change.
 ///
 /// ```
-/// use onecopy_memory::layout::{RING_HEADER_OFFSET, RingHeader};
+/// use onecopy_memory::layout::{KIND_INLINE, Meta, RING_HEADER_OFFSET, RingHeader, SLOT_HEADER_WORDS, SLOTS_OFFSET};
 /// use onecopy_memory::ring::{Geometry, RingWriter};
 /// use std::{fs::File, mem::offset_of, os::unix::fs::FileExt};
 ///
@@ -119,7 +119,12 @@ pub const HEADER_BYTES: usize = 64;
 /// writer.publish_inline(&[], b"hello");
 /// let mut head = [0; 8];
 /// file.read_exact_at(&mut head, (RING_HEADER_OFFSET + offset_of!(RingHeader, head)) as u64)?;
-/// assert_eq!(u64::from_ne_bytes(head), 1);
+/// let mut slot = [[0; 8]; SLOT_HEADER_WORDS];
+/// file.read_exact_at(slot.as_flattened_mut(), SLOTS_OFFSET as u64)?;
+/// let [head, sequence, word] = [head, slot[0], slot[1]].map(u64::from_ne_bytes);
+/// assert_eq!((head, sequence), (1, 1));
+/// let meta = Meta::unpack(word);
+/// assert_eq!((meta, meta.pack()), (Meta { length: 5, count: 1, kind: KIND_INLINE }, word));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Default)]
@@ -199,12 +204,7 @@ pub const CAPACITY_MAX: u64 = 1 << 20;
 
 /// Second word of a slot, unpacked.
 ///
-/// ```
-/// use onecopy_memory::layout::{KIND_INLINE, Meta};
-///
-/// let meta = Meta { length: 5, count: 1, kind: KIND_INLINE };
-/// assert_eq!(Meta::unpack(meta.pack()), meta);
-/// ```
+/// See [`RingHeader`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     /// Payload bytes, if inline.

@@ -52,6 +52,19 @@ pub struct ClientTally {
 impl ClientTally {
     /// For the client with this number within its node, which is not 0; `None` if so many clients are counted already
     /// that there is no room.
+    ///
+    /// ```
+    /// use onecopy_memory::layout::CLIENTS_MAX;
+    /// use onecopy_memory::{counters::ClientTally, hold::ReaderTable};
+    ///
+    /// let table = ReaderTable::create()?;
+    /// let mut tallies: Vec<_> = (1..).map_while(|client| ClientTally::new(&table, client)).collect();
+    /// assert_eq!(tallies.len(), CLIENTS_MAX);
+    /// // The room of one that has ended is another's.
+    /// tallies.pop();
+    /// assert!(ClientTally::new(&table, 1_000_000).is_some());
+    /// # Ok::<(), onecopy_memory::segment::SegmentError>(())
+    /// ```
     pub fn new(table: &Arc<ReaderTable>, client: u32) -> Option<Self> {
         let index = table.counters.take_client()?;
         let counters = table.counters.client(index);

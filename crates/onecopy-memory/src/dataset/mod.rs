@@ -48,10 +48,13 @@ use crate::segment::SegmentError;
 ///
 /// ```
 /// use onecopy_memory::dataset::{DatasetDraft, DatasetError, Sections};
+/// use onecopy_memory::layout::CONTENT_BYTES_MAX;
 ///
 /// let mut draft = DatasetDraft::create(5, Sections::default())?;
 /// // Four bytes from the third on end beyond the fifth.
 /// assert!(matches!(draft.write_at(2, b"ACGT"), Err(DatasetError::Impossible { .. })));
+/// let too_large = DatasetDraft::create(CONTENT_BYTES_MAX as usize + 1, Sections::default());
+/// assert!(matches!(too_large, Err(DatasetError::TooLarge { .. })));
 /// # Ok::<(), DatasetError>(())
 /// ```
 #[derive(Debug, thiserror::Error)]

@@ -23,6 +23,7 @@ const BLOCK_BYTES: u64 = 512;
 ///
 /// ```
 /// use onecopy_memory::dataset::{DatasetDraft, DatasetError, SealedDataset, Sections};
+/// use onecopy_memory::layout::CONTENT_ALIGNMENT;
 ///
 /// let mut draft = DatasetDraft::create(4, Sections::default())?;
 /// draft.write_at(0, b"ACGT")?;
@@ -32,6 +33,8 @@ const BLOCK_BYTES: u64 = 512;
 /// drop(sealed);
 /// let reopened = SealedDataset::open_shared(kept)?;
 /// assert_eq!((reopened.content(), reopened.catalog().content_bytes), (Some(b"ACGT".as_slice()), 4));
+/// // Elements of any type are where they may be looked at.
+/// assert!(reopened.content().is_some_and(|bytes| bytes.as_ptr().addr().is_multiple_of(CONTENT_ALIGNMENT)));
 /// match reopened.lock() {
 ///     Ok(()) => println!("it is never swapped out"),
 ///     Err(told) => assert!(matches!(told, DatasetError::Lock { .. }), "{told}"),
@@ -47,6 +50,8 @@ pub struct SealedDataset {
 
 impl SealedDataset {
     /// Checks and maps what may have come from another process. Takes as long for a large one as for a small one.
+    ///
+    /// See [`crate::dataset`] for an example.
     ///
     /// # Errors
     ///

@@ -64,7 +64,8 @@ pub struct SectionSpec {
 /// All parts of a content, in the order in which they lie there. Whatever is in it has been checked.
 ///
 /// ```
-/// use onecopy_memory::dataset::{SectionSpec, Sections};
+/// use onecopy_memory::dataset::{DatasetError, SectionSpec, Sections};
+/// use onecopy_memory::layout::{LINE_BYTES, SECTION_TEXT_BYTES_MAX};
 ///
 /// let spec = |name: &str, element_bytes, len| SectionSpec {
 ///     name: name.to_owned(),
@@ -77,9 +78,13 @@ pub struct SectionSpec {
 /// let sections = Sections::lay_out(&[spec("keys", 8, 3), spec("values", 16, 3)])?;
 /// // Each starts at a cache line.
 /// let values = sections.find("values").ok_or("it was laid out")?;
-/// assert_eq!((values.offset, values.len(), values.is_empty()), (64, 3, false));
+/// assert_eq!((values.offset, values.len(), values.is_empty()), (LINE_BYTES as u64, 3, false));
 /// assert_eq!((values.end(), sections.content_bytes()), (64 + 48, 64 + 48));
 /// assert_eq!(sections.as_slice().iter().map(|section| section.bytes).sum::<u64>(), 24 + 48);
+///
+/// let long_name = "x".repeat(SECTION_TEXT_BYTES_MAX + 1);
+/// let refused = Sections::lay_out(&[spec(&long_name, 8, 3)]);
+/// assert!(matches!(refused, Err(DatasetError::Section { section, .. }) if section == long_name));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

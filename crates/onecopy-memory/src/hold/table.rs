@@ -14,6 +14,20 @@ use crate::window::Window;
 /// The reader state of one process: a segment of [`Block`]s.
 ///
 /// See [`crate::ring::RingReader`] for an example of how a reader is entered and made known to its writer.
+///
+/// ```
+/// use onecopy_memory::hold::{PeerReader, ReaderTable};
+/// use onecopy_memory::layout::{BLOCKS_MAX, READERS_BYTES, SegmentKind};
+/// use onecopy_memory::segment::View;
+///
+/// // One for all readers of a process; its writers map it once, and find each reader by its block.
+/// let table = ReaderTable::create()?;
+/// let state = View::open(table.descriptor().try_clone_to_owned()?, SegmentKind::Readers)?;
+/// assert_eq!(state.total_bytes(), READERS_BYTES);
+/// assert!(PeerReader::open(&state, BLOCKS_MAX as u32 - 1).is_some());
+/// assert!(PeerReader::open(&state, BLOCKS_MAX as u32).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReaderTable {
     segment: Option<Segment>,

@@ -34,14 +34,15 @@ const TAKE_BACK_BYTES_MAX: usize = 4096;
 /// Where a chunk lies.
 ///
 /// ```
-/// use onecopy_memory::{layout::SegmentKind, pool::Pool, segment::Segment};
+/// use onecopy_memory::layout::{LINE_BYTES, SegmentKind};
+/// use onecopy_memory::{pool::Pool, segment::Segment};
 ///
 /// let mut pool = Pool::new(64 << 20);
 /// let index = pool.add(&Segment::create(SegmentKind::Pool, 1 << 20, 0)?);
 /// let (one, other) = (pool.allocate(100).ok_or("full")?, pool.allocate(100).ok_or("full")?);
 /// assert_eq!((one.address().segment, other.address().segment), (index, index));
 /// let apart = one.address().offset.abs_diff(other.address().offset);
-/// assert!(apart >= 100 && apart.is_multiple_of(64));
+/// assert!(apart >= 100 && apart.is_multiple_of(LINE_BYTES as u64));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

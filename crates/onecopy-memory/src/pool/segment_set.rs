@@ -8,13 +8,15 @@ const _: () = assert!(SEGMENTS_MAX == u64::BITS, "every segment of a pool has a 
 /// Some of a pool's segments, by their indices.
 ///
 /// ```
-/// use onecopy_memory::pool::SegmentSet;
+/// use onecopy_memory::{layout::SEGMENTS_MAX, pool::SegmentSet};
 ///
 /// // A subscriber has three segments of a publisher, which has replaced two of them and has a further one.
 /// let mut had = SegmentSet::from_iter([0, 1, 2]);
 /// let replaced = SegmentSet::from_iter([1, 2]);
 /// had = had.without(replaced);
 /// had.insert(3);
+/// // Of no pool, whoever says so.
+/// had.insert(SEGMENTS_MAX);
 /// assert!(had.contains(0) && !had.contains(2));
 /// assert!(replaced.is_subset(SegmentSet::from_iter(0..3)) && !replaced.is_subset(had));
 /// assert_eq!(had.without(had), SegmentSet::EMPTY);

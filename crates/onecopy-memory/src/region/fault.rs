@@ -65,11 +65,18 @@ pub enum RegionFault {
 /// Why a value could not be read in place.
 ///
 /// ```
+/// use onecopy_memory::layout::HELD_PER_SEAT;
 /// use onecopy_memory::region::{ReadError, RegionGeometry, Seat, SharedRegion};
 ///
 /// let seat = Seat::new(1, 0).ok_or("no such seat")?;
-/// let region = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
-/// assert_eq!(region.hold().err(), Some(ReadError::Small));
+/// let small = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat)?;
+/// assert_eq!(small.hold().err(), Some(ReadError::Small));
+///
+/// let large = SharedRegion::create(RegionGeometry::new(4096, 8)?, 0, 1, &[0; 4096], seat)?;
+/// let held: Vec<_> = (0..HELD_PER_SEAT).map(|_| large.hold()).collect::<Result<_, _>>()?;
+/// assert_eq!(large.hold().err(), Some(ReadError::SeatFull));
+/// drop(held);
+/// assert!(large.hold().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,11 +104,15 @@ pub enum ReadError {
 /// Why a value could not be written. The region is unchanged.
 ///
 /// ```
+/// use onecopy_memory::layout::VERSION_MAX;
 /// use onecopy_memory::region::{RegionGeometry, RegionWriter, WriteError};
 ///
 /// let mut writer = RegionWriter::create(RegionGeometry::new(4, 1)?, 0, 1, b"kept")?;
 /// assert_eq!(writer.write(b"refused"), Err(WriteError::TooLarge { length_bytes: 7, capacity_bytes: 4 }));
 /// assert_eq!(writer.value(), b"kept");
+/// // Billions a second for years: no region comes there.
+/// let mut writer = RegionWriter::create(RegionGeometry::new(4, 1)?, 0, VERSION_MAX, b"last")?;
+/// assert_eq!(writer.write(b"none"), Err(WriteError::VersionsExhausted));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -45,9 +45,13 @@ impl Places {
 /// No region can have these sizes.
 ///
 /// ```
+/// use onecopy_memory::layout::{ALIGNMENT_MAX, REGION_BYTES_MAX};
 /// use onecopy_memory::region::{GeometryError, RegionGeometry};
 ///
 /// assert_eq!(RegionGeometry::new(48, 6), Err(GeometryError::Alignment { alignment_bytes: 6 }));
+/// assert!(RegionGeometry::new(REGION_BYTES_MAX, ALIGNMENT_MAX).is_ok());
+/// let refused = RegionGeometry::new(REGION_BYTES_MAX + 1, 1);
+/// assert_eq!(refused, Err(GeometryError::Capacity { capacity_bytes: REGION_BYTES_MAX + 1 }));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
@@ -76,12 +80,14 @@ impl RegionGeometry {
     /// A region for values of up to `capacity_bytes` that begin at multiples of `alignment_bytes`.
     ///
     /// ```
+    /// use onecopy_memory::layout::{SMALL_ALIGNMENT_MAX, SMALL_BYTES_MAX};
     /// use onecopy_memory::region::RegionGeometry;
     ///
-    /// let small = RegionGeometry::new(48, 8)?;
-    /// assert!(small.is_small());
-    /// assert_eq!((small.capacity_bytes(), small.alignment_bytes()), (48, 8));
-    /// assert!(!RegionGeometry::new(1 << 20, 8)?.is_small());
+    /// let geometry = RegionGeometry::new(48, 8)?;
+    /// assert_eq!((geometry.capacity_bytes(), geometry.alignment_bytes()), (48, 8));
+    /// assert!(geometry.is_small());
+    /// assert!(RegionGeometry::new(SMALL_BYTES_MAX, SMALL_ALIGNMENT_MAX)?.is_small());
+    /// assert!(!RegionGeometry::new(SMALL_BYTES_MAX + 1, 1)?.is_small());
     /// # Ok::<(), onecopy_memory::region::GeometryError>(())
     /// ```
     ///

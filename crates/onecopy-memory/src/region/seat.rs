@@ -38,12 +38,14 @@ impl Seat {
     /// same line again; it may wrap (20 bits are kept). `None` if there is no such line.
     ///
     /// ```
-    /// use onecopy_memory::region::Seat;
+    /// use onecopy_memory::{layout::SEAT_LINES, region::Seat};
     ///
     /// let seat = Seat::new(7, 1).ok_or("no such line")?;
     /// assert_eq!((seat.line(), seat.incarnation()), (7, 1));
     /// assert_eq!(Seat::from_bits(seat.to_bits()), Some(seat));
-    /// assert!(Seat::new(0, 1).is_none() && Seat::new(Seat::SEATS_MAX + 1, 1).is_none());
+    /// // Line 0 is nobody's.
+    /// assert!(Seat::new(0, 1).is_none() && Seat::new(SEAT_LINES as u32, 1).is_none());
+    /// assert_eq!(Seat::new(Seat::SEATS_MAX, 1).map(Seat::line), Some(SEAT_LINES as u32 - 1));
     /// # Ok::<(), &str>(())
     /// ```
     pub fn new(line: u32, incarnation: u32) -> Option<Self> {

@@ -35,6 +35,7 @@ use crate::sync::{Arc, Futex, Ordering};
 /// // The whole of it at once.
 /// first.write(&7_u64.to_ne_bytes(), None)?;
 /// assert_eq!(second.get(), Some(7_u64));
+/// assert_eq!((second.seat(), second.geometry().capacity_bytes()), (seat(2)?, 8));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -75,7 +75,7 @@ impl RegionWriter {
     ///
     /// ```
     /// use onecopy_memory::hold::ReaderTable;
-    /// use onecopy_memory::layout::SegmentKind;
+    /// use onecopy_memory::layout::{NOTE_BYTES_MAX, SegmentKind};
     /// use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
     /// use onecopy_memory::segment::View;
     ///
@@ -83,6 +83,9 @@ impl RegionWriter {
     /// let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
     /// let reader = RegionReader::open(&view, &ReaderTable::create()?, Box::new(()))?;
     /// assert_eq!(reader.note(), b"by hand");
+    ///
+    /// let note = [b'x'; NOTE_BYTES_MAX + 1];
+    /// assert!(RegionWriter::create_with_note(RegionGeometry::new(48, 1)?, 0, 1, b"ACGT", &note).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -236,6 +239,8 @@ impl RegionWriter {
     /// # use onecopy_memory::hold::{PeerReader, ReaderTable};
     /// # use onecopy_memory::{layout::SegmentKind, segment::View};
     /// # use onecopy_memory::region::{RegionGeometry, RegionReader, RegionWriter};
+    /// use onecopy_memory::{layout::COPIES, region::WriteError};
+    ///
     /// # let mut writer = RegionWriter::create(RegionGeometry::new(4096, 1)?, 0, 1, b"first")?;
     /// # let view = View::open(writer.descriptor().try_clone_to_owned()?, SegmentKind::Region)?;
     /// # let table = ReaderTable::create()?;
@@ -244,12 +249,16 @@ impl RegionWriter {
     /// # let peer = PeerReader::open(&state, reader.state().block()).ok_or("it has that block")?;
     /// let key = (1, 1);
     /// writer.readers().attach(key, peer);
-    /// let one = reader.hold()?;
-    /// writer.write(b"second")?;
-    /// let other = reader.hold()?;
-    /// assert_eq!(writer.holders(), [(key, 2)]);
-    /// drop((one, other));
-    /// assert!(writer.holders().is_empty());
+    /// let mut held = Vec::new();
+    /// for _ in 1..COPIES {
+    ///     held.push(reader.hold()?);
+    ///     writer.write(b"another")?;
+    /// }
+    /// assert_eq!(writer.write(b"one too many"), Err(WriteError::AllHeld));
+    /// assert_eq!(writer.holders(), [(key, COPIES as u32 - 1)]);
+    /// held.truncate(1);
+    /// assert_eq!(writer.holders(), [(key, 1)]);
+    /// assert!(writer.write(b"now there is room").is_ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn holders(&mut self) -> Vec<(ReaderKey, u32)> {

@@ -44,10 +44,11 @@ use crate::window::{Pane, Window};
 /// Sizes and rules of a ring, fixed when it is made.
 ///
 /// ```
-/// use onecopy_memory::ring::Geometry;
+/// use onecopy_memory::{layout::BATCH_MESSAGES_MAX, ring::Geometry};
 ///
 /// let geometry = Geometry::new(1000, 8, 100, true).with_arena(1 << 20);
-/// assert_eq!((geometry.capacity(), geometry.history(), geometry.batch_max()), (1024, 8, 256));
+/// assert_eq!((geometry.capacity(), geometry.history()), (1024, 8));
+/// assert_eq!(geometry.batch_max(), BATCH_MESSAGES_MAX);
 /// // Two lines a slot, of which the sequence and the length take 16 bytes.
 /// assert_eq!((geometry.slot_bytes(), geometry.inline_bytes_max()), (128, 112));
 /// assert!(geometry.is_reliable() && geometry.evict_after().is_none());
@@ -69,8 +70,14 @@ impl Geometry {
     /// need only a line.
     ///
     /// ```
-    /// let geometry = onecopy_memory::ring::Geometry::new(1024, 8, 48, false);
-    /// assert_eq!(geometry.slot_bytes(), 64);
+    /// use onecopy_memory::layout::{CAPACITY_MAX, INLINE_BYTES_MAX, SLOT_BYTES_MAX, SLOT_BYTES_MIN};
+    /// use onecopy_memory::ring::Geometry;
+    ///
+    /// let slot_bytes = |inline_bytes| Geometry::new(1024, 8, inline_bytes, false).slot_bytes();
+    /// assert_eq!((slot_bytes(48), slot_bytes(INLINE_BYTES_MAX)), (SLOT_BYTES_MIN, SLOT_BYTES_MAX));
+    /// // In a chunk, so the slot only says where.
+    /// assert_eq!(slot_bytes(INLINE_BYTES_MAX + 1), SLOT_BYTES_MIN);
+    /// assert_eq!(Geometry::new(u64::MAX, 8, 48, false).capacity(), CAPACITY_MAX);
     /// ```
     pub fn new(depth: u64, history: u64, inline_bytes: usize, reliable: bool) -> Self {
         let slot_bytes = if inline_bytes > INLINE_BYTES_MAX {
