@@ -142,12 +142,12 @@ fn between_two_brokers_whoever_looks_waits_for_the_next() {
     for look in looks {
         let broker = world.start(&["serve"], "serves at");
         pair.say("before");
-        [&pair.publisher, &pair.subscriber].map(|program| program.signal(Signal::STOP));
+        [&pair.publisher, &pair.subscriber].iter().for_each(|program| program.signal(Signal::STOP));
         broker.signal(Signal::KILL);
         let (code, ..) = broker.finish();
         assert_eq!(code, None, "it was killed");
         let waits = world.start(&[&["--log", "debug"], look].concat(), "waits for the next broker");
-        [&pair.publisher, &pair.subscriber].map(|program| program.signal(Signal::CONT));
+        [&pair.publisher, &pair.subscriber].iter().for_each(|program| program.signal(Signal::CONT));
         let (code, output, said) = waits.finish();
         assert_eq!(code, Some(0), "{look:?}: {said}");
         let shows_topic = text(&output).lines().any(|line| line.split_whitespace().any(|word| word == "t"));
