@@ -29,6 +29,13 @@ pub(crate) struct RegionSummary {
     pub(crate) lock_waits: Option<u64>,
 }
 
+/// What is seen of a region by opening it.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) length_bytes: Option<usize>,
+    pub(crate) file: Option<String>,
+}
+
 /// A region in full.
 #[derive(Debug, Serialize)]
 pub(crate) struct RegionDetails {
@@ -42,6 +49,8 @@ pub(crate) struct RegionDetails {
     pub(crate) length_bytes: Option<usize>,
     pub(crate) capacity_bytes: Option<usize>,
     pub(crate) kept: bool,
+    /// The file that keeps its value, as its memory says; `null` if there is none, or it can't be read.
+    pub(crate) file: Option<String>,
 }
 
 impl From<&RegionEntry> for RegionSummary {
@@ -62,7 +71,8 @@ impl From<&RegionEntry> for RegionSummary {
 }
 
 impl RegionDetails {
-    pub(crate) fn new(region: &RegionEntry, length_bytes: Option<usize>) -> Self {
+    pub(crate) fn new(region: &RegionEntry, opened: Option<Opened>) -> Self {
+        let Opened { length_bytes, file } = opened.unwrap_or_default();
         Self {
             name: region.name.clone(),
             mode: mode(region),
@@ -73,6 +83,7 @@ impl RegionDetails {
             length_bytes,
             capacity_bytes: region.capacity_bytes(),
             kept: region.is_kept,
+            file,
         }
     }
 }

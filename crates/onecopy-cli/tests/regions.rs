@@ -248,6 +248,8 @@ fn a_file_keeps_the_value_from_one_run_to_the_next() {
     let file = ["--file", path.to_str().unwrap()];
     let first = create(&world, &[&["notes", "--text", "first"], &file[..]].concat());
     write(&world, &[&["notes", "--text", "second"], &file[..]].concat());
+    let info = json(&world.run(&["region", "info", "notes", "--json"]));
+    assert_eq!(info["file"].as_str(), path.canonicalize().unwrap().to_str());
     drop(first);
     let second = create(&world, &[&["notes", "--text", "other"], &file[..]].concat());
     assert_eq!(read(&world, "notes"), b"second");

@@ -1,12 +1,14 @@
 //! A region as its users have it open, in either mode.
 
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use onecopy_memory::region::{HeldValue, ReadError, RegionGeometry, RegionReader};
 
 use super::error::RegionError;
 use super::guard::RegionGuard;
+use super::note;
 use super::sharing::Sharing;
 use super::single::Single;
 use super::value::Value;
@@ -60,6 +62,30 @@ impl<P: Payload + ?Sized> Region<P> {
         match &self.mode {
             Mode::Single(single) => single.is_writer(),
             Mode::Shared(_) => true,
+        }
+    }
+
+    /// The file that keeps the value, whoever named it: what the region's memory says, which is as true as those are who
+    /// write it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # let path = directory.path().canonicalize()?.join("gain");
+    /// let writer = node.region::<f64>("gain")?.file(&path).open_or_create(&1.0)?;
+    /// let reader = node.region::<f64>("gain")?.open()?;
+    /// assert_eq!(reader.file()?, Some(path));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
+    pub fn file(&self) -> Result<Option<PathBuf>, RegionError> {
+        match &self.mode {
+            Mode::Single(single) => single.read(|reader| Ok(note::path_in(&reader.note()))),
+            Mode::Shared(sharing) => Ok(note::path_in(&sharing.region()?.note())),
         }
     }
 

@@ -34,6 +34,12 @@ pub(super) fn write(node: &NodeHandle, region: &str, path: Option<&Path>) -> Vec
     path.map_or_else(Vec::new, |path| [&heading(node, region), path.as_os_str().as_bytes()].concat())
 }
 
+/// The path that a note has, if it is one.
+pub(super) fn path_in(note: &[u8]) -> Option<PathBuf> {
+    let path = note.rsplit(|byte| *byte == 0).next().filter(|_| !note.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
+}
+
 fn heading(node: &NodeHandle, region: &str) -> Vec<u8> {
     let socket = node.socket_path();
     let socket = absolute(socket).unwrap_or_else(|_| socket.to_owned());
@@ -42,13 +48,9 @@ fn heading(node: &NodeHandle, region: &str) -> Vec<u8> {
 
 impl Note {
     fn parse(note: &[u8], heading: &[u8], is_own: bool) -> Option<Self> {
-        let path = match note.strip_prefix(heading) {
-            Some(path) => path,
-            None => note.rsplit(|byte| *byte == 0).next()?,
-        };
-        let path = PathBuf::from(OsStr::from_bytes(path));
+        let path = path_in(note)?;
         let is_for_this = note.starts_with(heading) && path.is_absolute();
-        (!note.is_empty()).then_some(Self { path, is_vouched_for: is_own && is_for_this })
+        Some(Self { path, is_vouched_for: is_own && is_for_this })
     }
 
     /// The file to write, if `named` was named when the region was opened.

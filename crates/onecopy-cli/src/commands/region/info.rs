@@ -6,7 +6,7 @@ use onecopy::Node;
 use crate::failure::Failure;
 use crate::inventory_json::unknown;
 use crate::output::{self, Output};
-use crate::region_json::RegionDetails;
+use crate::region_json::{Opened, RegionDetails};
 use crate::scope::Scope;
 use crate::units::{count, process};
 use crate::values::parse_name;
@@ -24,6 +24,7 @@ JSON: one document
   length_bytes                         of the value as it is now
   capacity_bytes                       most that a value can have
   kept                                 whether `onecopy serve` keeps it while nobody has it open
+  file                                 what keeps its value when nobody has it open, if anything does
   What can't be known is null.
 
 Examples:
@@ -46,14 +47,18 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
     let node = scope.visit()?.node;
     // Before this command itself takes part in the region.
     let entry = super::entry(&node, &arguments.name)?;
-    let details = RegionDetails::new(&entry, length_bytes(&node, &arguments.name));
+    let details = RegionDetails::new(&entry, look_into(&node, &arguments.name));
     output::info(arguments.json, &details, print)
 }
 
 /// A region that can't be read has the more need to be looked at.
-fn length_bytes(node: &Node, name: &str) -> Option<usize> {
-    let length = || Ok(node.any_region(name)?.open()?.read()?.as_bytes().len());
-    length()
+fn look_into(node: &Node, name: &str) -> Option<Opened> {
+    let look = || {
+        let region = node.any_region(name)?.open()?;
+        let file = region.file()?.map(|path| path.display().to_string());
+        Ok(Opened { length_bytes: Some(region.read()?.as_bytes().len()), file })
+    };
+    look()
         .inspect_err(|error: &onecopy::region::RegionError| tracing::warn!(%error, "the value can't be read"))
         .ok()
 }
@@ -76,5 +81,6 @@ fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
         ("writer", process(region.writer_pid)),
         ("readers", region.readers.to_string()),
         ("kept", kept.to_owned()),
+        ("file", region.file.clone().unwrap_or_else(|| "none".to_owned())),
     ])
 }
