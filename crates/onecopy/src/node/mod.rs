@@ -141,6 +141,18 @@ impl NodeBuilder {
 
     /// The instance that [`Self::open`] would join.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let builder = onecopy::Node::builder().instance("lab");
+    /// # let builder = builder.directory(directory.path());
+    /// let instance = builder.find_instance()?;
+    /// assert!(!instance.socket_path().exists(), "nobody has founded {:?} yet", instance.name());
+    /// let node = builder.open()?;
+    /// assert!(instance.socket_path().exists());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If its name is none.
@@ -192,6 +204,22 @@ impl Node {
     }
 
     /// The topic `name`, whatever it carries, to be read as bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<[f32]>("microphone")?.publisher().open()?;
+    /// // To record it, nobody has to know what it carries.
+    /// let mut recorder = node.any_topic("microphone")?.subscriber().open()?;
+    /// publisher.publish(&[0.5, 1.5])?;
+    /// let mut recording = Vec::new();
+    /// while let Some(samples) = recorder.receive()? {
+    ///     recording.extend_from_slice(samples.as_bytes());
+    /// }
+    /// assert_eq!(recording.len(), 2 * size_of::<f32>());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -327,6 +355,24 @@ impl Node {
     /// Has the broker keep a region while nobody has it open, or not any more. Needs `onecopy serve`, which stays when
     /// programs end.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let builder = onecopy::Node::builder().directory(directory.path());
+    /// // What `onecopy serve` does.
+    /// let broker = builder.find_instance()?.serve()?.spawn()?;
+    /// let node = builder.open()?;
+    /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
+    /// gain.write(&2.0)?;
+    /// node.keep_region("gain", true)?;
+    /// drop(gain);
+    /// // Nobody has it open any more, and it is as it was.
+    /// assert_eq!(*node.region::<f64>("gain")?.open_or_create(&1.0)?.read()?, 2.0);
+    /// # drop(node);
+    /// broker.stop()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RegionError::Keep`]: the broker runs inside a program, or there is no such region.
@@ -361,6 +407,23 @@ impl Node {
     /// Has the broker keep a dataset while nobody has it open, or not any more. Needs `onecopy serve`, which stays when
     /// programs end.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let builder = onecopy::Node::builder().directory(directory.path());
+    /// // What `onecopy serve` does.
+    /// let broker = builder.find_instance()?.serve()?.spawn()?;
+    /// let node = builder.open()?;
+    /// let published = node.dataset("reference")?.publish_bytes(b"ACGT")?;
+    /// node.keep_dataset("reference", true)?;
+    /// drop(published);
+    /// // Its publisher has let go of it, and it is still there.
+    /// assert_eq!(node.dataset("reference")?.open()?.bytes()?, b"ACGT");
+    /// # drop(node);
+    /// broker.stop()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DatasetError::Keep`]: the broker runs inside a program, or there is no such dataset.
@@ -378,6 +441,18 @@ impl Node {
     }
 
     /// The process of the instance's broker, as it sees itself; between two brokers, that of the last one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let builder = onecopy::Node::builder().directory(directory.path());
+    /// let first = builder.clone().open()?;
+    /// let second = builder.open()?;
+    /// // The first node of an instance is its broker, here in one process with the second.
+    /// assert!(first.is_broker() && !second.is_broker());
+    /// assert_eq!(second.broker_pid(), std::process::id());
+    /// # Ok(()) }
+    /// ```
     pub fn broker_pid(&self) -> u32 {
         self.handle.broker_pid()
     }
