@@ -27,12 +27,16 @@ use crate::sender::Sender;
 /// use onecopy::Delivery;
 /// use onecopy::payload_type::PayloadType;
 ///
-/// let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
 /// // As the topic was when it was recorded, say.
 /// let topic = node.any_topic("counter")?;
 /// let builder = topic.publisher(PayloadType::value::<u64>()).delivery(Delivery::Reliable);
-/// builder.open()?.publish(&7_u64.to_ne_bytes(), &[])?;
-/// assert_eq!(*subscriber.wait(Duration::from_secs(1))?, 7);
+/// let mut publisher = builder.history(8).depth(64).budget_bytes(1 << 20).open()?;
+/// publisher.publish(&7_u64.to_ne_bytes(), &[])?;
+///
+/// let mut late = node.topic::<u64>("counter")?.subscriber().open()?;
+/// assert_eq!(*late.wait(Duration::from_secs(1))?, 7);
+/// let entry = node.topic_entry("counter")?.ok_or("we have it open")?;
+/// assert_eq!((entry.publishers[0].history, entry.publishers[0].depth()), (8, Some(64)));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -60,6 +64,20 @@ impl AnyPublisherBuilder {
     }
 
     /// As [`PublisherBuilder::budget_bytes`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use onecopy::payload_type::PayloadType;
+    /// use onecopy::{Error, LoanError};
+    ///
+    /// let topic = node.any_topic("camera")?;
+    /// let mut publisher = topic.publisher(PayloadType::slice::<u8>()).budget_bytes(1 << 20).open()?;
+    /// let too_large = publisher.publish(&vec![0; 2 << 20], &[]);
+    /// assert!(matches!(too_large, Err(Error::Loan(LoanError::Budget(_)))));
+    /// # Ok(()) }
+    /// ```
     pub fn budget_bytes(mut self, bytes: usize) -> Self {
         self.builder = self.builder.budget_bytes(bytes);
         self
@@ -72,6 +90,23 @@ impl AnyPublisherBuilder {
     }
 
     /// As [`PublisherBuilder::evict_after`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use onecopy::payload_type::PayloadType;
+    ///
+    /// let topic = node.any_topic("orders")?;
+    /// let builder = topic.publisher(PayloadType::value::<u64>()).depth(2).evict_after(Duration::from_millis(5));
+    /// let (mut publisher, mut stuck) = (builder.open()?, topic.subscriber().open()?);
+    /// for number in 0..3_u64 {
+    ///     publisher.publish_within(&number.to_ne_bytes(), &[], Duration::from_secs(10))?;
+    /// }
+    /// assert!(matches!(stuck.receive(), Err(onecopy::ReceiveError::EvictedByPublisher { missed: 3, .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn evict_after(mut self, time: Duration) -> Self {
         self.builder = self.builder.evict_after(time);
         self
@@ -162,13 +197,19 @@ impl Sizes {
 
 /// Publishes bytes on a topic of any type; see [`crate::AnyTopic::publisher`].
 ///
-/// ```no_run
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// use onecopy::payload_type::PayloadType;
 ///
-/// # fn main() -> Result<(), onecopy::Error> {
-/// let node = onecopy::Node::open()?;
-/// let mut publisher = node.any_topic("counter")?.publisher(PayloadType::value::<u64>()).open()?;
+/// let topic = node.any_topic("counter")?;
+/// let mut publisher = topic.publisher(PayloadType::value::<u64>()).open()?;
+/// let mut subscriber = topic.subscriber().open()?;
+/// // A replay begins when somebody listens.
+/// assert_eq!(publisher.subscribers(), 1);
 /// publisher.publish(&7_u64.to_ne_bytes(), &[])?;
+/// assert!(subscriber.receive()?.is_some());
 /// # Ok(()) }
 /// ```
 pub struct AnyPublisher {

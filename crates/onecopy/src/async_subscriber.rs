@@ -19,8 +19,13 @@ use crate::subscriber::Subscriber;
 /// let topic = node.topic::<u64>("counter")?;
 /// let (mut publisher, subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
 /// let mut subscriber = subscriber.into_async()?;
-/// publisher.publish(&7)?;
-/// assert_eq!(*subscriber.recv().await?, 7);
+/// publisher.publish_batch(&[7, 8, 9])?;
+/// let mut sum = *subscriber.recv().await?;
+/// // Whatever else is there, without waiting for more.
+/// while let Some(number) = subscriber.get_mut().receive()? {
+///     sum += *number;
+/// }
+/// assert_eq!(sum, 24);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]

@@ -21,6 +21,26 @@ use crate::publisher::Publisher;
 /// line.publish()?;
 /// # Ok(()) }
 /// ```
+///
+/// What comes as bytes can be read straight into it, whatever the payload:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use std::io::Read;
+///
+/// # let mut recording: &[u8] = &[1; 1920];
+/// let mut publisher = node.topic::<[f32]>("microphone")?.header::<u64>().publisher().open()?;
+/// let mut samples = publisher.loan_slice(480)?;
+/// recording.read_exact(samples.as_bytes_mut())?;
+/// // A checksum, for those who will keep them.
+/// let sum = samples.as_bytes().iter().map(|byte| u64::from(*byte)).sum();
+/// # assert_eq!(sum, 1920);
+/// *samples.header_mut() = sum;
+/// samples.publish()?;
+/// # Ok(()) }
+/// ```
 pub struct Loan<'p, P: Payload + ?Sized, H: PlainData = ()> {
     publisher: &'p mut Publisher<P, H>,
 }

@@ -22,12 +22,18 @@ use crate::payload::{Payload, PlainData};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
-/// let topic = node.topic::<[u8]>("log")?;
+/// let topic = node.topic::<[f32]>("scan")?.header::<u64>();
 /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
-/// publisher.publish(b"started")?;
-/// let line = subscriber.wait(Duration::from_secs(1))?;
-/// assert_eq!(&*line, b"started");
-/// assert_eq!(line.to_vec(), b"started");
+/// let mut scan = publisher.loan_slice(360)?;
+/// scan.fill(1.5);
+/// *scan.header_mut() = 42;
+/// scan.publish()?;
+///
+/// let scan = subscriber.wait(Duration::from_secs(1))?;
+/// assert_eq!((*scan.header(), scan.len(), scan[0]), (42, 360, 1.5));
+/// // Too large for a slot: these are the publisher's own bytes, which `to_vec` would copy.
+/// assert!(scan.is_held());
+/// assert_eq!(scan.as_bytes().len(), 360 * size_of::<f32>());
 /// # Ok(()) }
 /// ```
 pub struct Message<'s, P: Payload + ?Sized, H: PlainData = ()> {
@@ -101,6 +107,19 @@ impl<T: PlainData + Copy, H: PlainData> Message<'_, T, H> {
 
 impl<T: PlainData + Copy, H: PlainData> Message<'_, [T], H> {
     /// A copy of the payload that nobody else can touch.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let topic = node.topic::<[u8]>("log")?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+    /// publisher.publish(b"started")?;
+    /// let line = subscriber.wait(Duration::from_secs(1))?.to_vec();
+    /// assert_eq!(String::from_utf8(line)?, "started");
+    /// # Ok(()) }
+    /// ```
     pub fn to_vec(&self) -> Vec<T> {
         self.deref().to_vec()
     }
@@ -138,13 +157,20 @@ impl<P: Payload + ?Sized + fmt::Debug, H: PlainData> fmt::Debug for Message<'_, 
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
-/// let topic = node.topic::<[u8]>("log")?;
+/// let topic = node.topic::<[u8]>("camera")?.header::<u64>();
 /// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
-/// publisher.publish(b"started")?;
+/// for number in 1..=2 {
+///     let mut frame = publisher.loan_slice(640 * 480)?;
+///     frame.fill(number as u8);
+///     *frame.header_mut() = number;
+///     frame.publish()?;
+/// }
 /// let first = subscriber.wait(Duration::from_secs(1))?.keep();
-/// publisher.publish(b"goes on")?;
-/// let second = subscriber.wait(Duration::from_secs(1))?;
-/// assert_eq!((&*first, &*second), (&b"started"[..], &b"goes on"[..]));
+/// let second = subscriber.wait(Duration::from_secs(1))?.keep();
+/// assert_eq!((*first.header(), *second.header()), (1, 2));
+/// // Both are where they were published, and stay as they are.
+/// assert!(first.is_held() && second.is_held());
+/// assert!(first.as_bytes().iter().all(|byte| *byte == 1));
 /// # Ok(()) }
 /// ```
 pub struct KeptMessage<P: Payload + ?Sized, H: PlainData = ()> {

@@ -164,11 +164,15 @@ const fn inline_bytes<P: Payload + ?Sized, H>() -> usize {
 
 /// Publishes messages on a topic; see [`crate::Topic::publisher`].
 ///
-/// ```no_run
-/// # fn main() -> Result<(), onecopy::Error> {
-/// let node = onecopy::Node::open()?;
-/// let mut publisher = node.topic::<u64>("counter")?.publisher().history(8).open()?;
-/// publisher.publish(&7)?;
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let mut publisher = node.topic::<[u8]>("frames")?.publisher().history(8).open()?;
+/// publisher.publish(b"small ones are copied into a slot")?;
+/// let before = publisher.committed_bytes();
+/// publisher.publish(&vec![0; 32 << 20])?;
+/// assert!(publisher.committed_bytes() >= before + (32 << 20));
 /// # Ok(()) }
 /// ```
 pub struct Publisher<P: Payload + ?Sized, H: PlainData = ()> {
@@ -263,6 +267,8 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
     /// let mut batch = publisher.loan_batch(3)?;
     /// batch.copy_from_slice(&[1, 2, 3]);
     /// batch.publish()?;
+    /// let longest = publisher.batch_max();
+    /// assert!(publisher.loan_batch(longest).is_ok() && publisher.loan_batch(longest + 1).is_err());
     /// # Ok(()) }
     /// ```
     ///
@@ -319,7 +325,7 @@ impl<T: PlainData, H: PlainData> Publisher<T, H> {
         Ok(())
     }
 
-    /// Most messages in one batch.
+    /// Most messages in one batch; see [`Self::loan_batch`].
     pub fn batch_max(&self) -> usize {
         self.sender.writer.geometry().batch_max() as usize
     }

@@ -87,13 +87,19 @@ impl<P: Payload + ?Sized, H: PlainData> SubscriberBuilder<P, H> {
 ///
 /// Messages of one publisher come in order. Between publishers there is no order.
 ///
-/// ```no_run
+/// ```
 /// # use std::time::Duration;
-/// # fn main() -> Result<(), onecopy::Error> {
-/// let node = onecopy::Node::open()?;
-/// let mut subscriber = node.topic::<u64>("counter")?.subscriber().open()?;
-/// let counter = subscriber.wait(Duration::from_secs(1))?;
-/// println!("{}", *counter);
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let topic = node.topic::<u64>("counter")?;
+/// let (mut one, mut other) = (topic.publisher().open()?, topic.publisher().open()?);
+/// let mut subscriber = topic.subscriber().open()?;
+/// one.publish(&3)?;
+/// other.publish(&4)?;
+/// let first = *subscriber.wait(Duration::from_secs(1))?;
+/// assert_eq!(first + *subscriber.wait(Duration::from_secs(1))?, 7);
+/// assert_eq!(subscriber.publishers(), 2);
 /// # Ok(()) }
 /// ```
 pub struct Subscriber<P: Payload + ?Sized, H: PlainData = ()> {
@@ -259,11 +265,27 @@ impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
 
     /// The bytes of the user's header of the message received last, for a subscriber that takes any type (see
     /// [`crate::AnyTopic`]); for others, nothing: their messages have it ([`Message::header`]).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut publisher = node.topic::<[u8]>("log")?.header::<u64>().publisher().open()?;
+    /// let mut recorder = node.any_topic("log")?.subscriber().open()?;
+    /// let mut line = publisher.loan_slice(7)?;
+    /// line.copy_from_slice(b"started");
+    /// *line.header_mut() = 42;
+    /// line.publish()?;
+    /// assert_eq!(recorder.wait(Duration::from_secs(1))?.as_bytes(), b"started");
+    /// assert_eq!(recorder.header_bytes(), 42_u64.to_ne_bytes());
+    /// # Ok(()) }
+    /// ```
     pub fn header_bytes(&self) -> &[u8] {
         &self.feeds.last_header
     }
 
-    /// Number of publishers that this subscriber hears right now.
+    /// Number of publishers that this subscriber hears, as of when it last looked for messages; none before that.
     pub fn publishers(&self) -> usize {
         self.feeds.len()
     }

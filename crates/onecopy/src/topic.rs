@@ -16,14 +16,18 @@ use crate::subscriber::SubscriberBuilder;
 /// `P` is plain data (`Pose`), or a slice of it with any length per message (`[f32]`, `[u8]`). Each message may carry
 /// a header `H` besides.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), onecopy::Error> {
-/// let node = onecopy::Node::open()?;
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// let samples = node.topic::<[f32]>("microphone/left")?;
-/// let mut publisher = samples.publisher().open()?;
+/// assert_eq!(samples.name(), "microphone/left");
+/// let (mut publisher, mut subscriber) = (samples.publisher().open()?, samples.subscriber().open()?);
 /// let mut loan = publisher.loan_slice(480)?;
 /// loan.fill(0.0);
 /// loan.publish()?;
+/// assert_eq!(subscriber.wait(Duration::from_secs(1))?.len(), 480);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
