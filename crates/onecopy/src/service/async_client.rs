@@ -30,13 +30,30 @@ use crate::readiness::Readiness;
 /// A [`Client`] whose answers can be awaited; from [`Client::into_async`]. Any number of tasks may call side
 /// by side, and clones are the same client.
 ///
-/// ```no_run
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let node = onecopy::Node::open()?;
-/// let client = node.service::<u64, u64>("square")?.client().open()?.into_async()?;
-/// let (mut three, mut four) = (client.call(&3)?, client.call(&4)?);
-/// let (nine, sixteen) = tokio::try_join!(three.recv(), four.recv())?;
-/// println!("{}", *nine + *sixteen);
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::service::CallOptions;
+/// let service = node.service::<[u8], u64>("length")?;
+/// let server = service.server().open()?.into_async()?;
+/// let client = service.client().open()?.into_async()?;
+/// client.wait_for_server().await?;
+/// assert!(client.servers()? == 1 && client.service_type().is_some());
+/// client.notify(b"wants no answer")?;
+/// let mut seven = client.call_with(b"started", CallOptions::new().retries(1))?;
+/// let mut zeros = client.loan_slice_when_possible(1000).await?;
+/// zeros.fill(0);
+/// let mut thousand = zeros.call()?;
+/// for _ in 0..3 {
+///     let request = server.recv().await?;
+///     if !request.is_one_way() {
+///         request.respond(&(request.len() as u64)).await?;
+///     }
+/// }
+/// let (seven, thousand) = tokio::try_join!(seven.recv(), thousand.recv())?;
+/// assert_eq!(*seven + *thousand, 1007);
 /// # Ok(()) }
 /// ```
 pub struct AsyncClient<Req: Payload + ?Sized, Res: Payload + ?Sized> {
@@ -344,12 +361,13 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Clone for AsyncClient<Req, Re
 /// A request being written: derefs to the payload. Dropped without [`AsyncRequestLoan::call`], it was never there.
 ///
 /// ```
-/// use onecopy::service::{AsyncClient, CallError};
+/// use onecopy::service::{AsyncClient, CallError, CallOptions};
 ///
 /// async fn length(client: &AsyncClient<[u8], u64>) -> Result<u64, CallError> {
+///     client.loan_slice(10)?.notify()?;
 ///     let mut request = client.loan_slice(1000)?;
 ///     request.fill(7);
-///     let mut call = request.call()?;
+///     let mut call = request.call_with(CallOptions::new().retries(1))?;
 ///     Ok(*call.recv().await?)
 /// }
 /// ```
@@ -431,10 +449,15 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 /// let server = service.server().open()?.into_async()?;
 /// let client = service.client().open()?.into_async()?;
 /// client.wait_for_server().await?;
-/// let mut nine = client.call(&3)?;
+/// let (mut three, mut four) = (client.loan()?, client.loan_when_possible().await?);
+/// (*three, *four) = (3, 4);
+/// let (mut nine, mut given_up) = (three.call()?, four.call()?);
 /// let request = server.recv().await?;
 /// request.respond(&(*request * *request)).await?;
 /// assert_eq!(*nine.recv().await?, 9);
+/// assert!(nine.next().await?.is_none(), "there is one answer");
+/// given_up.cancel();
+/// assert!(matches!(given_up.recv().await, Err(onecopy::service::CallError::Cancelled)));
 /// # Ok(()) }
 /// ```
 #[must_use = "dropping it cancels the call; to want no answer, use notify()"]

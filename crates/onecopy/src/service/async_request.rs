@@ -47,6 +47,31 @@ use crate::payload::{Payload, PlainData};
 /// assert!(matches!(counting.await?, Err(RespondError::Cancelled)));
 /// # Ok(()) }
 /// ```
+///
+/// What a server may want to know before it begins, or write down:
+///
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::service::{CallError, CallOptions};
+/// let service = node.service::<u64, u64>("square")?;
+/// let server = service.server().open()?.into_async()?;
+/// let client = service.client().open()?.into_async()?;
+/// client.wait_for_server().await?;
+/// let soon = CallOptions::new().deadline(Duration::from_secs(60));
+/// let mut call = client.call_with(&3, soon)?;
+/// let request = server.recv().await?;
+/// assert!(!request.is_one_way() && !request.is_cancelled());
+/// assert!(request.time_left().is_some_and(|left| left <= Duration::from_secs(60)));
+/// let (pid, bytes) = (request.client_pid(), request.as_bytes());
+/// let reason = format!("process {pid} may not ask for {bytes:?}");
+/// request.fail(&reason).await?;
+/// assert!(matches!(call.recv().await, Err(CallError::Failed(told)) if told == reason));
+/// # Ok(()) }
+/// ```
 pub struct AsyncRequest<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     request: Request<Req, Res>,
     server: Weak<Shared<Req, Res>>,
@@ -83,6 +108,24 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
     }
 
     /// The request itself, to be answered without waiting.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let server = service.server().open()?.into_async()?;
+    /// let client = service.client().open()?.into_async()?;
+    /// client.wait_for_server().await?;
+    /// let mut nine = client.call(&3)?;
+    /// let request = server.recv().await?;
+    /// // It may take long, so it is done on a thread, which can't await anything.
+    /// let computing = tokio::task::spawn_blocking(move || request.get_ref().respond(&(*request * *request)));
+    /// assert_eq!(*nine.recv().await?, 9);
+    /// computing.await??;
+    /// # Ok(()) }
+    /// ```
     pub fn get_ref(&self) -> &Request<Req, Res> {
         &self.request
     }
@@ -171,6 +214,31 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> AsyncRequest<Req, Res> {
 impl<Req: Payload + ?Sized, Res: PlainData> AsyncRequest<Req, Res> {
     /// Memory for one response; see [`Request::loan`]. Waits while the client's answers take all of it, or those of this
     /// request their share, loans that are not sent included: a task that has one in hand may wait for itself. Cancel-safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, [f32; 480]>("wave")?;
+    /// let server = service.server().open()?.into_async()?;
+    /// let client = service.client().open()?.into_async()?;
+    /// client.wait_for_server().await?;
+    /// let mut parts = client.call(&3)?;
+    /// let request = server.recv().await?;
+    /// for _ in 0..*request {
+    ///     let mut part = request.loan().await?;
+    ///     part.fill(0.5);
+    ///     part.send().await?;
+    /// }
+    /// request.finish().await?;
+    /// let mut samples = 0;
+    /// while let Some(part) = parts.next().await? {
+    ///     samples += part.len();
+    /// }
+    /// assert_eq!(samples, 3 * 480);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -36,6 +36,7 @@ use crate::readiness::Readiness;
 /// client.wait_for_server().await?;
 /// let mut numbers = client.call(&10_000)?;
 /// let request = server.recv().await?;
+/// assert_eq!(server.get_ref().clients()?, 1);
 /// let counting = tokio::spawn(async move {
 ///     for number in 0..*request {
 ///         request.send(&number).await?;

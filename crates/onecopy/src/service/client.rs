@@ -238,11 +238,49 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     }
 
     /// What the service takes and answers, as its servers say; `None` before the first of them came.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// // Whoever calls with bytes has to know what they are to be.
+    /// let client = node.any_service("square")?.client().open()?;
+    /// assert!(client.service_type().is_none());
+    /// let _server = node.service::<u64, u64>("square")?.server().open()?;
+    /// client.wait_for_server(Duration::from_secs(10))?;
+    /// let taken = client.service_type().ok_or("a server has said so")?.request;
+    /// assert_eq!(taken.element.size_bytes, 8);
+    /// # Ok(()) }
+    /// ```
     pub fn service_type(&self) -> Option<ServiceType> {
         lock(&self.exchange).payload.clone()
     }
 
     /// A descriptor that is readable when there may be answers: then look with [`Pending::receive`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let nine = client.call(&3)?;
+    /// let readiness = client.readiness()?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// request.respond(&(*request * *request))?;
+    /// let answer = loop {
+    ///     poll(&mut [PollFd::new(&readiness, PollFlags::IN)], None)?;
+    ///     if let Some(answer) = nine.receive()? {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert_eq!(*answer, 9);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -260,6 +298,23 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
 impl<Req: PlainData, Res: Payload + ?Sized> Client<Req, Res> {
     /// Memory for one request, to be written in place where the server will read it. It has the value of an earlier
     /// message, or zeros: write every field.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::CallOptions;
+    /// let service = node.service::<[f64; 100], f64>("mean")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let mut samples = client.loan()?;
+    /// samples.fill(1.5);
+    /// let mean = samples.call_with(CallOptions::new().retries(1))?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// request.respond(&(request.iter().sum::<f64>() / 100.0))?;
+    /// assert_eq!(*mean.wait(Duration::from_secs(1))?, 1.5);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

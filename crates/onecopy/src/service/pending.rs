@@ -27,6 +27,7 @@ use crate::sleep;
 /// let service = node.service::<u64, u64>("square")?;
 /// let (server, client) = (service.server().open()?, service.client().open()?);
 /// let call = client.call(&3)?;
+/// assert!(call.receive()?.is_none(), "nobody has answered yet");
 /// match call.wait(Duration::from_millis(1)) {
 ///     Ok(answer) => println!("{}", *answer),
 ///     Err(CallError::Timeout) => println!("not yet; it can be waited for again"),
@@ -111,6 +112,23 @@ impl<'c, Res: Payload + ?Sized> Pending<'c, Res> {
 
     /// Gives the call up: its server sees that nobody waits, and what it still answers is dropped. Waiting for it then
     /// says [`CallError::Cancelled`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::service::CallError;
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let call = client.call(&3)?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// call.cancel();
+    /// // Its server may leave off.
+    /// assert!(request.is_cancelled());
+    /// assert!(matches!(call.wait(Duration::from_secs(1)), Err(CallError::Cancelled)));
+    /// # Ok(()) }
+    /// ```
     pub fn cancel(&self) {
         lock(self.exchange).end(self.id, Ending::Cancelled);
     }
@@ -135,12 +153,16 @@ impl<Res: Payload + ?Sized> fmt::Debug for Pending<'_, Res> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
-/// let service = node.service::<u64, u64>("square")?;
+/// let service = node.service::<u64, [f32]>("wave")?;
 /// let (server, client) = (service.server().open()?, service.client().open()?);
-/// let call = client.call(&3)?;
-/// server.wait(Duration::from_secs(1))?.ok_or("it was sent")?.respond(&9)?;
-/// let answer = call.wait(Duration::from_secs(1))?;
-/// assert!(*answer == 9 && answer.is_last());
+/// let wave = client.call(&48_000)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// request.respond(&vec![0.5; *request as usize])?;
+/// let wave = wave.wait(Duration::from_secs(1))?;
+/// assert!(wave.is_last() && wave.iter().all(|sample| *sample == 0.5));
+/// // The server has these bytes in its memory for as long as the answer is here.
+/// assert!(wave.is_held());
+/// assert_eq!(wave.as_bytes().len(), 48_000 * size_of::<f32>());
 /// # Ok(()) }
 /// ```
 pub struct Response<Res: Payload + ?Sized> {

@@ -44,6 +44,27 @@ use crate::sender::Sender;
 /// assert_eq!(sum, 3);
 /// # Ok(()) }
 /// ```
+///
+/// What a server may want to know before it begins, or write down:
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// use onecopy::service::CallOptions;
+///
+/// let service = node.service::<u64, u64>("square")?;
+/// let (server, client) = (service.server().open()?, service.client().open()?);
+/// let soon = CallOptions::new().deadline(Duration::from_secs(60));
+/// let _call = client.call_with(&3, soon)?;
+/// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+/// assert!(!request.is_one_way() && !request.is_cancelled());
+/// assert!(request.time_left().is_some_and(|left| left <= Duration::from_secs(60)));
+/// let asked = format!("process {} asks {:?}", request.client_pid(), request.as_bytes());
+/// assert!(asked.ends_with("asks [3, 0, 0, 0, 0, 0, 0, 0]") || cfg!(target_endian = "big"));
+/// # Ok(()) }
+/// ```
 pub struct Request<Req: Payload + ?Sized, Res: Payload + ?Sized> {
     pub(super) content: Letter<RequestHeader>,
     interest: Option<Interest>,
@@ -118,6 +139,30 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Request<Req, Res> {
     }
 
     /// Like [`Self::send`], but waits for the client to take earlier answers.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, u64>("count")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let numbers = client.call(&10_000)?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// let counting = std::thread::spawn(move || {
+    ///     for number in 0..*request {
+    ///         request.send_within(&number, Duration::from_secs(10))?;
+    ///     }
+    ///     request.finish()
+    /// });
+    /// let mut sum = 0;
+    /// while let Some(number) = numbers.next(Duration::from_secs(10))? {
+    ///     sum += *number;
+    /// }
+    /// counting.join().map_err(|_| "it panicked")??;
+    /// assert_eq!(sum, (0..10_000).sum());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -264,6 +309,29 @@ impl<Req: Payload + ?Sized, Res: PlainData> Request<Req, Res> {
     ///
     /// If it does not fit a slot, the first that is lent for a request may be its only answer, and has all the
     /// memory that [`Self::respond`] has. From then on they are answers of a stream, and have a stream's share.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let service = node.service::<u64, [f32; 480]>("wave")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let parts = client.call(&3)?;
+    /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
+    /// for _ in 0..*request {
+    ///     let mut part = request.loan()?;
+    ///     part.fill(0.5);
+    ///     part.send()?;
+    /// }
+    /// request.finish()?;
+    /// let mut samples = 0;
+    /// while let Some(part) = parts.next(Duration::from_secs(1))? {
+    ///     samples += part.len();
+    /// }
+    /// assert_eq!(samples, 3 * 480);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

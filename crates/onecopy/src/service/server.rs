@@ -155,6 +155,28 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
 
     /// A descriptor that is readable when there may be requests: then call [`Self::receive`] until it returns `None`.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let service = node.service::<u64, u64>("square")?;
+    /// let (server, client) = (service.server().open()?, service.client().open()?);
+    /// let readiness = server.readiness()?;
+    /// let nine = client.call(&3)?;
+    /// let request = loop {
+    ///     poll(&mut [PollFd::new(&readiness, PollFlags::IN)], None)?;
+    ///     if let Some(request) = server.receive()? {
+    ///         break request;
+    ///     }
+    /// };
+    /// request.respond(&(*request * *request))?;
+    /// assert_eq!(*nine.wait(Duration::from_secs(1))?, 9);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the process has no descriptor left.
