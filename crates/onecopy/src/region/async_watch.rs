@@ -20,6 +20,7 @@ use crate::readiness::Readiness;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
 /// let mut watch = node.region::<f64>("gain")?.open()?.into_async_watch()?;
+/// assert_eq!(*watch.get_mut().read()?, 1.0);
 /// gain.write(&2.0)?;
 /// assert_eq!(*watch.changed().await?, 2.0);
 /// # Ok(()) }

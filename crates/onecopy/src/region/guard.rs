@@ -116,6 +116,21 @@ impl<'r, P: Payload + ?Sized> RegionGuard<'r, P> {
 impl<T: PlainData> RegionGuard<'_, [T]> {
     /// Makes the next value `elements` long. What comes to its end has no particular content.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut log = node.region_bytes("log")?.capacity(1000).open_or_create(b"one")?;
+    /// let mut next = log.lock(Duration::from_secs(5))?;
+    /// let end = next.len();
+    /// next.set_len(end + 4)?;
+    /// next[end..].copy_from_slice(b" two");
+    /// next.commit()?;
+    /// assert_eq!(log.read()?.as_text()?, "one two");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RegionError::TooLarge`].

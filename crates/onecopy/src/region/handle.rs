@@ -22,13 +22,17 @@ use crate::readiness::Readiness;
 /// Reading never waits, and never gives a mixture of two values. A handle belongs to one thread at a time; threads open
 /// one each.
 ///
-/// ```no_run
+/// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let node = onecopy::Node::open()?;
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// let gain = node.region::<f64>("gain")?.open_or_create(&1.0)?;
-/// println!("{} (version {})", *gain.read()?, gain.version()?);
 /// gain.write(&2.0)?;
 /// gain.update(|gain| *gain *= 1.5)?;
+/// // Usually in another process.
+/// let seen = node.region::<f64>("gain")?.open()?;
+/// assert_eq!((seen.name(), *seen.read()?, seen.version()?), ("gain", 3.0, 3));
+/// assert!(gain.is_writer() && !seen.is_writer());
 /// # Ok(()) }
 /// ```
 pub struct Region<P: Payload + ?Sized> {

@@ -24,6 +24,21 @@ use crate::payload::Payload;
 /// assert_eq!((now.as_text()?, now.version()), ("first", 1));
 /// # Ok(()) }
 /// ```
+///
+/// Of a large one, nothing was copied until somebody does:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let map = node.region_slice::<f32>("map")?.capacity(10_000).open_or_create(&[0.5; 10_000])?;
+/// let heights = map.read()?;
+/// assert!(heights.is_held());
+/// let file = heights.as_bytes().to_vec();
+/// drop(heights);
+/// assert_eq!(file.len(), 10_000 * size_of::<f32>());
+/// # Ok(()) }
+/// ```
 pub struct Value<P: Payload + ?Sized> {
     version: u64,
     content: Content,
