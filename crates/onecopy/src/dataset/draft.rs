@@ -15,7 +15,7 @@ use crate::payload::PlainData;
 /// Memory of a dataset that nobody else sees yet; from [`super::DatasetBuilder::allocate`]. Dropped without
 /// [`Self::publish`], it never was.
 ///
-/// See [`super::DatasetBuilder`] for an example.
+/// See [`super::DatasetBuilder`] and [`Self::section_mut`] for examples.
 #[derive(Debug)]
 pub struct DatasetDraft {
     dataset: Dataset,
@@ -40,6 +40,20 @@ impl DatasetDraft {
     }
 
     /// One section, to be written in place.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let builder = node.dataset("squares")?.builder().section::<u64>("squares", 1000);
+    /// let mut draft = builder.allocate()?;
+    /// for (number, square) in (0..).zip(draft.section_mut::<u64>("squares")?) {
+    ///     *square = number * number;
+    /// }
+    /// let _published = draft.publish()?;
+    /// assert_eq!(node.dataset("squares")?.open()?.section::<u64>("squares")?[12], 144);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,6 +81,27 @@ impl DatasetDraft {
     ///     Ok::<(), onecopy::dataset::DatasetError>(())
     /// })?;
     /// let published = draft.publish()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// What comes as bytes is written as bytes, whatever the elements are:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use std::io::Read;
+    ///
+    /// # let mut file: &[u8] = &[1; 960];
+    /// let builder = node.dataset("waves")?.builder();
+    /// let mut draft = builder.section::<u16>("left", 240).section::<u16>("right", 240).allocate()?;
+    /// for mut section in draft.sections_mut()? {
+    ///     println!("reading {}", section.name());
+    ///     file.read_exact(section.bytes_mut())?;
+    /// }
+    /// # assert!(file.is_empty());
+    /// let _published = draft.publish()?;
+    /// assert_eq!(node.dataset("waves")?.open()?.section::<u16>("right")?, [0x0101; 240]);
     /// # Ok(()) }
     /// ```
     ///

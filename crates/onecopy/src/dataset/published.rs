@@ -22,6 +22,7 @@ use crate::node::handle::NodeHandle;
 /// let second = dataset.publish_bytes(b"ACGTN")?;
 /// assert_eq!((second.version(), second.is_current()), (2, true));
 /// assert!(first.newest_version() <= 2);
+/// assert_eq!(second.catalog().content_bytes, 5);
 /// println!("{} has BLAKE3 {:?}", second.name(), second.hash());
 /// # Ok(()) }
 /// ```
@@ -82,6 +83,21 @@ impl PublishedDataset {
     }
 
     /// Why there are ordinary pages behind it, if it was to have huge ones.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let dataset = node.dataset("index")?;
+    /// let published = dataset.clone().huge_pages().publish_bytes(&vec![7; 4 << 20])?;
+    /// if let Some(error) = published.huge_pages_error() {
+    ///     println!("it is there, and lookups take longer than they could: {error}");
+    /// }
+    /// assert_eq!(dataset.open()?.content_bytes(), 4 << 20);
+    /// // Nobody asked for any.
+    /// assert!(dataset.publish_bytes(b"small")?.huge_pages_error().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn huge_pages_error(&self) -> Option<&HugePagesError> {
         self.huge_pages_error.as_ref()
     }

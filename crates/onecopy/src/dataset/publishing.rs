@@ -56,6 +56,7 @@ pub enum Backing {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// let dataset = node.dataset("reference")?.huge_pages();
+/// assert_eq!(dataset.name(), "reference");
 /// let published = dataset.publish_bytes(b"ACGT")?;
 /// let view = dataset.open()?;
 /// assert_eq!((published.version(), view.bytes()?), (1, &b"ACGT"[..]));
@@ -100,6 +101,23 @@ impl Dataset {
     }
 
     /// Keeps the memory from being swapped out, for as long as the publisher has it open and it is the newest version.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::dataset::DatasetError;
+    /// let dataset = node.dataset("index")?;
+    /// let published = match dataset.clone().lock_memory().publish_bytes(b"needed at once") {
+    ///     Err(DatasetError::Memory(error)) => {
+    ///         println!("it may get swapped out: {error}");
+    ///         dataset.publish_bytes(b"needed at once")?
+    ///     }
+    ///     published => published?,
+    /// };
+    /// assert_eq!(published.version(), 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn lock_memory(mut self) -> Self {
         self.lock = true;
@@ -107,6 +125,18 @@ impl Dataset {
     }
 
     /// Takes no hash of the content: publishing is quicker, and [`DatasetView::verify`] has nothing to compare with.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::dataset::DatasetError;
+    /// let dataset = node.dataset("scratch")?.without_hash();
+    /// let published = dataset.publish_bytes(b"for a moment")?;
+    /// assert_eq!(published.hash(), None);
+    /// assert!(matches!(dataset.open()?.verify(), Err(DatasetError::NoHash { .. })));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn without_hash(mut self) -> Self {
         self.hash = false;
@@ -151,6 +181,21 @@ impl Dataset {
     }
 
     /// The same, and tells how far it has come.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # let path = directory.path().join("reads.bri");
+    /// # std::fs::write(&path, vec![0; 1000])?;
+    /// let mut done = 0;
+    /// let published = node.dataset("reads.bri")?.publish_file_with(&path, |progress| {
+    ///     done = progress.done_bytes;
+    ///     print!("\r{done} of {} bytes", progress.total_bytes);
+    /// })?;
+    /// assert_eq!(done, published.catalog().content_bytes);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -221,6 +266,21 @@ impl Dataset {
     }
 
     /// The same, but sleeps until there is a version, if there is none yet.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let dataset = node.dataset("reference")?;
+    /// assert!(dataset.open().is_err(), "nobody has published it yet");
+    /// // Usually another process.
+    /// let publisher = dataset.clone();
+    /// let publishing = std::thread::spawn(move || publisher.publish_bytes(b"ACGT"));
+    /// assert_eq!(dataset.open_within(Duration::from_secs(10))?.bytes()?, b"ACGT");
+    /// # publishing.join().map_err(|_| "it panicked")??;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -23,18 +23,48 @@ use crate::readiness::Readiness;
 /// One version of a dataset; from [`super::Dataset::open`]. It stays as it is, whatever is published later, until it is
 /// dropped. Any number of threads may use it at once.
 ///
-/// ```no_run
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
 /// use onecopy::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
 /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 /// #[repr(C)]
 /// struct Record { name_offset: u64, place: u64 }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let node = onecopy::Node::open()?;
+/// # let records = node.dataset("reads.bri")?.builder().section::<Record>("records", 3).allocate()?;
+/// # let _published = records.publish()?;
 /// let view = node.dataset("reads.bri")?.open()?;
 /// let records: &[Record] = view.section("records")?;
-/// println!("{} records in version {}", records.len(), view.version());
+/// assert_eq!((records.len(), view.version()), (3, 1));
+/// // A copy of some, wherever they are.
+/// let mut two = [Record { name_offset: 1, place: 1 }, Record { name_offset: 2, place: 2 }];
+/// view.read_section("records", 1, &mut two)?;
+/// assert_eq!(two[0].place, records[1].place);
+/// // What there is, for somebody who does not know it.
+/// println!("{} ({} bytes, {:?}):", view.name(), view.content_bytes(), view.backing());
+/// for section in view.sections() {
+///     assert_eq!(view.section_bytes(&section.name)?.len() as u64, section.bytes);
+///     println!("  {} of {}: {}", section.len(), section.type_name, section.name);
+/// }
+/// assert!(view.catalog().file.is_none());
+/// # Ok(()) }
+/// ```
+///
+/// A program that runs for long goes on with newer ones as they come:
+///
+/// ```
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// let dataset = node.dataset("index")?;
+/// let _first = dataset.publish_bytes(b"one")?;
+/// let mut view = dataset.open()?;
+/// let _second = dataset.publish_bytes(b"two")?;
+/// view = view.wait_for_newer(Duration::from_secs(10))?;
+/// assert!(view.is_current() && view.newest_version() == 2);
 /// # Ok(()) }
 /// ```
 pub struct DatasetView {
@@ -185,6 +215,24 @@ impl DatasetView {
 
     /// Copies bytes out of the content, wherever that is.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use onecopy::dataset::Backing;
+    ///
+    /// # let path = directory.path().join("reference.fa");
+    /// # std::fs::write(&path, ">chr1\nACGT\n")?;
+    /// let dataset = node.dataset("reference")?.backing(Backing::File);
+    /// let _published = dataset.publish_file(&path)?;
+    /// let view = dataset.open()?;
+    /// let mut bases = [0; 4];
+    /// view.read_at(6, &mut bases)?;
+    /// assert_eq!(&bases, b"ACGT");
+    /// assert!(view.read_at(9, &mut bases).is_err(), "the file ends before that");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DatasetError::OutOfRange`]; [`DatasetError::Stale`] if the content is a file that is not what it was
@@ -217,6 +265,23 @@ impl DatasetView {
     /// Whether the content still is what was published. Of one in memory, nobody can change it; of a file,
     /// looks whether it is the same.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// use onecopy::dataset::{Backing, DatasetError};
+    ///
+    /// # let path = directory.path().join("reference.fa");
+    /// # std::fs::write(&path, ">chr1\nACGT\n")?;
+    /// let dataset = node.dataset("reference")?.backing(Backing::File);
+    /// let _published = dataset.publish_file(&path)?;
+    /// let view = dataset.open()?;
+    /// view.check()?;
+    /// std::fs::write(&path, "something else")?;
+    /// assert!(matches!(view.check(), Err(DatasetError::Stale { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DatasetError::Stale`], [`DatasetError::File`].
@@ -231,6 +296,18 @@ impl DatasetView {
 
     /// Reads the whole content, and compares its hash with the one that its publisher took.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let published = node.dataset("reference")?.publish_bytes(b"ACGT")?;
+    /// let view = node.dataset("reference")?.open()?;
+    /// let hash = view.verify()?;
+    /// assert_eq!((view.hash(), published.hash()), (Some(hash), Some(hash)));
+    /// println!("as `b3sum` says of the file: {hash}");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DatasetError::Corrupt`], [`DatasetError::NoHash`], and what [`Self::read_at`] says.
@@ -239,6 +316,19 @@ impl DatasetView {
     }
 
     /// The same, and tells how far it has come.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # let _published = node.dataset("reference")?.publish_bytes(b"ACGT")?;
+    /// let mut percent = 0;
+    /// node.dataset("reference")?.open()?.verify_with(|progress| {
+    ///     percent = 100 * progress.done_bytes / progress.total_bytes.max(1);
+    /// })?;
+    /// assert_eq!(percent, 100);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -257,6 +347,22 @@ impl DatasetView {
     }
 
     /// Keeps the dataset's memory from being swapped out for as long as this view lives.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// # use onecopy::dataset::DatasetError;
+    /// # let _published = node.dataset("index")?.publish_bytes(b"needed at once")?;
+    /// let view = node.dataset("index")?.open()?;
+    /// match view.lock_memory() {
+    ///     Ok(()) => println!("every lookup finds it in memory"),
+    ///     Err(DatasetError::Memory(error)) => println!("some lookups may have to wait for a disk: {error}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// assert_eq!(view.bytes()?, b"needed at once");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
