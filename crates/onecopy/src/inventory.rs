@@ -272,6 +272,30 @@ impl RegionEntry {
 
     /// The process that has the lock of a shared region while others may be asleep for it, as of now; 0 if it
     /// has ended.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+    /// let mut total = node.region::<u64>("total")?.shared().open_or_create(&0)?;
+    /// let mut other = node.region::<u64>("total")?.shared().open()?;
+    /// let entry = node.region_entry("total")?.ok_or("we have it open")?;
+    /// let next = total.lock(Duration::from_secs(5))?;
+    /// let waiting = std::thread::spawn(move || other.lock(Duration::from_secs(60))?.commit());
+    /// // Whom to ask why it takes so long.
+    /// let holder = loop {
+    ///     match entry.lock_holder_pid() {
+    ///         Some(pid) => break pid,
+    ///         None => std::thread::yield_now(),
+    ///     }
+    /// };
+    /// assert_eq!(holder, std::process::id());
+    /// next.commit()?;
+    /// waiting.join().map_err(|_| "it panicked")??;
+    /// assert!(entry.lock_waits() >= Some(1));
+    /// # Ok(()) }
+    /// ```
     pub fn lock_holder_pid(&self) -> Option<u32> {
         self.contended_lock().map(|(_, pid)| pid)
     }

@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 ///
 /// let accounts = Accounts::parse("camera:x:1001:1001::/:/bin/false", "video:x:44:camera");
 /// assert_eq!(accounts.uid_of("camera"), Some(1001));
+/// assert_eq!(accounts.gid_of("video"), Some(44));
 /// assert_eq!(accounts.gids_of(1001), [1001, 44]);
+/// // Those of this machine; whoever is not in its files has a number all the same.
+/// let accounts = Accounts::of_system();
+/// assert_eq!(accounts.uid_of("root").unwrap_or(0), 0);
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {

@@ -23,6 +23,7 @@ use crate::topic_name::{self, TopicNameError};
 /// assert!(below.matches("robot/arm/pose") && below.matches("robot"));
 /// let children: NamePattern = "robot/*".parse()?;
 /// assert!(children.matches("robot/arm") && !children.matches("robot/arm/pose"));
+/// assert_eq!(children.as_str(), "robot/*");
 /// # Ok::<(), onecopy::config::PatternError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
