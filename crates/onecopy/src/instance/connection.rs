@@ -27,6 +27,20 @@ pub(super) enum Attempt {
 impl Instance {
     /// A connection to the broker, or `None` if there is none. Nothing is created.
     ///
+    /// ```
+    /// use onecopy::instance::Instance;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+    /// assert!(instance.connect()?.is_none());
+    /// assert!(!instance.directory().exists());
+    /// let server = instance.serve()?.spawn()?;
+    /// let socket = instance.connect()?.ok_or("there is one")?;
+    /// assert_eq!(socket.peer_credentials()?.pid, std::process::id());
+    /// server.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When directory or socket are not ours, or the broker does not accept in time.

@@ -51,6 +51,20 @@ pub(crate) struct Interruption<'a> {
 impl Instance {
     /// Says Hello on a new connection, and waits for the answer.
     ///
+    /// ```
+    /// use onecopy::broker::protocol::NodeId;
+    /// use onecopy::instance::Instance;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+    /// let server = instance.serve()?.spawn()?;
+    /// let socket = instance.connect()?.ok_or("there is a broker")?;
+    /// let welcome = instance.introduce(&socket, NodeId::random()?, "probe")?;
+    /// assert_eq!(welcome.broker_pid, std::process::id());
+    /// server.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InstanceError::Refused`], [`InstanceError::NoAnswer`] after [`HANDSHAKE_TIMEOUT`], and

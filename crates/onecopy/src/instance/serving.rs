@@ -72,6 +72,17 @@ impl Instance {
 
     /// Becomes the broker: one that runs on its own, and keeps regions. A broker inside a program makes room for it.
     ///
+    /// ```
+    /// use onecopy::instance::{Instance, InstanceError};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+    /// let server = instance.serve()?.spawn()?;
+    /// assert!(matches!(instance.serve(), Err(InstanceError::AlreadyServed { .. })));
+    /// server.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InstanceError::AlreadyServed`] if there is another one that runs on its own, else as for
@@ -82,6 +93,21 @@ impl Instance {
 
     /// The same, and if there is another one that runs on its own, takes its place, with all that it keeps.
     ///
+    /// ```
+    /// use onecopy::broker::server::Ended;
+    /// use onecopy::instance::Instance;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+    /// let old = instance.serve()?;
+    /// let old = std::thread::spawn(|| old.run());
+    /// let new = instance.replace()?.spawn()?;
+    /// assert_eq!(old.join().map_err(|_| "it panicked")??, Ended::Replaced);
+    /// assert!(instance.connect()?.is_some());
+    /// new.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`connect_or_serve`](Self::connect_or_serve).
@@ -91,6 +117,23 @@ impl Instance {
 
     /// Becomes the broker on a socket that somebody else listens on already (systemd, say) and keeps
     /// afterwards. It must be of type `SOCK_SEQPACKET`, at [`Self::socket_path`].
+    ///
+    /// ```
+    /// use onecopy::instance::Instance;
+    /// use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path(), "lab")?;
+    /// // What systemd does.
+    /// let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    /// bind(&listener, &SocketAddrUnix::new(instance.socket_path())?)?;
+    /// listen(&listener, 16)?;
+    /// let server = instance.serve_on(listener)?.spawn()?;
+    /// assert!(instance.connect()?.is_some());
+    /// server.stop()?;
+    /// assert!(instance.socket_path().exists(), "it was not ours");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -29,6 +29,19 @@ impl Instance {
     /// A connection to the broker, or `None` if nobody is there. If the last broker has ended, and nodes of
     /// it are there, this waits for the next one. Nothing is created.
     ///
+    /// ```
+    /// use onecopy::instance::Instance;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+    /// assert!(instance.connect_if_inhabited()?.is_none());
+    /// assert!(!instance.directory().exists());
+    /// let server = instance.serve()?.spawn()?;
+    /// assert!(instance.connect_if_inhabited()?.is_some());
+    /// server.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InstanceError::NotSucceeded`] if nobody takes its place; else as for [`connect`](Self::connect).
