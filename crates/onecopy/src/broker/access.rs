@@ -58,6 +58,23 @@ fn action(request: &Request) -> Option<Action<'_>> {
 
 impl Broker {
     /// Has it obey these rules and quotas. To be called before anybody connects.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use onecopy::broker::state::Broker;
+    /// use onecopy::broker::transport::Credentials;
+    /// use onecopy::config::{Accounts, Config};
+    ///
+    /// let mut broker = Broker::new(Credentials { pid: 1, uid: 1000 });
+    /// let guest = Credentials { pid: 2, uid: 1001 };
+    /// assert!(broker.check_newcomer(guest, &[]).is_err());
+    /// let text = "[admit]\ngroups = [2000]\n";
+    /// broker.govern(Arc::new(Config::parse("lab.toml".as_ref(), text, &Accounts::of_system())?));
+    /// assert!(broker.check_newcomer(guest, &[2000]).is_ok());
+    /// assert!(broker.check_newcomer(guest, &[44]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn govern(&mut self, config: Arc<Config>) {
         self.quota.govern(Arc::clone(&config), self.own.credentials.uid);
         self.config = config;

@@ -124,6 +124,23 @@ impl Broker {
 
     /// Lets go of the peer that has taken most of the broker's open files, when they have run out; `false` if none of
     /// them has taken much.
+    ///
+    /// ```
+    /// use onecopy::broker::PeerId;
+    /// use onecopy::broker::protocol::Refusal;
+    /// use onecopy::broker::quota::Limits;
+    /// use onecopy::broker::state::{Broker, Output};
+    /// use onecopy::broker::transport::Credentials;
+    ///
+    /// let mut broker = Broker::with_limits(Credentials { pid: 1, uid: 1000 }, Limits::with_open_files(16));
+    /// assert!(!broker.refuse_largest_holder(), "nobody is there");
+    /// broker.connect(PeerId(1), Credentials { pid: 2, uid: 1000 });
+    /// // Of so few files, one connection takes a lot.
+    /// assert!(broker.is_largest_holder(PeerId(1)) && broker.refuse_largest_holder());
+    /// let reason = Refusal::OutOfDescriptors;
+    /// assert!(matches!(broker.poll_output(), Some(Output::Disconnect { reason: told, .. }) if told == reason));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn refuse_largest_holder(&mut self) -> bool {
         match self.quota.largest_holder() {
             Some((peer, held)) if held >= self.quota.outsized_descriptors() => {

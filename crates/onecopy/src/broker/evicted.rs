@@ -69,6 +69,21 @@ impl Evicted {
 
 impl Broker {
     /// Ends a connection for a reason that lies outside of the packets.
+    ///
+    /// ```
+    /// use onecopy::broker::PeerId;
+    /// use onecopy::broker::protocol::Refusal;
+    /// use onecopy::broker::state::{Broker, Output};
+    /// use onecopy::broker::transport::Credentials;
+    ///
+    /// let mut broker = Broker::new(Credentials { pid: 1, uid: 1000 });
+    /// broker.connect(PeerId(1), Credentials { pid: 2, uid: 1000 });
+    /// // It has sent nothing for too long, say.
+    /// broker.refuse(PeerId(1), Refusal::HelloMissing);
+    /// assert!(matches!(broker.poll_output(), Some(Output::Disconnect { reason: Refusal::HelloMissing, .. })));
+    /// assert!(broker.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn refuse(&mut self, peer: PeerId, reason: Refusal) {
         if !self.peers.contains(peer) || self.evicted.contains(peer) {
             return;

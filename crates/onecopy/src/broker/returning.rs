@@ -124,6 +124,33 @@ impl Returning {
 impl Broker {
     /// The nodes that the last broker knew. Until each of them has come or ended, [`Self::is_paused`] says whom not to
     /// listen to.
+    ///
+    /// ```
+    /// use onecopy::broker::PeerId;
+    /// use onecopy::broker::protocol::{BrokerId, NodeId, Request};
+    /// use onecopy::broker::state::Broker;
+    /// use onecopy::broker::transport::Credentials;
+    ///
+    /// let own = Credentials { pid: 1, uid: 1000 };
+    /// let mut broker = Broker::new(own);
+    /// let (camera, logger) = (NodeId::of_user(1000)?, NodeId::of_user(1000)?);
+    /// broker.expect([camera, logger]);
+    /// assert!(broker.is_gathering() && broker.expected().count() == 2);
+    /// let (returned, newcomer) = (PeerId(1), PeerId(2));
+    /// for (peer, node, returns_from) in
+    ///     [(returned, camera, Some(BrokerId(7))), (newcomer, NodeId::of_user(1000)?, None)]
+    /// {
+    ///     broker.connect(peer, own);
+    ///     broker.handle_request(peer, Request::Hello { node, name: "n".to_owned(), returns_from }, None);
+    /// }
+    /// assert!(broker.is_returning(returned) && broker.is_paused(newcomer));
+    /// broker.handle_request(returned, Request::Announced, None);
+    /// // The other one has ended. Nobody was tied to it, so nobody misses it.
+    /// broker.handle_absent_ended(logger);
+    /// assert!(!broker.is_gathering() && !broker.is_paused(newcomer));
+    /// assert_eq!(broker.absent().count(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn expect(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
         self.returning.expected.extend(nodes);
     }
@@ -154,6 +181,17 @@ impl Broker {
     }
 
     /// Waits for nobody any more. Those who were waited for may still come.
+    ///
+    /// ```
+    /// # use onecopy::broker::protocol::NodeId;
+    /// # use onecopy::broker::state::Broker;
+    /// # use onecopy::broker::transport::Credentials;
+    /// let mut broker = Broker::new(Credentials { pid: 1, uid: 1000 });
+    /// broker.expect([NodeId::of_user(1000)?]);
+    /// broker.end_gathering();
+    /// assert!(!broker.is_gathering());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end_gathering(&mut self) {
         self.returning.expected.clear();
         self.gathered();

@@ -47,7 +47,19 @@ const FIRST_PEER: u64 = 2;
 ///
 /// Dropped, before or after, it removes its socket while it still holds the lock.
 ///
-/// See [`Ended`] for an example.
+/// See [`Ended`] for one that runs on a thread of the program's. On a thread of its own:
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// let instance = onecopy::instance::Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let mut server = instance.connect_or_serve()?.server.ok_or("somebody was there")?;
+/// // It is to outlive those who use it.
+/// server.keep_regions();
+/// let (stop, running) = (server.stop_handle(), server.spawn()?);
+/// stop.stop();
+/// running.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Server {
     pub(super) broker: Broker,

@@ -7,7 +7,17 @@ use super::server::{Ended, Server, StopHandle};
 
 /// A server on a thread of its own. Dropped, it stops the server and waits for it.
 ///
-/// See [`crate::instance::Found`] for an example.
+/// ```
+/// use onecopy::instance::Instance;
+///
+/// # let directory = tempfile::tempdir()?;
+/// let instance = Instance::in_directory(directory.path().join("run"), "lab")?;
+/// let thread = instance.serve()?.spawn()?;
+/// assert!(instance.socket_path().exists());
+/// thread.stop()?;
+/// assert!(!instance.socket_path().exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ServerThread {
     stop: StopHandle,

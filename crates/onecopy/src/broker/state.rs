@@ -92,19 +92,33 @@ impl From<Credentials> for Identity {
 ///
 /// ```
 /// use onecopy::broker::PeerId;
-/// use onecopy::broker::protocol::{Event, NodeId, Request};
+/// use onecopy::broker::protocol::{Event, KeepError, NodeId, PortId, Request};
 /// use onecopy::broker::state::{Broker, Output};
 /// use onecopy::broker::transport::Credentials;
 ///
 /// let mut broker = Broker::new(Credentials { pid: 1, uid: 1000 });
-/// let peer = PeerId(1);
+/// broker.keep_regions();
+/// let (peer, stranger, node) = (PeerId(1), PeerId(2), NodeId::of_user(1000)?);
 /// broker.connect(peer, Credentials { pid: 2, uid: 1000 });
-/// let hello = Request::Hello { node: NodeId::of_user(1000)?, name: "camera".to_owned(), returns_from: None };
+/// let hello = Request::Hello { node, name: "camera".to_owned(), returns_from: None };
 /// broker.handle_request(peer, hello, None);
 /// assert!(matches!(broker.poll_output(), Some(Output::Send { event: Event::Welcome { broker_pid: 1, .. }, .. })));
+/// broker.handle_request(peer, Request::Keep { request: 1, region: "gain".to_owned(), keep: true }, None);
+/// let kept = Event::Kept { request: 1, refused: Some(KeepError::NotFound) };
+/// assert!(matches!(broker.poll_output(), Some(Output::Send { event, .. }) if event == kept));
+/// // The server has no file left for what the node asks for now.
+/// let port = PortId { node, serial: 1 };
+/// broker.decline(peer, &Request::OpenDataset { port, dataset: "map".to_owned(), wait: false }, 1024);
+/// assert!(matches!(broker.poll_output(), Some(Output::Send { event: Event::OpenFailed { .. }, .. })));
+/// // Who sends anything else than packets is let go of.
+/// broker.connect_as(stranger, Credentials { pid: 3, uid: 1000 }, vec![100]);
+/// broker.handle_malformed(stranger, Request::decode(b"?").err().ok_or("it is no packet")?);
+/// assert!(matches!(broker.poll_output(), Some(Output::Disconnect { .. })));
+/// assert!(broker.has_forgotten(stranger) && !broker.has_forgotten(peer));
 /// broker.handle_gone(peer);
+/// broker.check_invariants();
 /// assert!(broker.is_empty());
-/// # Ok::<(), std::io::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Broker {
@@ -131,7 +145,7 @@ impl Broker {
         Self::with_limits(own, Limits::with_open_files(u64::MAX))
     }
 
-    /// The same, where nobody gets more than `limits` say.
+    /// The same, where nobody gets more than `limits` say: see [`Self::refuse_largest_holder`] for an example.
     pub fn with_limits(own: impl Into<Identity>, limits: Limits) -> Self {
         let (peers, topics, services, shared, datasets, evicted, returning, outputs) = Default::default();
         let (own, keeps_regions, successor) = (own.into(), false, None);

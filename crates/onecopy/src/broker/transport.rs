@@ -174,6 +174,15 @@ impl PacketSocket {
 
     /// The groups of who is at the other end: the one that it ran as, and its further ones.
     ///
+    /// ```
+    /// use onecopy::broker::transport::PacketSocket;
+    ///
+    /// let (_node, broker) = PacketSocket::pair()?;
+    /// let own = rustix::process::getegid().as_raw();
+    /// assert!(broker.peer_groups()?.contains(&own));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`peer_credentials`](Self::peer_credentials).
@@ -185,6 +194,17 @@ impl PacketSocket {
 
     /// Bounds how long [`send`](Self::send) and [`receive`](Self::receive) wait; `None` for as long as it takes.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use onecopy::broker::transport::{PacketSocket, TransportError};
+    ///
+    /// let (node, _broker) = PacketSocket::pair()?;
+    /// node.set_timeout(Some(Duration::from_millis(1)))?;
+    /// assert!(matches!(node.receive(), Err(TransportError::NotReady)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the kernel refuses the duration (zero is none).
@@ -195,6 +215,19 @@ impl PacketSocket {
     }
 
     /// Ends the conversation for both sides, also for a thread that waits in [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use onecopy::broker::transport::{PacketSocket, TransportError};
+    ///
+    /// let (node, _broker) = PacketSocket::pair()?;
+    /// std::thread::scope(|scope| {
+    ///     let listening = scope.spawn(|| node.receive());
+    ///     node.shutdown()?;
+    ///     assert!(matches!(listening.join(), Ok(Err(TransportError::Closed))));
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -243,6 +276,22 @@ impl PacketSocket {
 
     /// Sends one packet, or returns [`TransportError::NotReady`] if that would have to wait.
     ///
+    /// ```
+    /// use onecopy::broker::transport::{PacketSocket, TransportError};
+    ///
+    /// let (node, broker) = PacketSocket::pair()?;
+    /// node.send(b"first", None)?;
+    /// // Nobody reads, and a broker must not wait for anybody.
+    /// let error = loop {
+    ///     if let Err(error) = node.try_send(b"another", None) {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(matches!(error, TransportError::NotReady));
+    /// assert_eq!(broker.receive()?.bytes, b"first");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`send`](Self::send).
@@ -289,6 +338,21 @@ impl PacketSocket {
 
     /// Receives one event of the broker, waiting for it. Its descriptor is there exactly if
     /// [`Event::carries_descriptor`].
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    ///
+    /// use onecopy::broker::protocol::Event;
+    /// use onecopy::broker::transport::{PacketSocket, TransportError};
+    ///
+    /// let (node, broker) = PacketSocket::pair()?;
+    /// assert!(matches!(node.try_receive_event(), Err(TransportError::NotReady)));
+    /// let file = std::fs::File::open("/dev/null")?;
+    /// broker.send(&Event::Roll.encode(), Some(file.as_fd()))?;
+    /// let (event, descriptor) = node.receive_event()?;
+    /// assert!(event == Event::Roll && descriptor.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
