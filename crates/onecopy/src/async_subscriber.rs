@@ -35,7 +35,7 @@ pub struct AsyncSubscriber<P: Payload + ?Sized, H: PlainData = ()> {
 }
 
 impl<P: Payload + ?Sized, H: PlainData> Subscriber<P, H> {
-    /// Hands the subscriber to the current tokio runtime (feature `tokio`).
+    /// Hands the subscriber to the current tokio runtime (feature `tokio`); see [`AsyncSubscriber`] for an example.
     ///
     /// # Errors
     ///

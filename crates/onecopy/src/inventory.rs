@@ -117,6 +117,8 @@ pub struct TopicEntry {
 /// while publisher.publish(&7).is_ok() {}
 /// // Its only subscriber receives nothing, so a reliable publisher is as far as it gets.
 /// assert_eq!(seen.messages(), seen.depth());
+/// assert_eq!(seen.bytes(), Some(4 * 8));
+/// assert!(seen.counters().is_some_and(|counters| counters.full > 0));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -265,7 +267,8 @@ impl RegionEntry {
         self.observer.as_ref().map(RegionObserver::version)
     }
 
-    /// How often writers of a shared region slept until its lock was free, as of now, since it has this memory.
+    /// How often writers of a shared region slept until its lock was free, as of now, since it has this memory; see
+    /// [`Self::lock_holder_pid`] for an example.
     pub fn lock_waits(&self) -> Option<u64> {
         self.observer.as_ref().filter(|_| self.is_shared).map(RegionObserver::lock_waits)
     }
@@ -379,7 +382,7 @@ impl Node {
         Ok(assemble(self.ask(Some(name), true)?).topics.pop())
     }
 
-    /// One service, or `None` if nobody has it open.
+    /// One service, or `None` if nobody has it open; see [`ServiceEntry`] for an example.
     ///
     /// # Errors
     ///
@@ -388,7 +391,7 @@ impl Node {
         Ok(assemble(self.ask(Some(name), false)?).services.pop())
     }
 
-    /// One dataset, or `None` if nobody has it open.
+    /// One dataset, or `None` if nobody has it open; see [`DatasetEntry`] for an example.
     ///
     /// # Errors
     ///

@@ -110,12 +110,16 @@ impl<P: Payload + ?Sized, H: PlainData> Drop for Loan<'_, P, H> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
-/// let mut publisher = node.topic::<u64>("counter")?.publisher().open()?;
+/// let topic = node.topic::<u64>("counter")?.header::<u64>();
+/// let (mut publisher, mut subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
 /// let mut batch = publisher.loan_batch(16)?;
 /// for (number, place) in batch.iter_mut().enumerate() {
 ///     *place = number as u64;
 /// }
+/// *batch.header_mut() = 42;
 /// batch.publish()?;
+/// let first = subscriber.receive()?.ok_or("all of them are there")?;
+/// assert_eq!((*first, *first.header()), (0, 42));
 /// # Ok(()) }
 /// ```
 pub struct Batch<'p, T: PlainData, H: PlainData = ()> {

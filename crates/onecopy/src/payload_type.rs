@@ -88,6 +88,13 @@ impl TypeDescription {
 
     /// Checks a description that came from outside.
     ///
+    /// ```
+    /// use onecopy::payload_type::{TypeDescription, TypeDescriptionError};
+    ///
+    /// let told = TypeDescription { name: "u64".to_owned(), size_bytes: 9, align_bytes: 8 };
+    /// assert!(matches!(told.validate(), Err(TypeDescriptionError::Size { size_bytes: 9, .. })));
+    /// ```
+    ///
     /// # Errors
     ///
     /// The first of name, alignment and size that no type could have.
@@ -210,6 +217,15 @@ impl PayloadType {
     }
 
     /// Checks a description that came from outside.
+    ///
+    /// ```
+    /// use onecopy::payload_type::PayloadType;
+    ///
+    /// let mut told = PayloadType::slice::<u8>().with_header::<u64>();
+    /// assert!(told.validate().is_ok());
+    /// told.header.align_bytes = 3;
+    /// assert!(told.validate().is_err());
+    /// ```
     ///
     /// # Errors
     ///

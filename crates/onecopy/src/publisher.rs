@@ -168,7 +168,9 @@ const fn inline_bytes<P: Payload + ?Sized, H>() -> usize {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
-/// let mut publisher = node.topic::<[u8]>("frames")?.publisher().history(8).open()?;
+/// let topic = node.topic::<[u8]>("frames")?;
+/// let (mut publisher, _subscriber) = (topic.publisher().open()?, topic.subscriber().open()?);
+/// assert_eq!(publisher.subscribers(), 1);
 /// publisher.publish(b"small ones are copied into a slot")?;
 /// let before = publisher.committed_bytes();
 /// publisher.publish(&vec![0; 32 << 20])?;

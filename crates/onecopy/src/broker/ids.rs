@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let node = NodeId::of_user(1000)?;
 /// assert!(node.is_of_user(1000) && !node.is_of_user(1001));
+/// assert!(NodeId::random()?.is_of_user(rustix::process::geteuid().as_raw()));
 /// // As people see the first port of it.
 /// println!("{}", PortId { node, serial: 1 });
 /// # Ok::<(), std::io::Error>(())

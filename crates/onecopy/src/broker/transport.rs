@@ -322,7 +322,7 @@ impl PacketSocket {
         whole(self.receive_with(RecvFlags::empty())?)
     }
 
-    /// Receives one packet, or returns [`TransportError::NotReady`] if there is none.
+    /// Receives one packet, or returns [`TransportError::NotReady`] if there is none, as shown at [`TransportError`].
     ///
     /// # Errors
     ///

@@ -25,7 +25,7 @@ pub struct Advice {
 }
 
 impl Config {
-    /// What is worth a second look in it.
+    /// What is worth a second look in it; see [`Advice`] for an example.
     pub fn advice(&self) -> Vec<Advice> {
         let mut advice = Vec::new();
         let mut add = |line, message: String| advice.push(Advice { line, message });

@@ -40,6 +40,7 @@ pub enum Right {
 /// use onecopy::config::{Kind, Right};
 ///
 /// assert_eq!(Kind::Region.rights(), [Right::Read, Right::Write]);
+/// assert_eq!(Kind::ALL.map(Kind::name), ["topic", "service", "region", "dataset"]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,6 +129,7 @@ pub struct Who {
 ///
 /// let action = Action::Named { right: Right::Publish, kind: Kind::Topic, name: "camera" };
 /// assert_eq!(format!("user 1001 may not {action}"), "user 1001 may not publish on topic \"camera\"");
+/// assert_eq!((action.right(), Action::Admin.right()), (Right::Publish, Right::Admin));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {

@@ -84,7 +84,7 @@ impl Dataset {
         &self.name
     }
 
-    /// Where the bytes of a file are to be. Default: in memory.
+    /// Where the bytes of a file are to be. Default: in memory. See [`Backing`] for an example.
     #[must_use]
     pub fn backing(mut self, backing: Backing) -> Self {
         self.backing = backing;

@@ -49,7 +49,7 @@ pub(super) enum Place {
 }
 
 impl Instance {
-    /// A connection to the broker; where there is none, this process becomes it.
+    /// A connection to the broker; where there is none, this process becomes it. See [`Found`] for an example.
     ///
     /// # Errors
     ///

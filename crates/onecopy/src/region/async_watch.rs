@@ -32,7 +32,8 @@ pub struct AsyncWatch<P: Payload + ?Sized> {
 }
 
 impl<P: Payload + ?Sized> Region<P> {
-    /// Hands the region to the current tokio runtime (feature `tokio`), to await its values from the next on.
+    /// Hands the region to the current tokio runtime (feature `tokio`), to await its values from the next on; see
+    /// [`AsyncWatch`] for an example.
     ///
     /// # Errors
     ///

@@ -23,6 +23,7 @@ use crate::payload::{Payload, PlainData};
 /// if next.was_abandoned() {
 ///     println!("whoever had it died; the value is the last that was committed");
 /// }
+/// assert_eq!(next.version(), 1);
 /// *next += 1;
 /// let version = next.commit()?;
 /// assert_eq!(version, 2);

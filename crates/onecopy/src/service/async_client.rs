@@ -78,7 +78,7 @@ impl Drop for Shared {
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Client<Req, Res> {
     /// Hands the client to the current tokio runtime (feature `tokio`), on which a task receives its answers
-    /// from now on.
+    /// from now on; see [`AsyncClient`] for an example.
     ///
     /// # Errors
     ///
@@ -445,19 +445,20 @@ impl<Req: Payload + ?Sized, Res: Payload + ?Sized> DerefMut for AsyncRequestLoan
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
 /// # let node = onecopy::Node::builder().directory(directory.path()).open()?;
+/// # use onecopy::service::{CallError, CallOptions};
 /// let service = node.service::<u64, u64>("square")?;
 /// let server = service.server().open()?.into_async()?;
 /// let client = service.client().open()?.into_async()?;
 /// client.wait_for_server().await?;
 /// let (mut three, mut four) = (client.loan()?, client.loan_when_possible().await?);
 /// (*three, *four) = (3, 4);
-/// let (mut nine, mut given_up) = (three.call()?, four.call()?);
+/// let (mut nine, mut given_up) = (three.call()?, four.call_when_possible(CallOptions::new()).await?);
 /// let request = server.recv().await?;
 /// request.respond(&(*request * *request)).await?;
 /// assert_eq!(*nine.recv().await?, 9);
 /// assert!(nine.next().await?.is_none(), "there is one answer");
 /// given_up.cancel();
-/// assert!(matches!(given_up.recv().await, Err(onecopy::service::CallError::Cancelled)));
+/// assert!(matches!(given_up.recv().await, Err(CallError::Cancelled)));
 /// # Ok(()) }
 /// ```
 #[must_use = "dropping it cancels the call; to want no answer, use notify()"]

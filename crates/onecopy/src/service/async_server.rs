@@ -84,7 +84,7 @@ impl Waiting {
 
 impl<Req: Payload + ?Sized, Res: Payload + ?Sized> Server<Req, Res> {
     /// Hands the server to the current tokio runtime (feature `tokio`), on which a task listens to its
-    /// clients from now on.
+    /// clients from now on; see [`AsyncServer`] for an example.
     ///
     /// # Errors
     ///

@@ -391,6 +391,9 @@ fn send_large<Req: Payload + ?Sized>(
 /// let request = server.wait(Duration::from_secs(1))?.ok_or("it was sent")?;
 /// request.respond(&(request.len() as u64))?;
 /// assert_eq!(*length.wait(Duration::from_secs(1))?, 1000);
+/// // Of no interest, and not to be answered.
+/// client.loan_slice(10)?.notify()?;
+/// assert!(server.wait(Duration::from_secs(1))?.is_some_and(|request| request.is_one_way()));
 /// # Ok(()) }
 /// ```
 pub struct RequestLoan<'c, Req: Payload + ?Sized, Res: Payload + ?Sized> {
