@@ -113,7 +113,7 @@ impl Server {
     /// # Errors
     ///
     /// When the process is out of descriptors; four are needed.
-    pub fn new(place: Place) -> io::Result<Self> {
+    pub(crate) fn new(place: Place) -> io::Result<Self> {
         Self::for_user(place, Credentials::own())
     }
 
