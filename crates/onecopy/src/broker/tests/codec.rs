@@ -91,9 +91,10 @@ fn a_set_of_segments_travels_as_the_number_of_its_bits() {
 
 #[test]
 fn another_version_is_named_on_both_sides() {
-    let error = Request::decode(&header(7)).unwrap_err();
-    assert_eq!(error, DecodeError::Version { found: 7 });
-    assert_eq!(Refusal::from(error), Refusal::Version { peer: 7, broker: PROTOCOL_VERSION });
+    let peer = PROTOCOL_VERSION + 1;
+    let error = Request::decode(&header(peer)).unwrap_err();
+    assert_eq!(error, DecodeError::Version { found: peer });
+    assert_eq!(Refusal::from(error), Refusal::Version { peer, broker: PROTOCOL_VERSION });
 }
 
 #[test]
