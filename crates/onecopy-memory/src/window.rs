@@ -20,21 +20,21 @@ pub(crate) unsafe trait SharedLayout {}
 
 // SAFETY: an atomic itself.
 unsafe impl SharedLayout for AtomicU64 {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for SegmentHeader {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for RingHeader {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for Block {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for RegionHeader {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for SeatLine {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for CountersHeader {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for ReaderCounters {}
-// SAFETY: `repr(C)` with atomic fields only (see layout.rs).
+// SAFETY: `repr(C)` with atomic fields only (see `layout`).
 unsafe impl SharedLayout for ClientCounters {}
 
 /// `count` consecutive values of `T` inside memory that lives as long as this window.
