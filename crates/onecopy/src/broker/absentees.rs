@@ -96,7 +96,7 @@ impl Absentees {
 
     fn watch(&mut self, node: NodeId, pid: u32, epoll: &OwnedFd) -> Option<&Process> {
         if !self.watched.contains_key(&node) {
-            let pid = Pid::from_raw(pid.cast_signed())?;
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
             // Out of descriptors: tried again when something happens.
             let process = Process::numbered(pid).ok()?;
             self.last_number += 1;

@@ -131,11 +131,19 @@ impl Instance {
 
 /// The process that a broker runs in, which need not be the one `behind` the socket: systemd may have made that.
 fn process_of(welcome: &Welcome, socket: &PacketSocket, behind: Process) -> Process {
+    let name_space = pid_namespace();
+    if name_space == 0 || welcome.pid_namespace != name_space {
+        // The number that it has for itself means nothing here, and that of whoever made the socket does.
+        return behind;
+    }
     let made_socket = socket.peer_credentials().is_ok_and(|peer| peer.pid == welcome.broker_pid);
-    let pid = Pid::from_raw(welcome.broker_pid.cast_signed())
-        .filter(|_| !made_socket && welcome.pid_namespace == pid_namespace());
-    // One that has just let us in has had no time to end, and to leave its number to another process.
-    pid.map_or(behind, |pid| Process::numbered(pid).unwrap_or(Process::Unknown))
+    match i32::try_from(welcome.broker_pid).ok().and_then(Pid::from_raw) {
+        // It has just let us in: if it has ended since, no other process has its number yet.
+        Some(pid) if !made_socket || matches!(behind, Process::Unknown) => {
+            Process::numbered(pid).unwrap_or(Process::Unknown)
+        }
+        _ => behind,
+    }
 }
 
 /// Returns when there is something to receive, when the broker's process has ended, when it is interrupted, or after
