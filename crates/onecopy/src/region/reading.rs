@@ -116,8 +116,12 @@ impl Reading {
     }
 
     fn take_source(&mut self, publisher: Option<PortId>, reader: RegionReader) {
-        // A writer that takes more room has two memories for a moment, and the values go on in the newer one.
-        let is_newer = self.source.as_ref().is_none_or(|source| reader.version() >= source.reader.version());
+        // A writer that takes more room has two memories for a moment, and the values go on in the newer one. What was
+        // left has no writer, whatever somebody does to it meanwhile.
+        let is_newer = self.source.as_ref().is_none_or(|source| {
+            let begins = source.publisher.is_none() && publisher.is_some();
+            begins || reader.version() >= source.reader.version()
+        });
         if is_newer {
             self.source = Some(Source { publisher, reader, announced: false, doorbell: None });
             if self.event_loop.as_ref().is_some_and(|event_loop| event_loop.for_user) {
@@ -148,6 +152,23 @@ impl Reading {
                 return Ok(false);
             }
             sleep::until_ready(&mut [self], deadline)?;
+        }
+    }
+
+    /// Sleeps until the broker has told what is `done`, or the deadline. The value may move meanwhile.
+    pub(super) fn wait_for_news(
+        &mut self,
+        deadline: Option<Instant>,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, WaitError> {
+        let watched = self.watched;
+        loop {
+            self.watched = self.source.as_ref().map_or(0, |source| source.reader.version());
+            let is_awake = self.wait_until(deadline, |reading| done(reading) || reading.has_moved())?;
+            if !is_awake || done(self) {
+                self.watched = watched;
+                return Ok(is_awake);
+            }
         }
     }
 
@@ -280,5 +301,46 @@ impl Sleeper for Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         self.node.close(self.port);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onecopy_memory::hold::ReaderTable;
+    use onecopy_memory::layout::SegmentKind;
+    use onecopy_memory::region::{RegionGeometry, RegionWriter};
+    use onecopy_memory::segment::View;
+
+    use super::*;
+    use crate::Node;
+
+    fn reader_at(version: u64) -> RegionReader {
+        let writer = RegionWriter::create(RegionGeometry::new(8, 8).unwrap(), 0, version, &[0; 8]).unwrap();
+        let view =
+            View::open(writer.descriptor().try_clone_to_owned().unwrap(), SegmentKind::Region).unwrap();
+        RegionReader::open(&view, &ReaderTable::create().unwrap(), Box::new(())).unwrap()
+    }
+
+    #[test]
+    fn a_writer_goes_before_what_was_left_and_its_newer_memory_before_its_older_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = Node::builder().directory(directory.path()).open().unwrap();
+        let node = node.region::<u64>("r").unwrap().node;
+        let port = node.new_port();
+        let (inbox, _) = node.open_region_reader(port, "r".to_owned(), None).unwrap();
+        let mut reading = Reading::new(Arc::clone(&node), port, inbox);
+        let seen = |reading: &Reading| (reading.writer(), reading.known_reader().map(RegionReader::version));
+        let [first, second] = [1, 2].map(|_| node.new_port());
+        // Somebody went on writing it.
+        reading.take_source(None, reader_at(100));
+        assert_eq!(seen(&reading), (None, Some(100)));
+        reading.take_source(Some(first), reader_at(5));
+        assert_eq!(seen(&reading), (Some(first), Some(5)));
+        reading.take_source(Some(second), reader_at(7));
+        reading.take_source(Some(first), reader_at(6));
+        assert_eq!(seen(&reading), (Some(second), Some(7)));
+        reading.lose_writer();
+        reading.take_source(None, reader_at(6));
+        assert_eq!(seen(&reading), (None, Some(7)));
     }
 }

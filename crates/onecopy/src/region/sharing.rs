@@ -87,7 +87,7 @@ impl Sharing {
             Wish::New(initial) | Wish::Either(initial) if !has_memory => {
                 let kept = file.as_ref().map(ValueFile::load).transpose()?.flatten();
                 let (version, value) = match &kept {
-                    Some(kept) => (kept.version + 1, kept.value.as_slice()),
+                    Some(kept) => (kept.version.saturating_add(1), kept.value.as_slice()),
                     None => (1, initial),
                 };
                 let geometry = RegionGeometry::new(capacity_bytes.max(value.len()), alignment_bytes)?;

@@ -60,7 +60,7 @@ impl Single {
         let layout_hash = payload.layout_hash();
         let mut reading = Reading::new(Arc::clone(&node), port, inbox);
         let named = opening.file.take();
-        let (mut writing, mut file) = (None, None);
+        let (mut writing, mut file, mut refused_until) = (None, None, None);
         loop {
             let exists = reading.reader()?.is_some();
             let initial = match wish {
@@ -82,7 +82,7 @@ impl Single {
                     if let (Some(file), false) = (&file, in_file) {
                         file.save(opened.writer.version(), opened.writer.value())?;
                     }
-                    reading.wait_until(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
+                    reading.wait_for_news(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
                         reading.writer() == Some(opened.port)
                     })?;
                     writing = Some(opened);
@@ -90,14 +90,19 @@ impl Single {
                 }
                 // Somebody was quicker, or there is a later value: its memory is on the way.
                 Err(RegionError::Open(OpenError::Refused(protocol::OpenError::HasWriter { .. }))) => {
-                    let deadline = Instant::now().checked_add(SETTLE_TIMEOUT);
-                    let in_time = reading.wait_until(deadline, |reading| {
+                    let deadline = *refused_until.get_or_insert(Instant::now() + SETTLE_TIMEOUT);
+                    let in_time = reading.wait_for_news(Some(deadline), |reading| {
                         let known = reading.known_reader();
                         reading.writer().is_some() || known.is_some_and(|reader| reader.version() > follows)
                     })?;
+                    if in_time && Instant::now() < deadline {
+                        continue;
+                    }
                     // Its writer is stopped or stuck: it may come back, so nobody else may begin yet.
-                    if !in_time && reading.known_reader().is_none() {
-                        return Err(RegionError::WriterStuck { region: name });
+                    match (reading.known_reader(), wish) {
+                        (None, _) => return Err(RegionError::WriterStuck { region: name }),
+                        (Some(_), Wish::New(_)) => return Err(RegionError::Exists { region: name }),
+                        (Some(_), _) => break,
                     }
                 }
                 Err(error) => return Err(error),
@@ -219,7 +224,7 @@ impl Single {
         };
         let new = Writing::open(&opening, beginning, Some(old.port))?;
         let port = new.port;
-        self.reading.borrow_mut().wait_until(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
+        self.reading.borrow_mut().wait_for_news(Instant::now().checked_add(SETTLE_TIMEOUT), |reading| {
             reading.writer() == Some(port)
         })?;
         *slot = Some(new);
@@ -286,7 +291,7 @@ fn begin(
     if let Some(kept) = file.map(ValueFile::load).transpose()?.flatten() {
         let capacity_bytes = wanted.max(kept.value.len());
         return Ok(Beginning {
-            version: kept.version + 1,
+            version: kept.version.saturating_add(1),
             value: kept.value,
             capacity_bytes,
             in_file: true,
