@@ -236,7 +236,7 @@ impl View {
     ///
     /// Everything that is wrong with the memory has its variant of [`SegmentError`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
-        map(&descriptor, kind, REQUIRED_SEALS, ProtFlags::READ)
+        map(descriptor.as_fd(), kind, REQUIRED_SEALS, ProtFlags::READ)
     }
 
     /// Like [`Self::open`], but takes also a segment that several may write, for a look from outside; says
@@ -248,8 +248,8 @@ impl View {
     ///
     /// let own = Segment::create(SegmentKind::Region, 8192, 0)?.share_descriptor();
     /// let common = SharedSegment::create(SegmentKind::Region, 8192, 0)?.share_descriptor();
-    /// assert!(!View::open_either(own.try_clone()?, SegmentKind::Region)?.1);
-    /// assert!(View::open_either(common.try_clone()?, SegmentKind::Region)?.1);
+    /// assert!(!View::open_either(&own, SegmentKind::Region)?.1);
+    /// assert!(View::open_either(&common, SegmentKind::Region)?.1);
     /// // Who relies on what is read there must not have it changed by others.
     /// assert!(View::open(common.try_clone()?, SegmentKind::Region).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -258,9 +258,10 @@ impl View {
     /// # Errors
     ///
     /// As for [`Self::open`].
-    pub fn open_either(descriptor: OwnedFd, kind: SegmentKind) -> Result<(Self, bool), SegmentError> {
-        let view = map(&descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
-        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| SegmentError::NotSealed)?;
+    pub fn open_either(descriptor: impl AsFd, kind: SegmentKind) -> Result<(Self, bool), SegmentError> {
+        let descriptor = descriptor.as_fd();
+        let view = map(descriptor, kind, SHARED_SEALS, ProtFlags::READ)?;
+        let seals = rustix::fs::fcntl_get_seals(descriptor).map_err(|_| SegmentError::NotSealed)?;
         Ok((view, !seals.contains(REQUIRED_SEALS)))
     }
 
@@ -331,7 +332,7 @@ impl SharedSegment {
     /// As [`View::open`]; a segment that only its owner may write is [`SegmentError::System`].
     pub fn open(descriptor: OwnedFd, kind: SegmentKind) -> Result<Self, SegmentError> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let View { mapping, layout_hash, .. } = map(&descriptor, kind, SHARED_SEALS, protection)?;
+        let View { mapping, layout_hash, .. } = map(descriptor.as_fd(), kind, SHARED_SEALS, protection)?;
         Ok(Self { descriptor: Arc::new(descriptor), mapping, layout_hash })
     }
 
@@ -407,13 +408,13 @@ fn create(
 
 /// Checks a descriptor that came from outside, maps it, and checks what it finds there.
 fn map(
-    descriptor: &OwnedFd,
+    descriptor: BorrowedFd<'_>,
     kind: SegmentKind,
     required: SealFlags,
     protection: ProtFlags,
 ) -> Result<View, SegmentError> {
     let Memory { total_bytes, owner_uid } = check_memory(descriptor, required)?;
-    let mapping = Mapping::new(descriptor.as_fd(), total_bytes, protection)
+    let mapping = Mapping::new(descriptor, total_bytes, protection)
         .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;
     let mapping = Arc::new(mapping);
     let layout_hash = check_header(&mapping, kind)?;
@@ -428,7 +429,7 @@ pub(crate) struct Memory {
 }
 
 /// Checks what a descriptor that came from outside is, before it is mapped.
-pub(crate) fn check_memory(descriptor: &OwnedFd, required: SealFlags) -> Result<Memory, SegmentError> {
+pub(crate) fn check_memory(descriptor: BorrowedFd<'_>, required: SealFlags) -> Result<Memory, SegmentError> {
     // Only a memfd has seals: anything else fails here.
     let seals = rustix::fs::fcntl_get_seals(descriptor).map_err(|_| SegmentError::NotSealed)?;
     if !seals.contains(required) {

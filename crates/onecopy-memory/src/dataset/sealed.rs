@@ -66,7 +66,7 @@ impl SealedDataset {
     ///
     /// As for [`Self::open`].
     pub fn open_shared(descriptor: Arc<OwnedFd>) -> Result<Self, DatasetError> {
-        let total_bytes = segment::check_memory(&descriptor, REQUIRED_SEALS)?.total_bytes;
+        let total_bytes = segment::check_memory(descriptor.as_fd(), REQUIRED_SEALS)?.total_bytes;
         check_filled(&descriptor, total_bytes)?;
         let mapping = Mapping::huge(descriptor.as_fd(), total_bytes, ProtFlags::READ, true)
             .map_err(|error| SegmentError::system("mmap", total_bytes, error))?;

@@ -1,6 +1,6 @@
 //! A look at a region from outside: its version, sizes and lock, without taking part in it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use super::{Region, RegionGeometry, Seat};
 use crate::layout::SegmentKind;
@@ -12,7 +12,7 @@ use crate::segment::{SegmentError, View};
 /// use onecopy_memory::region::{RegionGeometry, RegionObserver, RegionWriter};
 ///
 /// let mut writer = RegionWriter::create(RegionGeometry::new(48, 1)?, 0, 1, b"first")?;
-/// let observer = RegionObserver::open(writer.descriptor().try_clone_to_owned()?)?;
+/// let observer = RegionObserver::open(writer.descriptor())?;
 /// writer.write(b"second")?;
 /// assert_eq!((observer.version(), observer.geometry().capacity_bytes()), (2, 48));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -28,7 +28,7 @@ impl RegionObserver {
     /// # Errors
     ///
     /// What [`View::open`] says.
-    pub fn open(descriptor: OwnedFd) -> Result<Self, SegmentError> {
+    pub fn open(descriptor: impl AsFd) -> Result<Self, SegmentError> {
         let (view, shared) = View::open_either(descriptor, SegmentKind::Region)?;
         Ok(Self { region: Region::open(view.mapping(), shared)? })
     }
@@ -53,7 +53,7 @@ impl RegionObserver {
     /// # let seat = |line| Seat::new(line, 0).ok_or("no such seat");
     /// # let first = SharedRegion::create(RegionGeometry::new(8, 8)?, 0, 1, &[0; 8], seat(1)?)?;
     /// # let second = SharedRegion::open(first.descriptor().try_clone_to_owned()?, seat(2)?)?;
-    /// let observer = RegionObserver::open(first.descriptor().try_clone_to_owned()?)?;
+    /// let observer = RegionObserver::open(first.descriptor())?;
     /// let guard = first.lock(None)?;
     /// assert_eq!((observer.contended_lock(), observer.lock_waits()), (None, 0));
     /// // Somebody else comes for the lock, and gives up at once.

@@ -154,7 +154,7 @@ impl RegionWriter {
     /// writer.write(b"last")?;
     /// drop(writer);
     /// // Whoever comes late still finds the last value.
-    /// assert_eq!(RegionObserver::open(kept.try_clone()?)?.version(), 2);
+    /// assert_eq!(RegionObserver::open(&kept)?.version(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn share_descriptor(&self) -> Arc<OwnedFd> {

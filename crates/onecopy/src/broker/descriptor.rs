@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use onecopy_memory::region::RegionObserver;
+use onecopy_memory::segment::SegmentError;
 use rustix::fs::fstat;
 
 /// A descriptor that the broker keeps for those who join later, or that waits to be sent.
@@ -16,8 +17,11 @@ pub(crate) fn is_same_file(one: &Descriptor, other: &Descriptor) -> bool {
     Arc::ptr_eq(one, other) || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-/// The version of the value in a region's memory, or 0 if nobody can look at it.
-pub(crate) fn version_of(memory: &Descriptor) -> u64 {
-    let observer = memory.try_clone().ok().and_then(|memory| RegionObserver::open(memory).ok());
-    observer.map_or(0, |observer| observer.version())
+/// The version of the value in a region's memory, and 0 if it is none; `None` if it can't be looked at just now.
+pub(crate) fn version_of(memory: &Descriptor) -> Option<u64> {
+    match RegionObserver::open(memory) {
+        Ok(observer) => Some(observer.version()),
+        Err(SegmentError::System { .. }) => None,
+        Err(_) => Some(0),
+    }
 }

@@ -96,7 +96,7 @@ impl Broker {
                 self.check_mode(&key)?;
                 let has_writer = |pid| OpenError::HasWriter { region: key.to_string(), pid };
                 // What it goes on from may not be the last value any more, and what is there must not go back.
-                if self.topics.version_left(&key).is_some_and(|left| follows == 0 || follows < left) {
+                if self.topics.has_value_after(&key, follows) {
                     return Err(has_writer(0));
                 }
                 let is_own = |writer: &PortId| succeeds == Some(*writer) && writer.node == port.node;

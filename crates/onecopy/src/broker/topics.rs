@@ -267,13 +267,15 @@ impl Topics {
         topic.delivery = Some(Delivery::Overwrite);
     }
 
-    /// The version of the value that a region has without a writer, which is on its way to those who read it, or will be
-    /// as soon as it is known that its writer does not come back; 0 if nobody can tell.
-    pub(super) fn version_left(&self, region: &Key) -> Option<u64> {
-        let topic = self.by_key.get(region).filter(|topic| topic.publishers.is_empty())?;
-        topic.payload.as_ref()?;
+    /// Whether a region without a writer has a value that comes after version `seen`, or any, if that is 0. It is on
+    /// its way to those who read it, or will be as soon as it is known that its writer does not come back.
+    pub(super) fn has_value_after(&self, region: &Key, seen: u64) -> bool {
+        let Some(topic) = self.by_key.get(region) else { return false };
         let remembered = topic.remembered.as_ref().map(|(_, memory)| memory);
-        topic.remains.as_ref().or(remembered).map(version_of)
+        let mut left = topic.remains.iter().chain(remembered);
+        let is_newer =
+            |memory: &Descriptor| seen == 0 || version_of(memory).is_none_or(|version| version > seen);
+        topic.publishers.is_empty() && topic.payload.is_some() && left.any(is_newer)
     }
 
     /// Whether anybody has it open.

@@ -84,7 +84,7 @@ impl Conversation {
         self.broker_pid.store(now.broker_pid, Ordering::Relaxed);
         let knowledge = Knowledge {
             is_there: &|node| presence.sees(node),
-            version_of: &version_of,
+            version_of: &|memory| version_of(memory).unwrap_or(0),
             pids_hold: before.pid_namespace == now.pid_namespace && now.pid_namespace != 0,
         };
         self.outbox.go_up(socket, ledger.announcement(&knowledge), questions)

@@ -372,7 +372,7 @@ fn opening(port: PortId, kind: &Kind, memory: &Descriptor) -> Letter {
         Kind::Client(name) => service(name, Role::Client),
         Kind::Server(name) => service(name, Role::Server),
         Kind::Writer(name) => {
-            publisher(Address::Region { name: name.clone(), succeeds: None, follows: 0 }, Delivery::Overwrite)
+            publisher(Address::Region { name: name.clone(), succeeds: None, follows: 1 }, Delivery::Overwrite)
         }
         Kind::Reader(name) => subscriber(Address::Region { name: name.clone(), succeeds: None, follows: 0 }),
         Kind::Participant(region) => {
