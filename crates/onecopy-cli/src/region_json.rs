@@ -51,6 +51,9 @@ pub(crate) struct RegionDetails {
     pub(crate) kept: bool,
     /// The file that keeps its value, as its memory says; `null` if there is none, or it can't be read.
     pub(crate) file: Option<String>,
+    /// Whether what is `null` is known not to be there.
+    #[serde(skip)]
+    pub(crate) is_opened: bool,
 }
 
 impl From<&RegionEntry> for RegionSummary {
@@ -72,6 +75,7 @@ impl From<&RegionEntry> for RegionSummary {
 
 impl RegionDetails {
     pub(crate) fn new(region: &RegionEntry, opened: Option<Opened>) -> Self {
+        let is_opened = opened.is_some();
         let Opened { length_bytes, file } = opened.unwrap_or_default();
         Self {
             name: region.name.clone(),
@@ -84,6 +88,7 @@ impl RegionDetails {
             capacity_bytes: region.capacity_bytes(),
             kept: region.is_kept,
             file,
+            is_opened,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use onecopy::Node;
+use onecopy::region::RegionError;
 
 use crate::failure::Failure;
 use crate::inventory_json::unknown;
@@ -53,14 +54,12 @@ pub(crate) fn run(arguments: &Arguments, scope: &Scope) -> Result<(), Failure> {
 
 /// A region that can't be read has the more need to be looked at.
 fn look_into(node: &Node, name: &str) -> Option<Opened> {
-    let look = || {
-        let region = node.any_region(name)?.open()?;
-        let file = region.file()?.map(|path| path.display().to_string());
-        Ok(Opened { length_bytes: Some(region.read()?.as_bytes().len()), file })
-    };
-    look()
-        .inspect_err(|error: &onecopy::region::RegionError| tracing::warn!(%error, "the value can't be read"))
-        .ok()
+    let warn = |error: &RegionError| tracing::warn!(%error, "the value can't be read");
+    let region = node.any_region(name).and_then(|region| region.open());
+    let region = region.inspect_err(warn).ok()?;
+    let file = region.file().ok()?.map(|path| path.display().to_string());
+    let length_bytes = region.read().inspect_err(warn).ok().map(|value| value.as_bytes().len());
+    Some(Opened { length_bytes, file })
 }
 
 fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
@@ -70,6 +69,12 @@ fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
         "yes, until `onecopy region remove`"
     } else {
         "no, ends with the last that has it open"
+    };
+    // Whoever writes the region has said so, and may have meant the terminal.
+    let file = match &region.file {
+        Some(file) => file.escape_debug().to_string(),
+        None if region.is_opened => "none".to_owned(),
+        None => unknown(),
     };
     output.fields(&[
         ("region", region.name.clone()),
@@ -81,6 +86,6 @@ fn print(region: &RegionDetails, output: &mut Output) -> Result<(), Failure> {
         ("writer", process(region.writer_pid)),
         ("readers", region.readers.to_string()),
         ("kept", kept.to_owned()),
-        ("file", region.file.clone().unwrap_or_else(|| "none".to_owned())),
+        ("file", file),
     ])
 }
