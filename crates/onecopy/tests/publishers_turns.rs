@@ -34,6 +34,10 @@ fn publish(stage: &Stage) {
     stage.hear();
     for turn in 0..TURNS {
         let mut publisher = topic(&node).publisher().reliable().open().unwrap();
+        // It goes on alone if the subscriber does not get the processor for a second.
+        while publisher.subscribers() == 0 {
+            node.inventory().unwrap();
+        }
         for length in LENGTHS {
             let mut loan = publisher.loan_slice_within(length, LONG).unwrap();
             loan.fill(turn);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Child, LONG, Stage, directory, node_in};
-use onecopy::service::{CallError, Service};
+use onecopy::service::{CallError, Client, Service};
 use onecopy::{Node, WaitError};
 
 const PROCESSES: usize = 3;
@@ -53,8 +53,7 @@ fn serve(stage: &Stage) {
 }
 
 /// Calls until there are no more servers; returns how many calls were answered.
-fn call(node: &Node, is_over: &AtomicBool) -> u64 {
-    let client = doubling(node).client().open().unwrap();
+fn call(client: &Client<u64, u64>, is_over: &AtomicBool) -> u64 {
     let mut answered = 0;
     for first in (0..).step_by(UNDER_WAY as usize) {
         let calls: Vec<_> = (first..first + UNDER_WAY).map(|number| (number, client.call(&number))).collect();
@@ -82,8 +81,8 @@ fn calls_end_with_servers_that_go() {
     children.iter_mut().for_each(|child| child.expect("ready"));
     let is_over = Arc::new(AtomicBool::new(false));
     let callers = [(); 2].map(|()| {
-        let (node, is_over) = (node.clone(), Arc::clone(&is_over));
-        std::thread::spawn(move || call(&node, &is_over))
+        let (client, is_over) = (doubling(&node).client().open().unwrap(), Arc::clone(&is_over));
+        std::thread::spawn(move || call(&client, &is_over))
     });
     children.iter_mut().for_each(|child| child.tell("go"));
     children.iter_mut().for_each(|child| child.expect("done"));
