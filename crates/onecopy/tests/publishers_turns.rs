@@ -54,10 +54,8 @@ fn nothing_of_publishers_that_come_and_go_is_lost() {
     let directory = directory();
     let node = node_in(directory.path());
     let mut subscriber = topic(&node).subscriber().open().unwrap();
-    let mut children: Vec<Child> =
-        (0..PROCESSES).map(|process| Child::spawn(&process.to_string(), directory.path())).collect();
-    children.iter_mut().for_each(|child| child.expect("ready"));
-    children.iter_mut().for_each(|child| child.tell("go"));
+    let mut children =
+        Child::spawn_together((0..PROCESSES).map(|process| process.to_string()), directory.path());
     let mut next: HashMap<(u64, u64), usize> = HashMap::new();
     for received in 0..PROCESSES * TURNS * LENGTHS.len() as u64 {
         let message = match subscriber.wait(LONG) {

@@ -72,14 +72,8 @@ fn sixteen_processes_share_one_lock() {
     let directory = directory();
     let node = node_in(directory.path());
     let region = shares(&node).open_or_create(&[0; PROCESSES + 1]).unwrap();
-    let mut children: Vec<Child> = (0..PROCESSES)
-        .map(|process| {
-            let mut child = Child::spawn(&format!("contend {process}"), directory.path());
-            child.expect("ready");
-            child
-        })
-        .collect();
-    children.iter_mut().for_each(|child| child.tell("go"));
+    let roles = (0..PROCESSES).map(|process| format!("contend {process}"));
+    let mut children = Child::spawn_together(roles, directory.path());
     let said: Vec<u64> = children.iter_mut().map(|child| child.line().parse().unwrap()).collect();
     let value = region.read().unwrap();
     println!("{said:?}");

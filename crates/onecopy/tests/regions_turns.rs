@@ -61,9 +61,7 @@ fn add(stage: &Stage) {
 }
 
 fn take_turns(kind: &str, directory: &Path) -> Vec<Child> {
-    let mut children: Vec<Child> = (0..PROCESSES).map(|_| Child::spawn(kind, directory)).collect();
-    children.iter_mut().for_each(|child| child.expect("ready"));
-    children.iter_mut().for_each(|child| child.tell("go"));
+    let mut children = Child::spawn_together((0..PROCESSES).map(|_| kind.to_owned()), directory);
     children.iter_mut().for_each(|child| child.expect("done"));
     children
 }

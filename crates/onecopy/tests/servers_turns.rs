@@ -77,14 +77,12 @@ fn call(client: &Client<u64, u64>, is_over: &AtomicBool) -> u64 {
 fn calls_end_with_servers_that_go() {
     let directory = directory();
     let node = node_in(directory.path());
-    let mut children: Vec<Child> = (0..PROCESSES).map(|_| Child::spawn("serves", directory.path())).collect();
-    children.iter_mut().for_each(|child| child.expect("ready"));
     let is_over = Arc::new(AtomicBool::new(false));
     let callers = [(); 2].map(|()| {
         let (client, is_over) = (doubling(&node).client().open().unwrap(), Arc::clone(&is_over));
         std::thread::spawn(move || call(&client, &is_over))
     });
-    children.iter_mut().for_each(|child| child.tell("go"));
+    let mut children = Child::spawn_together((0..PROCESSES).map(|_| "serves".to_owned()), directory.path());
     children.iter_mut().for_each(|child| child.expect("done"));
     is_over.store(true, Ordering::Relaxed);
     for caller in callers {

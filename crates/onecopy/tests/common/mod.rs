@@ -93,6 +93,14 @@ impl Child {
         broker
     }
 
+    /// One for each role: has all of them begin together, once each has said that it is ready.
+    pub(crate) fn spawn_together(roles: impl IntoIterator<Item = String>, directory: &Path) -> Vec<Self> {
+        let mut children: Vec<Self> = roles.into_iter().map(|role| Self::spawn(&role, directory)).collect();
+        children.iter_mut().for_each(|child| child.expect("ready"));
+        children.iter_mut().for_each(|child| child.tell("go"));
+        children
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
