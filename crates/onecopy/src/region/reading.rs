@@ -29,7 +29,7 @@ pub(super) struct Reading {
     fork: Arc<ForkGuard>,
     source: Option<Source>,
     /// The version that a wait waits to move.
-    pub(super) watched: u64,
+    watched: u64,
     event_loop: Option<EventLoop>,
     posted_value: u32,
     wake_value: u32,
@@ -138,7 +138,7 @@ impl Reading {
     }
 
     /// Sleeps until `done`, or the deadline; says whether it is done.
-    pub(super) fn wait_until(
+    fn wait_until(
         &mut self,
         deadline: Option<Instant>,
         done: impl Fn(&Self) -> bool,
@@ -161,12 +161,10 @@ impl Reading {
         deadline: Option<Instant>,
         done: impl Fn(&Self) -> bool,
     ) -> Result<bool, WaitError> {
-        let watched = self.watched;
         loop {
             self.watched = self.source.as_ref().map_or(0, |source| source.reader.version());
             let is_awake = self.wait_until(deadline, |reading| done(reading) || reading.has_moved())?;
             if !is_awake || done(self) {
-                self.watched = watched;
                 return Ok(is_awake);
             }
         }
