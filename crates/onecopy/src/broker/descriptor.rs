@@ -1,7 +1,7 @@
 //! Memory that others have shown the broker, as a descriptor: passed on, told from other memory, and, where it is a
 //! region's, asked for the version of its value. The broker reads nothing else of anybody's memory.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use onecopy_memory::region::RegionObserver;
@@ -11,9 +11,13 @@ use rustix::fs::fstat;
 /// A descriptor that the broker keeps for those who join later, or that waits to be sent.
 pub type Descriptor = Arc<OwnedFd>;
 
+/// Which file it is, among all of the machine.
+pub(crate) fn identity(file: impl AsFd) -> Option<(u64, u64)> {
+    fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
 /// Whether both are of the same memory.
 pub(crate) fn is_same_file(one: &Descriptor, other: &Descriptor) -> bool {
-    let identity = |file: &Descriptor| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
     Arc::ptr_eq(one, other) || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 

@@ -85,7 +85,7 @@ mod watch;
 
 pub use codec::check_node_name;
 pub use descriptor::Descriptor;
-pub(crate) use descriptor::{is_same_file, version_of};
+pub(crate) use descriptor::{identity, is_same_file, version_of};
 pub(crate) use handing_over::Heirloom;
 pub(crate) use passed::close_elsewhere;
 pub use peers::PeerId;

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use super::connection::Queued;
+use super::descriptor::identity;
 use super::peers::PeerId;
 use super::protocol::{Event, Refusal};
 use super::server::Server;
@@ -92,7 +93,6 @@ impl Server {
     /// own, as what it locks there is to end with it.
     pub(super) fn show_roll(&mut self, peer: PeerId) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let identity = |file: &OwnedFd| fstat(file).map(|stat| (stat.st_dev, stat.st_ino)).ok();
         let own = self.place.lock.as_deref().and_then(identity);
         match open(&self.place.lock_path, flags, Mode::empty()) {
             // Not one that somebody has put in its place.

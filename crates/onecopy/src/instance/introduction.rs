@@ -36,7 +36,8 @@ pub(super) struct Host {
     pub(super) welcome: Welcome,
     /// For a guest: the file in which it is counted.
     pub(super) roll: Option<OwnedFd>,
-    pub(super) process: Process,
+    /// The process that it runs in.
+    pub(super) broker: Process,
 }
 
 /// What ends the wait for a broker's answer early.
@@ -104,7 +105,7 @@ impl Instance {
             Ok((Event::Welcome { broker_pid, broker: id, pid_namespace, limited }, _)) => {
                 socket.set_timeout(None).map_err(|source| self.failed("set a timeout on", source))?;
                 let welcome = Welcome { broker_pid, broker: id, pid_namespace, limited };
-                Ok(Host { welcome, roll, process: process_of(&welcome, socket, broker) })
+                Ok(Host { welcome, roll, broker: process_of(&welcome, socket, broker) })
             }
             Ok((Event::Refused { reason }, _)) => Err(InstanceError::Refused(reason)),
             Ok(_) => Err(InstanceError::NotABroker { path: self.socket_path() }),

@@ -87,7 +87,7 @@ impl Instance {
                 // It was just ending when we came; look again, and take its place if need be.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok(Host { welcome, roll, process: broker }) => {
+                Ok(Host { welcome, roll, broker }) => {
                     let presence = match presence.take() {
                         // Whoever takes over looks at the file that is there then, which a broker keeps in place.
                         Some(presence) if presence.is_in_place(self)? => presence,

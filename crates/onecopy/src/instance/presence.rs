@@ -9,13 +9,13 @@
 use std::os::fd::OwnedFd;
 
 use onecopy_memory::range_lock::{lock_byte, unlock_byte};
-use rustix::fs::{Mode, OFlags, fstat, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::Instance;
 use super::error::InstanceError;
-use crate::broker::position_of_note;
 use crate::broker::protocol::NodeId;
+use crate::broker::{identity, position_of_note};
 
 /// A node's byte, locked until this is dropped.
 ///
@@ -96,8 +96,4 @@ pub(super) fn open(instance: &Instance) -> Result<OwnedFd, InstanceError> {
             Err(source) => return Err(instance.failed("open the lock of", source)),
         }
     }
-}
-
-fn identity(file: &OwnedFd) -> Option<(u64, u64)> {
-    fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }

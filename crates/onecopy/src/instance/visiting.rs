@@ -89,7 +89,7 @@ impl Instance {
                 // It was just ending when we came.
                 Err(InstanceError::BrokerEnded { .. }) if attempts_left > 0 => {}
                 Err(error) => return Err(error),
-                Ok(Host { welcome, roll, process: broker }) => {
+                Ok(Host { welcome, roll, broker }) => {
                     let presence = presence.map_or_else(|| Presence::given(self, node, roll), Ok)?;
                     return Ok(Some(Joined { socket, welcome, broker, server: None, presence }));
                 }
